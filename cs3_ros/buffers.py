@@ -1,0 +1,337 @@
+"""Bounded memories of sound and frames on one clock: integer nanoseconds of the message headers.
+
+Sound is counted in samples, frames are stamped: ``SampleClock`` says which sample belongs to which
+time although stamps jitter and the sampling clock drifts. What is lost is marked, never closed.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cs3_ros.collision import NS_PER_S, AudioClip, Frame
+from cs3_ros.config import setting, validate
+from cs3_ros.sample_clock import SampleClock
+
+JUMP_BACK_NS = NS_PER_S
+"""Stamps further back than this are a clock that jumped (a bag that loops), not disorder."""
+FULL_SCALE = 0.999
+"""Samples of at least this magnitude count as clipped."""
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """How sound is buffered and put on the clock."""
+
+    buffer_s: float = setting(
+        20.0, 'Seconds of sound kept; a longer gap restarts the buffer.', minimum=2.0, maximum=600.0
+    )
+    max_jitter_s: float = setting(
+        0.015,
+        'Stamps may be off by this many seconds; larger deviations are gaps or overlaps.',
+        minimum=0.001,
+        maximum=0.5,
+    )
+    stamp_refers_to: str = setting(
+        'first_sample',
+        'Sample of an audio message that its stamp belongs to.',
+        choices=('first_sample', 'last_sample'),
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class FrameConfig:
+    """How many frames are kept; whichever bound is met first applies."""
+
+    buffer_s: float = setting(10.0, 'Seconds of frames kept.', minimum=1.0, maximum=600.0)
+    buffer_mb: float = setting(
+        512.0, 'Megabytes (1e6 bytes) of frames kept, as they arrived.', minimum=1.0, maximum=1e6
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+AudioOutcome = Literal[
+    'appended', 'gap', 'overlap', 'duplicate', 'out_of_order', 'jump_back', 'jump_forward'
+]
+
+
+@dataclass(frozen=True, eq=False)
+class AudioPush:
+    """What became of one chunk."""
+
+    outcome: AudioOutcome
+    """``gap`` and ``overlap`` are stored in part or after a mark, ``appended`` as it is. All
+    others are not stored; after a jump the caller clears what it keeps and pushes again."""
+    samples: NDArray[np.float32]
+    """What was stored, float32 [N], zeros where a sample was not finite."""
+    missing: int = 0
+    """Samples marked missing before it."""
+    dropped: int = 0
+    """Samples of the chunk that were not stored."""
+    nonfinite: int = 0
+    """NaN or infinite samples, stored as missing."""
+    clipped: int = 0
+    """Stored samples at full scale."""
+
+
+class AudioBuffer:
+    """The newest seconds of one mono stream.
+
+    Samples are numbered from 0 since the start or the last ``clear``; gaps count. Times of the
+    samples are those of the clock as it is now: they sharpen while a jittered stream goes on.
+
+    Args:
+        rate: nominal samples per second.
+        config: size, jitter and meaning of the stamps.
+
+    Raises:
+        ValueError: a rate below 1.
+    """
+
+    _RECENT = 64
+    """Stamps of chunks remembered to know duplicates."""
+
+    def __init__(self, rate: int, config: AudioConfig = AudioConfig()) -> None:
+        if rate < 1:
+            raise ValueError(f'rate = {rate}: expected samples per second, at least 1')
+        self.rate = rate
+        self.config = config
+        self._capacity = math.ceil(config.buffer_s * rate)
+        self._samples = np.zeros(self._capacity, np.float32)
+        self._present = np.zeros(self._capacity, bool)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all; the next chunk starts sample 0 and a new clock."""
+        self._clock: SampleClock | None = None
+        self._end = 0
+        self._recent: deque[int] = deque(maxlen=self._RECENT)
+
+    @property
+    def start_index(self) -> int:
+        """Number of the oldest sample kept."""
+        return max(0, self._end - self._capacity)
+
+    @property
+    def end_index(self) -> int:
+        """Number that the next sample will have."""
+        return self._end
+
+    @property
+    def start_ns(self) -> int | None:
+        """Time of the oldest sample kept; None while there is none."""
+        return None if self._clock is None else self._clock.time_ns(self.start_index)
+
+    @property
+    def end_ns(self) -> int | None:
+        """Time that the next sample will have; None while there is none."""
+        return None if self._clock is None else self._clock.time_ns(self._end)
+
+    @property
+    def newest_stamp_ns(self) -> int | None:
+        """Time of the first sample of the newest chunk, by its stamp."""
+        return self._recent[-1] if self._recent else None
+
+    def time_ns(self, index: int) -> int:
+        """Time of a sample.
+
+        Raises:
+            ValueError: nothing was pushed yet, so there is no clock.
+        """
+        return self._running_clock().time_ns(index)
+
+    def index_at(self, time_ns: int) -> int:
+        """Number of the sample nearest to a time, kept or not.
+
+        Raises:
+            ValueError: nothing was pushed yet, so there is no clock.
+        """
+        return self._running_clock().index_at(time_ns)
+
+    def push(self, stamp_ns: int, samples: NDArray[np.float32]) -> AudioPush:
+        """Store a chunk where its stamp says.
+
+        Args:
+            stamp_ns: header stamp; of the first or the last sample, see ``AudioConfig``.
+            samples: float32 [N] in [-1, 1], N >= 1.
+
+        Raises:
+            ValueError: the chunk is empty or not one-dimensional.
+        """
+        if samples.ndim != 1 or samples.size == 0:
+            raise ValueError(f'audio chunk of shape {samples.shape}: expected [N] with N >= 1')
+        if self.config.stamp_refers_to == 'last_sample':
+            stamp_ns -= round((samples.size - 1) * NS_PER_S / self.rate)
+        if self._clock is None:
+            jitter_ns = round(self.config.max_jitter_s * NS_PER_S)
+            self._clock = SampleClock(self.rate, stamp_ns, jitter_ns)
+        elif stamp_ns < self._recent[-1] - JUMP_BACK_NS:
+            return self._refused('jump_back', samples)
+        elif stamp_ns in self._recent:
+            return self._refused('duplicate', samples)
+
+        deviation_ns = stamp_ns - self._clock.time_ns(self._end)
+        if abs(deviation_ns) <= self._clock.tolerance_ns:
+            self._clock.observe(self._end, stamp_ns)
+            return self._stored('appended', stamp_ns, samples)
+        shift = round(deviation_ns * self.rate / NS_PER_S)
+        if shift > self._capacity:
+            return self._refused('jump_forward', samples)
+        if shift >= 0:
+            self._write(np.zeros(shift, np.float32), np.zeros(shift, bool))
+            self._clock.restart_at(self._end, stamp_ns)
+            return self._stored('gap', stamp_ns, samples, missing=shift)
+        if -shift >= samples.size:
+            return self._refused('out_of_order', samples)
+        self._clock.restart_at(self._end + shift, stamp_ns)
+        return self._stored('overlap', stamp_ns, samples[-shift:], dropped=-shift)
+
+    def window(self, start_ns: int, end_ns: int) -> AudioClip:
+        """The sound of a span; its length depends on the span alone, what is not kept is missing.
+
+        Args:
+            start_ns: time of the first sample, to the nearest sample.
+            end_ns: end of the span, exclusive.
+        """
+        count = max(0, round((end_ns - start_ns) * self.rate / NS_PER_S))
+        samples, present = np.zeros(count, np.float32), np.zeros(count, bool)
+        if self._clock is not None:
+            first = self._clock.index_at(start_ns)
+            start_ns = self._clock.time_ns(first)
+            low, high = max(first, self.start_index), min(first + count, self._end)
+            if low < high:
+                kept = np.arange(low, high) % self._capacity
+                samples[low - first : high - first] = self._samples[kept]
+                present[low - first : high - first] = self._present[kept]
+        return AudioClip(start_ns, self.rate, samples, present)
+
+    def _running_clock(self) -> SampleClock:
+        if self._clock is None:
+            raise ValueError('the audio buffer is empty: push a chunk before asking for times')
+        return self._clock
+
+    def _refused(self, outcome: AudioOutcome, samples: NDArray[np.float32]) -> AudioPush:
+        return AudioPush(outcome, samples[:0], dropped=samples.size)
+
+    def _stored(
+        self,
+        outcome: AudioOutcome,
+        stamp_ns: int,
+        samples: NDArray[np.float32],
+        missing: int = 0,
+        dropped: int = 0,
+    ) -> AudioPush:
+        finite = np.isfinite(samples)
+        nonfinite = samples.size - int(np.count_nonzero(finite))
+        if nonfinite:
+            samples = np.where(finite, samples, np.float32(0))
+        self._write(samples, finite)
+        self._recent.append(stamp_ns)
+        clipped = int(np.count_nonzero(np.abs(samples) >= FULL_SCALE))
+        return AudioPush(outcome, samples, missing, dropped, nonfinite, clipped)
+
+    def _write(self, samples: NDArray[np.float32], present: NDArray[np.bool_]) -> None:
+        self._end += samples.size
+        kept = min(samples.size, self._capacity)
+        places = np.arange(self._end - kept, self._end) % self._capacity
+        self._samples[places] = samples[samples.size - kept :]
+        self._present[places] = present[samples.size - kept :]
+
+
+@dataclass(frozen=True)
+class FramePush:
+    """What became of one frame."""
+
+    outcome: Literal['appended', 'out_of_order', 'duplicate', 'jump_back']
+    """The first two are stored; after a jump the caller clears what it keeps and pushes again."""
+    expired: int = 0
+    """Frames that left because they were older than the buffer is long."""
+    evicted: int = 0
+    """Younger frames that left because there were too many bytes."""
+
+
+class FrameBuffer:
+    """The newest frames, sorted by stamp and kept as they arrived.
+
+    Before a frame is stored, the oldest ones leave until the others fit the bounds. So the newest
+    frame is always there, and what it pushes out can still be looked at until the next one.
+
+    Args:
+        config: bounds in seconds and in bytes.
+    """
+
+    def __init__(self, config: FrameConfig = FrameConfig()) -> None:
+        self.config = config
+        self._max_ns = round(config.buffer_s * NS_PER_S)
+        self._max_bytes = round(config.buffer_mb * 1e6)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all frames."""
+        self._frames: list[Frame] = []
+        self._stamps: list[int] = []
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all frames as they arrived."""
+        return self._bytes
+
+    @property
+    def latest(self) -> Frame | None:
+        """The frame of the highest stamp; None while there is none."""
+        return self._frames[-1] if self._frames else None
+
+    def push(self, frame: Frame) -> FramePush:
+        """Store a frame at its place in time."""
+        if self._stamps and frame.stamp_ns < self._stamps[-1] - JUMP_BACK_NS:
+            return FramePush('jump_back')
+        place = bisect_left(self._stamps, frame.stamp_ns)
+        if place < len(self._stamps) and self._stamps[place] == frame.stamp_ns:
+            return FramePush('duplicate')
+        in_order = place == len(self._stamps)
+        expired, evicted = self._make_room()
+        place = max(0, place - expired - evicted)
+        self._stamps.insert(place, frame.stamp_ns)
+        self._frames.insert(place, frame)
+        self._bytes += frame.nbytes
+        return FramePush('appended' if in_order else 'out_of_order', expired, evicted)
+
+    def nearest(self, stamp_ns: int) -> Frame | None:
+        """The frame nearest to a time, the later of two equally near; None while there is none."""
+        after = bisect_left(self._stamps, stamp_ns)
+        around = self._frames[max(0, after - 1) : after + 1]
+        return min(reversed(around), key=lambda frame: abs(frame.stamp_ns - stamp_ns), default=None)
+
+    def window(self, start_ns: int, end_ns: int) -> tuple[Frame, ...]:
+        """The frames of a span in time order, both ends inclusive."""
+        first, stop = bisect_left(self._stamps, start_ns), bisect_right(self._stamps, end_ns)
+        return tuple(self._frames[first:stop])
+
+    def _make_room(self) -> tuple[int, int]:
+        """Let the oldest go; returns how many for their age and how many for their bytes."""
+        if not self._frames:
+            return 0, 0
+        expired = bisect_left(self._stamps, self._stamps[-1] - self._max_ns)
+        leaving = expired
+        left = self._bytes - sum(frame.nbytes for frame in self._frames[:expired])
+        while left > self._max_bytes:
+            left -= self._frames[leaving].nbytes
+            leaving += 1
+        self._bytes = left
+        del self._frames[:leaving], self._stamps[:leaving]
+        return expired, leaving - expired

@@ -1,0 +1,80 @@
+"""Settings: frozen dataclasses whose fields carry their own documentation and range.
+
+One declaration serves the library (validation in ``__post_init__``), the ROS node (parameter
+descriptors) and the YAML files, so that a default, a range or a text is written once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar('T')
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+    hot: bool = False,
+) -> Any:
+    """Declare one documented dataclass field.
+
+    Args:
+        default: the default value; its type is the type of the setting.
+        doc: one sentence with the unit.
+        minimum: smallest allowed value (inclusive).
+        maximum: largest allowed value (inclusive).
+        choices: the allowed strings; empty means any.
+        hot: True where a running node may change it.
+    """
+    metadata = dict(doc=doc, minimum=minimum, maximum=maximum, choices=choices, hot=hot)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def validate(config: Any) -> None:
+    """Check every ``setting`` of a dataclass instance against its type, range and choices.
+
+    Raises:
+        ValueError: names the field, the value given and what was expected.
+    """
+    for field in dataclasses.fields(config):
+        value, meta = getattr(config, field.name), field.metadata
+        name = f'{type(config).__name__}.{field.name}'
+        expected = type(field.default)
+        if expected is float and type(value) is int:
+            value = float(value)
+            object.__setattr__(config, field.name, value)
+        if type(value) is not expected:
+            raise ValueError(
+                f'{name} = {value!r}: expected {expected.__name__}, got {type(value).__name__}'
+            )
+        low, high, choices = meta.get('minimum'), meta.get('maximum'), meta.get('choices')
+        if expected is float and value != value:
+            raise ValueError(f'{name} is NaN: expected a finite number')
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise ValueError(f'{name} = {value!r}: expected a value in [{low}, {high}]')
+        if choices and value not in choices:
+            raise ValueError(f'{name} = {value!r}: expected one of {", ".join(choices)}')
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build a settings dataclass from a mapping, refusing unknown keys.
+
+    Raises:
+        ValueError: an unknown key or a bad value; the message begins with ``where``.
+    """
+    known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(
+            f'{where}: unknown key(s) {", ".join(unknown)}; known: {", ".join(sorted(known))}'
+        )
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f'{where}: {error}') from error

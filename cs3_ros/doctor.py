@@ -1,0 +1,146 @@
+"""``cs3 doctor``: is this machine ready, are the topics there; one line of advice per problem."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    """What was looked at."""
+    level: str
+    """ok, note (fine, but something is not there), warn or fail."""
+    found: str
+    """What there is."""
+    advice: str = ''
+    """What to do; empty when all is well."""
+
+
+def examine(seconds: float = 2.0) -> Iterator[Finding]:
+    """Look at everything, one finding at a time.
+
+    Args:
+        seconds: how long to listen to the topics.
+    """
+    yield _interpreter()
+    yield from _packages()
+    yield from _bundles()
+    yield from _ros(seconds)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the findings; 1 when something fails."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=True, highlight=False)
+    colours = dict(ok='green', note='cyan', warn='yellow', fail='red')
+    findings = []
+    for finding in examine(options.seconds):
+        findings.append(finding)
+        line = f'[{colours[finding.level]}]{finding.level:>4}[/]  {finding.name}: '
+        console.print(line, end='')
+        console.print(finding.found, markup=False)
+        if finding.advice:
+            console.print(f'      -> {finding.advice}', markup=False)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(f) for f in findings], indent=1) + '\n', 'utf-8')
+    failed = sum(finding.level == 'fail' for finding in findings)
+    console.print(f'{failed} failure(s), {sum(f.level == "warn" for f in findings)} warning(s)')
+    return int(failed > 0)
+
+
+def _interpreter() -> Finding:
+    found = f'Python {platform.python_version()}, {sys.executable}'
+    if sys.version_info < (3, 10):
+        return Finding('interpreter', 'fail', found, 'use Python 3.10 to 3.12 (Jazzy has 3.12)')
+    return Finding('interpreter', 'ok', found)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _packages() -> Iterator[Finding]:
+    import numpy
+
+    level, advice = 'ok', ''
+    if int(numpy.__version__.split('.')[0]) >= 2:
+        level, advice = 'note', "if apt's cv_bridge or mediapipe fail to import: pip install 'numpy<2'"
+    yield Finding('numpy', level, numpy.__version__, advice)
+    names = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python')
+    opencvs = [f'{name} {_version(name)}' for name in names if _version(name)]
+    if len(opencvs) > 1:
+        yield Finding(
+            'opencv', 'fail', ', '.join(opencvs), 'they overwrite each other: keep exactly one'
+        )
+    for module, why, fix in (
+        ('cv2', 'pictures', 'apt install python3-opencv, or pip install "cs3_ros[lite]"'),
+        ('av', 'video files', 'pip install av'),
+        ('rosbags', 'bags', 'pip install rosbags'),
+        ('mediapipe', 'bundle lite', 'pip install "cs3_ros[lite]"'),
+    ):
+        try:
+            version = getattr(importlib.import_module(module), '__version__', 'installed')
+            yield Finding(module, 'ok', str(version))
+        except Exception as error:  # a broken binary raises anything
+            yield Finding(module, 'fail', f'{error} (needed for {why})', fix)
+    try:
+        import torch
+    except ImportError:
+        yield Finding('torch', 'note', 'not installed; lite does not need it')
+    else:
+        cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no CUDA'
+        yield Finding('torch', 'ok', f'{torch.__version__}, {cuda}')
+
+
+def _bundles() -> Iterator[Finding]:
+    from cs3_ros.bundle import BundleError, bundle_names, load_bundle
+
+    for name in bundle_names():
+        try:
+            load_bundle(name).build()
+            yield Finding(f'bundle {name}', 'ok', 'loads')
+        except BundleError as error:
+            yield Finding(f'bundle {name}', 'fail', str(error), 'install what is named above')
+
+
+def _ros(seconds: float) -> Iterator[Finding]:
+    try:
+        from cs3_ros.ros import topics
+    except ImportError as error:
+        yield Finding(
+            'ros',
+            'fail',
+            str(error),
+            'source /opt/ros/jazzy/setup.bash and install ros-jazzy-audio-common-msgs and '
+            'ros-jazzy-vision-msgs; without ROS: make setup',
+        )
+        return
+    yield Finding('ros', 'ok', topics.describe())
+    for report in topics.observe(seconds):
+        found = f'{report.type}, {report.publishers} publisher(s), {report.qos}, '
+        found += f'{report.rate_hz:.1f} Hz'
+        if report.format:
+            found += f', {report.format}'
+        level, advice = 'ok', ''
+        if report.publishers == 0:
+            level = 'note' if report.optional else 'warn'
+            advice = f'nobody publishes {report.name}: start the driver, or remap the topic'
+        elif report.problem:
+            level, advice = 'fail', report.problem
+        elif report.rate_hz == 0 and not report.latched:
+            level, advice = 'warn', f'no message in {seconds:g} s: is the driver running?'
+        yield Finding(f'topic {report.name}', level, found, advice)

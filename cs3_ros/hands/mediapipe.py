@@ -1,0 +1,282 @@
+"""The wearer's hands from MediaPipe's bundled network: no download, real images, a CPU.
+
+MediaPipe was made for whole hands in selfies. Egocentric hands are cut by the image border, small
+or blurred, and nobody mirrors the picture. Hence: several views of a frame are looked at and their
+detections joined, frames round the onset are searched where the event frame shows too few hands,
+sides are swapped and checked against where the forearm comes from, and hands that cannot be the
+wearer's (hanging from above, tiny) are dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cs3_ros.collision import NS_PER_S, Box, Frame, HandObject, Image, Points, Side
+from cs3_ros.config import setting, validate
+
+WRIST, THUMB_TIP, INDEX_BASE, INDEX_TIP, MIDDLE_BASE, PINKY_BASE = 0, 4, 5, 8, 9, 17
+TIPS = (4, 8, 12, 16, 20)
+
+
+@dataclass(frozen=True)
+class MediaPipeHandsConfig:
+    """Settings of ``MediaPipeHands``."""
+
+    min_confidence: float = setting(
+        0.2, 'Palm score in [0, 1] from which on a hand counts.', minimum=0.05, maximum=1.0
+    )
+    search_s: float = setting(
+        0.4, 'Frames up to this far from the event frame are searched, s.', minimum=0.0, maximum=2.0
+    )
+    search_frames: int = setting(
+        8, 'Most frames searched besides the event frame.', minimum=0, maximum=30
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One hand as the network saw it, joined over the views that showed it."""
+
+    landmarks: Points
+    """float32 [21, 2], pixels of the whole frame, MediaPipe's order (0 is the wrist)."""
+    score: float
+    """Handedness score of the best view, in [0, 1]."""
+    rightness: float
+    """Sum over the views of +score where it looks like a right hand, -score for a left one."""
+    votes: int = 1
+    """Number of views that showed it."""
+
+
+class MediaPipeHands:
+    """HandDetector on mediapipe's legacy hands solution, whose networks come with the package.
+
+    Every picture is looked at on its own (``static_image_mode``), so the answer depends on nothing
+    but the frames given.
+
+    Raises:
+        ImportError: mediapipe is not installed; the message names the extra.
+    """
+
+    def __init__(self, config: MediaPipeHandsConfig = MediaPipeHandsConfig()) -> None:
+        self.config = config
+        with _quiet_stderr():
+            self._solution = _load(config.min_confidence)
+            # The first picture makes the graph speak and is slow: pay for both here.
+            self._solution.process(np.zeros((64, 64, 3), np.uint8))
+
+    def detect(self, frames: Sequence[Frame], index: int) -> tuple[HandObject, ...]:
+        """At most one hand per side, right hand first, in pixels of ``frames[index]``.
+
+        The event frame is looked at first; while a side is missing its neighbours follow, nearest
+        first, and give what the event frame did not.
+        """
+        image = frames[index].image
+        found: dict[Side, Detection] = {}
+        for position in search_order(frames, index, self.config):
+            picture = frames[position].image
+            if picture.shape != image.shape:
+                continue
+            for side, detection in wearers(self.look(picture), picture.shape[:2]).items():
+                if side not in found and not any(
+                    overlap(detection.landmarks, other.landmarks) > 0.2 for other in found.values()
+                ):
+                    found[side] = detection
+            if len(found) == 2:
+                break
+        sides: tuple[Side, ...] = ('right', 'left')
+        return tuple(
+            hand_object(side, found[side], image.shape[:2]) for side in sides if side in found
+        )
+
+    def look(self, image: Image) -> list[Detection]:
+        """All hands of one RGB picture [H, W, 3], joined over its views."""
+        seen: list[Detection] = []
+        for x0, y0, x1, y1 in views(image.shape[0], image.shape[1]):
+            view = np.ascontiguousarray(image[y0:y1, x0:x1])
+            result = self._solution.process(view)
+            for marks, sides in zip(
+                result.multi_hand_landmarks or (), result.multi_handedness or (), strict=True
+            ):
+                size = np.array([x1 - x0, y1 - y0], np.float32)
+                unit = np.array([(mark.x, mark.y) for mark in marks.landmark], np.float32)
+                landmarks = (unit * size + np.array([x0, y0], np.float32)).astype(np.float32)
+                side = sides.classification[0]
+                # Labels are those of a mirrored selfie: 'Left' is the wearer's right hand.
+                sign = 1.0 if side.label == 'Left' else -1.0
+                seen.append(Detection(landmarks, float(side.score), sign * float(side.score)))
+        return join(seen)
+
+
+def views(height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """What the network is shown: the picture, and overlapping squares over its lower two thirds.
+
+    The squares show small hands larger; the wearer's hands come from below.
+    """
+    side = min(height, width) * 2 // 3
+    count = max(3, round(1.5 * (width - side) / side) + 1)
+    lefts = np.linspace(0, width - side, count).round().astype(int).tolist()
+    squares = [(left, height - side, left + side, height) for left in lefts]
+    return [(0, 0, width, height), *squares]
+
+
+def search_order(frames: Sequence[Frame], index: int, config: MediaPipeHandsConfig) -> list[int]:
+    """Positions of the frames to look at: the event frame, then its neighbours, nearest first."""
+    stamp = frames[index].stamp_ns
+    ages = [(abs(frame.stamp_ns - stamp), place) for place, frame in enumerate(frames)]
+    limit = int(config.search_s * NS_PER_S)
+    near = [place for age, place in sorted(ages) if age <= limit and place != index]
+    return [index, *near[: config.search_frames]]
+
+
+def join(seen: Sequence[Detection]) -> list[Detection]:
+    """Join detections of one hand in several views; the best view gives the landmarks."""
+    groups: list[list[Detection]] = []
+    for detection in sorted(seen, key=lambda one: -one.score):
+        for group in groups:
+            if overlap(group[0].landmarks, detection.landmarks) > 0.3:
+                group.append(detection)
+                break
+        else:
+            groups.append([detection])
+    return [
+        Detection(
+            group[0].landmarks, group[0].score, sum(one.rightness for one in group), len(group)
+        )
+        for group in groups
+    ]
+
+
+def overlap(first: Points, second: Points) -> float:
+    """Intersection of the boxes of two hands over the smaller of them, in [0, 1]."""
+    low = np.maximum(first.min(0), second.min(0))
+    high = np.minimum(first.max(0), second.max(0))
+    common = np.prod(np.maximum(high - low, 0))
+    smaller = min(np.prod(np.ptp(first, 0)), np.prod(np.ptp(second, 0)))
+    return float(common / max(smaller, 1e-6))
+
+
+def wearers(detections: Sequence[Detection], shape: tuple[int, int]) -> dict[Side, Detection]:
+    """The wearer's hands among all that were seen, at most one for each side.
+
+    Args:
+        detections: all hands of one picture.
+        shape: height and width of the picture.
+    """
+    own = [one for one in detections if plausibility(one, shape) > 0]
+    own = sorted(own, key=lambda one: -plausibility(one, shape))[:2]
+    own.sort(key=lambda one: lean(one, shape))
+    if len(own) == 2:
+        return {'left': own[0], 'right': own[1]}
+    return {('right' if lean(one, shape) >= 0 else 'left'): one for one in own}
+
+
+def plausibility(detection: Detection, shape: tuple[int, int]) -> float:
+    """How likely a hand is the wearer's: seen in many views, large, low; 0 where it cannot be."""
+    height, width = shape
+    marks = detection.landmarks
+    size = hand_size(marks) / min(height, width)
+    forward = marks[MIDDLE_BASE] - marks[WRIST]
+    hangs = forward[1] > 0.5 * np.hypot(*forward)
+    middle = marks.mean(0)
+    if size < 0.05 or (hangs and middle[1] < 0.5 * height):
+        return 0.0
+    return float(detection.votes * detection.score * size * (0.5 + middle[1] / height))
+
+
+def hand_size(landmarks: Points) -> float:
+    """Length scale of a hand in pixels: wrist to middle knuckle or palm width, the larger."""
+    length = np.hypot(*(landmarks[MIDDLE_BASE] - landmarks[WRIST]))
+    palm = np.hypot(*(landmarks[INDEX_BASE] - landmarks[PINKY_BASE]))
+    return float(max(length, 1.2 * palm))
+
+
+def lean(detection: Detection, shape: tuple[int, int]) -> float:
+    """Evidence for a right hand, > 0, or a left one, < 0.
+
+    The forearm of the right hand enters the picture from the right; the network's own label, which
+    is often wrong on hands seen from behind or cut off, has half a say.
+    """
+    height, width = shape
+    marks = detection.landmarks
+    back = marks[WRIST] - marks[MIDDLE_BASE]
+    back = back / max(float(np.hypot(*back)), 1e-6)
+    # Where the forearm would cross the border, at most half a picture away.
+    entry = marks[WRIST][0] + back[0] * 0.5 * height
+    label = detection.rightness / max(detection.votes, 1)
+    return float(2 * entry / width - 1 + 0.5 * label)
+
+
+def hand_object(side: Side, detection: Detection, shape: tuple[int, int]) -> HandObject:
+    """Grip points, hull and a guess of the object's box from the landmarks of a hand."""
+    height, width = shape
+    marks = detection.landmarks
+    limit = np.array([width, height], np.float32)
+    low, high = np.clip(marks.min(0), 0, limit), np.clip(marks.max(0), 0, limit)
+    tips = marks[list(TIPS)]
+    pinch = (marks[THUMB_TIP] + marks[INDEX_TIP]) / 2
+    forward = marks[MIDDLE_BASE] - marks[WRIST]
+    forward = forward / max(float(np.hypot(*forward)), 1e-6)
+    size = hand_size(marks)
+    grip = (pinch + tips.mean(0)) / 2
+    centre = grip + 0.5 * size * forward
+    corner = np.clip(np.stack([centre - 1.25 * size, centre + 1.25 * size]), 0, limit)
+    box: Box = tuple(float(value) for value in corner.reshape(-1))  # type: ignore[assignment]
+    return HandObject(
+        side=side,
+        score=detection.score,
+        hand_box=(float(low[0]), float(low[1]), float(high[0]), float(high[1])),
+        hand_hull=hull(marks, shape),
+        grip_points=np.clip(grip[None], 0, limit - 1).astype(np.float32),
+        object_box=box if box[2] - box[0] >= 2 and box[3] - box[1] >= 2 else None,
+    )
+
+
+def hull(landmarks: Points, shape: tuple[int, int]) -> Points:
+    """Convex polygon [K, 2] round a hand, with room for the flesh round the joints."""
+    import cv2
+
+    margin = 0.15 * hand_size(landmarks)
+    ring = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)], np.float32) * margin
+    spread = (landmarks[:, None] + ring[None]).reshape(-1, 2).astype(np.float32)
+    limit = np.array([shape[1] - 1, shape[0] - 1], np.float32)
+    return np.clip(cv2.convexHull(spread)[:, 0], 0, limit).astype(np.float32)
+
+
+def _load(min_confidence: float) -> Any:
+    """The network; imported late because mediapipe takes seconds."""
+    os.environ.setdefault('GLOG_minloglevel', '2')
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    try:
+        import mediapipe
+    except ImportError as error:
+        raise ImportError(
+            f'the hand detector mediapipe needs the package mediapipe ({error}): '
+            'pip install "cs3_ros[lite]"'
+        ) from error
+    return mediapipe.solutions.hands.Hands(
+        static_image_mode=True,
+        max_num_hands=4,
+        model_complexity=1,
+        min_detection_confidence=min_confidence,
+    )
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep what native code says while the graph is built off the terminal."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, 'w') as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,173 @@
+"""Pictures of ROS messages to RGB: raw encodings and compressed files, without ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cs3_ros.collision import Image
+
+Data = bytes | bytearray | memoryview | ArrayLike
+
+
+def _mono(pixels: NDArray[Any]) -> Image:
+    return np.repeat(pixels, 3, axis=2)
+
+
+def _mono16(pixels: NDArray[Any]) -> Image:
+    return _mono((pixels >> 8).astype(np.uint8))
+
+
+def _picked(*channels: int) -> Callable[[NDArray[Any]], Image]:
+    return lambda pixels: pixels[:, :, channels]
+
+
+def _opencv(conversion: str) -> Callable[[NDArray[Any]], Image]:
+    def convert(pixels: NDArray[Any]) -> Image:
+        import cv2
+
+        # OpenCV wants contiguous rows
+        image = cv2.cvtColor(np.ascontiguousarray(pixels), getattr(cv2, conversion))
+        return np.asarray(image, np.uint8)
+
+    return convert
+
+
+# encoding -> bytes per channel, channels, conversion. OpenCV names a Bayer pattern by its second
+# row and column, ROS by its first; generic encodings hold blue first, as cv_bridge reads them.
+_ENCODINGS: dict[str, tuple[int, int, Callable[[NDArray[Any]], Image]]] = {
+    'rgb8': (1, 3, _picked(0, 1, 2)),
+    'bgr8': (1, 3, _picked(2, 1, 0)),
+    'rgba8': (1, 4, _picked(0, 1, 2)),
+    'bgra8': (1, 4, _picked(2, 1, 0)),
+    'mono8': (1, 1, _mono),
+    'mono16': (2, 1, _mono16),
+    '8UC1': (1, 1, _mono),
+    '8UC3': (1, 3, _picked(2, 1, 0)),
+    '16UC1': (2, 1, _mono16),
+    'bayer_rggb8': (1, 1, _opencv('COLOR_BayerBG2RGB')),
+    'bayer_bggr8': (1, 1, _opencv('COLOR_BayerRG2RGB')),
+    'bayer_gbrg8': (1, 1, _opencv('COLOR_BayerGR2RGB')),
+    'bayer_grbg8': (1, 1, _opencv('COLOR_BayerGB2RGB')),
+    'yuv422': (1, 2, _opencv('COLOR_YUV2RGB_UYVY')),
+    'uyvy': (1, 2, _opencv('COLOR_YUV2RGB_UYVY')),
+    'yuv422_yuy2': (1, 2, _opencv('COLOR_YUV2RGB_YUYV')),
+    'yuyv': (1, 2, _opencv('COLOR_YUV2RGB_YUYV')),
+}
+
+ENCODINGS = tuple(_ENCODINGS)
+"""Names of the sensor_msgs/Image encodings that ``decode_image`` reads."""
+
+
+def decode_image(
+    encoding: str, height: int, width: int, step: int, is_bigendian: bool | int, data: Data
+) -> Image:
+    """A sensor_msgs/Image to RGB.
+
+    Args:
+        encoding: one of ENCODINGS.
+        height: rows.
+        width: columns.
+        step: bytes from one row to the next, at least those of ``width`` pixels.
+        is_bigendian: byte order of 16-bit encodings.
+        data: at least ``(height - 1) * step`` bytes and one row.
+
+    Returns:
+        RGB uint8 [height, width, 3], a copy of its own; 16-bit encodings keep their upper byte.
+
+    Raises:
+        ValueError: unknown encoding, empty picture, too short a step or too few bytes.
+    """
+    if encoding not in _ENCODINGS:
+        raise ValueError(
+            f'image encoding {encoding!r}: expected one of {", ".join(ENCODINGS)}; '
+            'set the encoding of the camera driver'
+        )
+    depth, channels, convert = _ENCODINGS[encoding]
+    if height < 1 or width < 1:
+        raise ValueError(f'{encoding} image of {width}x{height}: expected at least 1x1 pixels')
+    if channels == 2 and width % 2:
+        raise ValueError(f'{encoding} image {width} pixels wide: expected an even width')
+    if encoding.startswith('bayer') and (height < 4 or width < 4):
+        raise ValueError(f'{encoding} image of {width}x{height}: expected at least 4x4 pixels')
+    row = width * channels * depth
+    if step < row:
+        raise ValueError(
+            f'{encoding} image with step {step}: expected at least {row} bytes for {width} pixels'
+        )
+    raw = np.frombuffer(data, np.uint8)  # type: ignore[arg-type]
+    needed = (height - 1) * step + row
+    if raw.size < needed:
+        raise ValueError(
+            f'{encoding} image of {width}x{height} with step {step}: expected {needed} bytes, '
+            f'got {raw.size}'
+        )
+    rows = np.lib.stride_tricks.as_strided(raw, (height, row), (step, 1), writeable=False)
+    pixels: NDArray[Any] = np.ascontiguousarray(rows)
+    if depth == 2:
+        pixels = pixels.view('>u2' if is_bigendian else '<u2')
+    image = convert(pixels.reshape(height, width, channels))
+    # numpy keeps the strides of a fancy index and may hand back the message's own memory
+    return np.array(image, np.uint8, order='C')
+
+
+def decode_compressed(format: str, data: Data) -> Image:
+    """A sensor_msgs/CompressedImage to RGB.
+
+    The bytes tell JPEG from PNG; ``format`` is named in errors. The pixels stay as they are
+    stored: an EXIF orientation does not turn them, so that masks fit the published picture.
+
+    Args:
+        format: the format field, as in ``rgb8; jpeg compressed bgr8``.
+        data: the file's bytes.
+
+    Returns:
+        RGB uint8 [H, W, 3].
+
+    Raises:
+        ValueError: neither JPEG nor PNG, a cut-off file or one that cannot be decoded.
+    """
+    import cv2
+
+    raw = bytes(np.frombuffer(data, np.uint8))  # type: ignore[arg-type]
+    named = f'compressed image ({len(raw)} bytes, format {format!r})'
+    if raw.startswith(b'\xff\xd8'):
+        whole = _jpeg_is_whole(raw)
+    elif raw.startswith(b'\x89PNG\r\n\x1a\n'):
+        whole = b'IEND\xae\x42\x60\x82' in raw[-4096:]
+    else:
+        raise ValueError(
+            f'{named}: expected JPEG or PNG bytes, got {raw[:4].hex(" ") or "nothing"}; '
+            'choose jpeg or png as transport of the camera'
+        )
+    if not whole:
+        raise ValueError(f'{named}: cut off, its end is missing; expected a whole file')
+    try:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        bgr = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
+    except cv2.error as error:
+        raise ValueError(f'{named}: cannot be decoded ({error.err})') from error
+    if bgr is None:
+        raise ValueError(f'{named}: cannot be decoded, its content is damaged')
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _jpeg_is_whole(raw: bytes) -> bool:
+    """True where an end-of-image marker follows the first scan.
+
+    libjpeg fills what is missing with grey and only warns. The marker is looked for after the
+    first scan header because an embedded thumbnail ends with the same one.
+    """
+    position = 2
+    while position + 4 <= len(raw) and raw[position] == 0xFF:
+        marker = raw[position + 1]
+        if marker == 0xFF:  # a fill byte before a marker
+            position += 1
+            continue
+        position += 2 + int.from_bytes(raw[position + 2 : position + 4], 'big')
+        if marker == 0xDA:
+            return raw.find(b'\xff\xd9', position) >= 0
+    return False

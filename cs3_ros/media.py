@@ -1,0 +1,402 @@
+"""Video files: frames and sound with their true times in one stream, and the writer of videos.
+
+Times are nanoseconds of media time. Media time 0 is where a player starts: the start of the
+earlier track, but never a negative time, because what lies before 0 is the priming of a sound
+coder or was cut away by an edit list. Frames and samples before 0 are dropped.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cs3_ros.collision import NS_PER_S, Frame, Image
+from cs3_ros.pcm import SoundChunk, SoundFormat, encode
+
+if TYPE_CHECKING:
+    import av
+
+log = logging.getLogger(__name__)
+
+CHUNKS_PER_S = 50
+"""Sound is cut into chunks of 20 ms."""
+
+RESYNC_NS = 5_000_000
+"""A sound packet this far from where the samples before it end is a gap or an overlap."""
+
+
+class Recording(Protocol):
+    """What a video file and a bag have in common."""
+
+    path: Path
+    origin_ns: int
+    """Stamp of media time 0."""
+    duration_s: float
+    """Length, 0.0 where unknown."""
+    frame_rate: float
+    """Mean frames per second, 0.0 where unknown."""
+    size: tuple[int, int]
+    """Width and height of the upright picture in pixels."""
+    sound_format: SoundFormat | None
+    """Rate and channels of the sound, None without sound."""
+
+    def __iter__(self) -> Iterator[Frame | SoundChunk]:
+        """Frames and sound in the order of their times."""
+
+
+class VideoFile:
+    """A video file as a source of frames and sound; see Recording for the attributes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a media file, no video track, or not one frame can be decoded.
+    """
+
+    origin_ns = 0
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        with _open(self.path) as container:
+            video, sound = _tracks(container, self.path)
+            starts = [
+                _ns(track.start_time, track.time_base)
+                for track in (video, sound)
+                if track is not None and track.start_time is not None
+            ]
+            self._start_ns = max(min(starts, default=0), 0)
+            self.duration_s = (container.duration or 0) / 1e6
+            self.frame_rate = float(video.average_rate or 0)
+            self.sound_format = (
+                None if sound is None else SoundFormat(sound.rate, sound.codec_context.channels)
+            )
+        first = next(self.frames(), None)
+        if first is None:
+            raise ValueError(f'{self.path}: expected video, but not one frame can be decoded')
+        self.size: tuple[int, int] = (first.image.shape[1], first.image.shape[0])
+
+    def __iter__(self) -> Iterator[Frame | SoundChunk]:
+        """Frames and sound in the order of their times; a frame comes before sound of its time."""
+        # Two passes over the file keep memory bounded however the file interleaves its tracks.
+        return heapq.merge(self.frames(), self.sound(), key=lambda item: item.stamp_ns)
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames with strictly rising times; pixels are converted when ``Frame.image`` asks."""
+        with _open(self.path) as container:
+            video, _ = _tracks(container, self.path)
+            video.thread_type = 'AUTO'
+            step_ns = round(NS_PER_S / (video.average_rate or 30))
+            last_ns, dropped = -1, 0
+            for frame in _decoded(container, video, self.path):
+                stamp_ns = self._stamp(frame)
+                if stamp_ns is None:  # raw streams carry no times
+                    stamp_ns = 0 if last_ns < 0 else last_ns + step_ns
+                if stamp_ns <= last_ns:
+                    dropped += stamp_ns >= 0
+                    continue
+                last_ns = stamp_ns
+                yield Frame(stamp_ns, _Picture(frame), _Picture.rgb, 'camera')
+            if dropped:
+                log.warning('%s: dropped %d frame(s) whose time went backwards', self.path, dropped)
+
+    def sound(self) -> Iterator[SoundChunk]:
+        """Sound quantised to 16 bits, in chunks of 20 ms; nothing without a sound track.
+
+        A gap in the file is a gap between chunks; samples that overlap earlier ones are dropped.
+        """
+        if self.sound_format is None:
+            return
+        with _open(self.path) as container:
+            _, track = _tracks(container, self.path)
+            cutter: _Cutter | None = None
+            overlap = 0
+            for frame in _decoded(container, track, self.path):
+                samples = _int16(frame)
+                key = (frame.sample_rate, samples.shape[1])
+                if cutter is None or cutter.key != key:
+                    if cutter is not None:
+                        yield from cutter.flush()
+                    cutter = _Cutter(*key, start_ns=0 if cutter is None else cutter.end_ns)
+                stamp_ns = self._stamp(frame)
+                if stamp_ns is None:
+                    stamp_ns = cutter.end_ns
+                overlap += max(cutter.end_ns - max(stamp_ns, 0) - RESYNC_NS, 0)
+                yield from cutter.push(stamp_ns, samples)
+            if cutter is not None:
+                yield from cutter.flush()
+            if overlap:
+                log.warning('%s: dropped sound whose time went backwards', self.path)
+
+    def _stamp(self, frame: av.VideoFrame | av.AudioFrame) -> int | None:
+        """Media time of a decoded frame in nanoseconds."""
+        if frame.pts is None:
+            return None
+        return _ns(frame.pts, frame.time_base) - self._start_ns
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """The opened container; errors name the file."""
+    import av
+
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such video file')
+    try:
+        container = av.open(f'file:{path}')
+    except av.error.FFmpegError as error:
+        raise ValueError(
+            f'{path}: cannot be read ({error.strerror}); expected a media file such as mp4, mkv '
+            'or mov that is complete'
+        ) from error
+    with container:
+        yield container
+
+
+def _tracks(container: Any, path: Path) -> tuple[Any, Any]:
+    """The first video track that is not a cover picture, and the first sound track or None."""
+    import av
+
+    cover = av.stream.Disposition.attached_pic
+    videos = [track for track in container.streams.video if not track.disposition & cover]
+    if not videos:
+        raise ValueError(f'{path}: has no video track; expected a video with pictures and sound')
+    # tracks that no decoder exists for have no codec context
+    sounds = [track for track in container.streams.audio if track.codec_context is not None]
+    return videos[0], sounds[0] if sounds else None
+
+
+def _decoded(container: Any, track: Any, path: Path) -> Iterator[Any]:
+    """Decoded frames of one track; broken packets are left out and reported once."""
+    import av
+
+    packets, broken = container.demux(track), 0
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            break
+        except av.error.FFmpegError as error:
+            log.warning('%s: reading ended early (%s)', path, error.strerror)
+            break
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            broken += 1
+            continue
+        yield from frames
+    if broken:
+        log.warning('%s: %d broken %s packet(s) left out', path, broken, track.type)
+
+
+def _ns(ticks: int, time_base: Fraction) -> int:
+    return round(ticks * time_base * NS_PER_S)
+
+
+def _int16(frame: av.AudioFrame) -> NDArray[np.int16]:
+    """Samples of a decoded frame, int16 [N, C], whatever the format of the codec."""
+    values: NDArray[Any] = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    values = values.T if frame.format.is_planar else values.reshape(-1, channels)
+    if values.dtype == np.int16:
+        return values
+    if values.dtype == np.uint8:
+        values = values / 128.0 - 1.0
+    elif values.dtype.kind == 'i':
+        values = values / 2.0 ** (8 * values.itemsize - 1)
+    return np.frombuffer(encode(np.nan_to_num(values)), '<i2').reshape(-1, channels)
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """A decoded frame in the decoder's own pixel format."""
+
+    frame: av.VideoFrame
+
+    @property
+    def nbytes(self) -> int:
+        return sum(plane.buffer_size for plane in self.frame.planes)
+
+    def rgb(self) -> Image:
+        """Upright RGB uint8 [H, W, 3]."""
+        image: Image = self.frame.to_ndarray(format='rgb24')
+        matrix = self.frame.side_data.get('DISPLAYMATRIX')
+        if matrix is None:
+            return image
+        # Row vectors: (x, y) is shown at (a x + c y, b x + d y), of which only the quarter turns
+        # and mirrorings are followed.
+        a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+        if abs(b) > abs(a):
+            image, a, d = image.transpose(1, 0, 2), c, b
+        return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+class _Cutter:
+    """Cuts decoded sound of one rate and channel count into chunks with exact times."""
+
+    def __init__(self, rate: int, channels: int, start_ns: int) -> None:
+        self.key = (rate, channels)
+        self.rate = rate
+        self.size = max(rate // CHUNKS_PER_S, 1)
+        self.start_ns = start_ns  # time of the first sample of the present gapless stretch
+        self.taken = 0  # samples of the stretch already given away
+        self.pending = np.zeros((0, channels), np.int16)
+
+    @property
+    def end_ns(self) -> int:
+        """Time where the next sample belongs."""
+        return self._time(self.taken + len(self.pending))
+
+    def push(self, stamp_ns: int, samples: NDArray[np.int16]) -> Iterator[SoundChunk]:
+        ahead_ns = stamp_ns - self.end_ns
+        # Packet times are rounded to the container's ticks, so a small step is no gap.
+        tolerance_ns = RESYNC_NS if self.taken or len(self.pending) else 0
+        if ahead_ns < -tolerance_ns:
+            samples = samples[-(ahead_ns * self.rate // NS_PER_S) :]
+        elif ahead_ns > tolerance_ns:
+            yield from self.flush()
+            self.start_ns, self.taken = stamp_ns, 0
+        self.pending = np.concatenate([self.pending, samples])
+        while len(self.pending) >= self.size:
+            yield self._take(self.size)
+
+    def flush(self) -> Iterator[SoundChunk]:
+        if len(self.pending):
+            yield self._take(len(self.pending))
+
+    def _take(self, count: int) -> SoundChunk:
+        stamp_ns = self._time(self.taken)
+        chunk, self.pending = self.pending[:count], self.pending[count:]
+        self.taken += count
+        return SoundChunk(stamp_ns, self.rate, chunk / np.float32(1 << 15))
+
+    def _time(self, index: int) -> int:
+        return self.start_ns + (index * NS_PER_S + self.rate // 2) // self.rate
+
+
+_TICKS_PER_S = 60_000  # whole ticks a frame at 24, 25, 29.97, 30, 50, 59.94 and 60 Hz
+_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+
+
+class VideoWriter:
+    """Writes frames and sound into a file that players and browsers open: H.264 and AAC.
+
+    MPEG-4 part 2 stands in for H.264 where the FFmpeg at hand has no x264. An odd width or
+    height is made even by repeating the last column or row. More than two channels of sound are
+    mixed to one. Use it as a context manager.
+
+    Args:
+        path: the file to write; its ending chooses the container (mp4, mkv, mov).
+        size: width and height of the frames in pixels.
+        frame_rate: nominal frames per second; 0.0 means 30.
+        sound: rate and channels of the sound to be written, or None.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        size: tuple[int, int],
+        frame_rate: float = 30.0,
+        sound: SoundFormat | None = None,
+    ) -> None:
+        import av
+
+        self.size = size
+        self.path = Path(path)
+        self._container = av.open(f'file:{self.path}', 'w')
+        codec = 'libx264' if 'libx264' in av.codecs_available else 'mpeg4'
+        rate = Fraction(frame_rate or 30).limit_denominator(1001)
+        self._video: Any = self._container.add_stream(codec, rate=rate)
+        self._video.width, self._video.height = (length + length % 2 for length in size)
+        self._video.pix_fmt = 'yuv420p'
+        self._video.codec_context.time_base = Fraction(1, _TICKS_PER_S)
+        if codec == 'mpeg4':
+            self._video.bit_rate = max(1_000_000, 3 * size[0] * size[1])
+        self._sound_format = sound
+        self._samples = 0  # written so far, silence included
+        if sound is not None:
+            self._layout = 'stereo' if sound.channels == 2 else 'mono'
+            aac_rate = min(_AAC_RATES, key=lambda rate: abs(rate - sound.rate))
+            self._sound: Any = self._container.add_stream('aac', rate=aac_rate, layout=self._layout)
+
+    def write(self, stamp_ns: int, image: Image) -> None:
+        """Add a frame.
+
+        Args:
+            stamp_ns: media time, later than that of the frame before.
+            image: RGB uint8 [H, W, 3].
+
+        Raises:
+            ValueError: the picture does not have the size announced.
+        """
+        import av
+
+        height, width = image.shape[:2]
+        if (width, height) != self.size:
+            raise ValueError(
+                f'{self.path}: frame of {width}x{height}: expected {self.size[0]}x{self.size[1]}'
+            )
+        even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')
+        frame = av.VideoFrame.from_ndarray(even, format='rgb24')
+        frame.time_base = Fraction(1, _TICKS_PER_S)
+        frame.pts = round(stamp_ns * _TICKS_PER_S / NS_PER_S)
+        self._container.mux(self._video.encode(frame))
+
+    def write_sound(self, chunk: SoundChunk) -> None:
+        """Add sound; a gap becomes silence, an overlap is dropped.
+
+        Raises:
+            ValueError: the rate is not the one announced.
+        """
+        import av
+
+        fmt = self._sound_format
+        if fmt is None or chunk.rate != fmt.rate:
+            raise ValueError(
+                f'{self.path}: sound of {chunk.rate} Hz: expected '
+                f'{"none" if fmt is None else f"{fmt.rate} Hz"}, as announced to VideoWriter'
+            )
+        samples = chunk.samples
+        if self._layout == 'mono' and samples.shape[1] > 1:
+            samples = samples.mean(1, keepdims=True)
+        gap = round(chunk.stamp_ns * fmt.rate / NS_PER_S) - self._samples
+        samples = samples[max(-gap, 0) :]
+        silence = np.zeros((max(gap, 0), samples.shape[1]), np.float32)
+        data = np.frombuffer(encode(np.concatenate([silence, samples])), '<i2').reshape(1, -1)
+        if not data.size:
+            return
+        frame = av.AudioFrame.from_ndarray(data, format='s16', layout=self._layout)
+        frame.sample_rate = fmt.rate
+        frame.time_base = Fraction(1, fmt.rate)
+        frame.pts = self._samples
+        self._samples += frame.samples
+        self._container.mux(self._sound.encode(frame))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._container.mux(self._video.encode(None))
+        if self._sound_format is not None:
+            self._container.mux(self._sound.encode(None))
+        self._container.close()
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._container.close()

@@ -1,0 +1,96 @@
+"""What an offline run leaves on disk: ``events.json``, label images and masks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cs3_ros.collision import NS_PER_S, Collision
+
+
+class ResultWriter:
+    """Writes the events of one run into a folder.
+
+    The folder gets ``events.json`` (a list, one entry per event), ``labels/ID.png`` (what
+    ``collision_masks`` carries: 0 background, 1 and 2 the objects) and ``masks/ID_K.png`` (0 or
+    255). Paths in the JSON are relative to the folder.
+
+    Args:
+        folder: made when it does not exist; the results of an earlier run in it are replaced.
+        origin_ns: time stamp of media time 0.
+
+    Raises:
+        ValueError: ``folder`` is a file.
+    """
+
+    def __init__(self, folder: Path, origin_ns: int) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f'output {str(folder)!r} is a file: expected a folder')
+        self.folder = folder
+        self.entries: list[dict[str, Any]] = []
+        self._origin_ns = origin_ns
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / 'events.json').exists():
+            for name in ('labels', 'masks'):
+                shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ('labels', 'masks'):
+            (folder / name).mkdir(exist_ok=True)
+
+    def add(self, collision: Collision, frame_index: int) -> dict[str, Any]:
+        """Write one event; an event without objects has no label image.
+
+        Args:
+            collision: the answer.
+            frame_index: number of its frame in the source, counted from 0.
+        """
+        label_image = None
+        if collision.objects:
+            label_image = f'labels/{collision.id}.png'
+            self._png(label_image, collision.label_image())
+        objects = []
+        for number, candidate in enumerate(collision.objects, 1):
+            mask = f'masks/{collision.id}_{number}.png'
+            self._png(mask, candidate.mask.astype(np.uint8) * 255)
+            objects.append(
+                dict(
+                    label=candidate.label,
+                    score=round(candidate.score, 6),
+                    box=list(candidate.box),
+                    mask=mask,
+                )
+            )
+        contact = collision.verdict.contact_px
+        entry = dict(
+            id=collision.id,
+            onset_s=(collision.onset.stamp_ns - self._origin_ns) / NS_PER_S,
+            frame_s=(collision.frame.stamp_ns - self._origin_ns) / NS_PER_S,
+            frame_index=frame_index,
+            onset_stamp_ns=collision.onset.stamp_ns,
+            frame_stamp_ns=collision.frame.stamp_ns,
+            label_image=label_image,
+            objects=objects,
+            rule=collision.verdict.rule,
+            contact_px=None if contact is None else round(contact, 3),
+            trace=list(collision.verdict.trace),
+            bundle=collision.bundle,
+            timings_ms={k: round(v, 3) for k, v in collision.timings_ms.items()},
+        )
+        self.entries.append(entry)
+        return entry
+
+    def close(self) -> Path:
+        """Write ``events.json`` and return its path."""
+        path = self.folder / 'events.json'
+        path.write_text(json.dumps(self.entries, indent=1) + '\n', 'utf-8')
+        return path
+
+    def _png(self, name: str, image: NDArray[np.uint8]) -> None:
+        import cv2
+
+        if not cv2.imwrite(str(self.folder / name), image):
+            raise OSError(f'cannot write {self.folder / name}')

@@ -1,0 +1,43 @@
+"""The environment variables that ROS wants, so that ``.venv/bin/cs3`` runs without any wrapper."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+"""What Fast DDS 2.14, the one of Jazzy, reads."""
+
+USERS_TRANSPORT = (PROFILE_VARIABLE, 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTDDS_BUILTIN_TRANSPORTS')
+"""Where one of these is set, the user has chosen a transport and keeps it."""
+
+
+def fastdds_profile() -> Path:
+    """The shipped Fast DDS profile: a large shared-memory segment and quick discovery."""
+    return Path(str(files('cs3_ros') / 'bundles' / 'fastdds.xml'))
+
+
+def missing_environment(
+    environment: Mapping[str, str], prefix: Path = Path(sys.prefix)
+) -> dict[str, str]:
+    """What has to be set before rclpy is imported, and is not set yet.
+
+    Args:
+        environment: the present variables; what is set there, even empty, is left alone.
+        prefix: root of the Python environment; ROS 2 from wheels lies in it.
+    """
+    missing: dict[str, str] = {}
+    if not any(name in environment for name in USERS_TRANSPORT):
+        missing[PROFILE_VARIABLE] = str(fastdds_profile())
+    if (prefix / 'share/ament_index/resource_index/packages/rcl_interfaces').exists():
+        missing['AMENT_PREFIX_PATH'] = str(prefix)
+    missing['HOME'] = str(prefix)
+    return {name: value for name, value in missing.items() if name not in environment}
+
+
+def prepare_environment() -> None:
+    """Set what is missing in this process; call it before the first import of rclpy."""
+    os.environ.update(missing_environment(os.environ))

@@ -1,0 +1,164 @@
+"""Collisions to ROS messages and ROS messages to frames and sound; no state, no node."""
+
+from __future__ import annotations
+
+import array
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image as ImageMessage
+from std_msgs.msg import Header
+from vision_msgs.msg import (
+    Detection2D,
+    Detection2DArray,
+    LabelInfo,
+    ObjectHypothesisWithPose,
+    VisionClass,
+)
+
+from cs3_ros.collision import NS_PER_S, Collision, Frame, Image
+from cs3_ros.images import check_compressed, check_image, decode_compressed, decode_image
+from cs3_ros.pcm import SoundChunk, SoundFormat, decode
+
+
+def stamp_to_ns(stamp: Time) -> int:
+    """builtin_interfaces/Time to int nanoseconds."""
+    return stamp.sec * NS_PER_S + stamp.nanosec
+
+
+def ns_to_stamp(stamp_ns: int) -> Time:
+    """Int nanoseconds to builtin_interfaces/Time."""
+    return Time(sec=stamp_ns // NS_PER_S, nanosec=stamp_ns % NS_PER_S)
+
+
+def header(stamp_ns: int, frame_id: str) -> Header:
+    """A std_msgs/Header."""
+    return Header(stamp=ns_to_stamp(stamp_ns), frame_id=frame_id)
+
+
+def frame_from_message(message: ImageMessage | CompressedImage) -> Frame:
+    """A frame that keeps the message and decodes it when an event picks it.
+
+    Raises:
+        ValueError: the message cannot be a picture (unknown encoding, zero size, too few bytes,
+            truncated file); the text says what was found and what was expected.
+    """
+    stamp_ns, frame_id = stamp_to_ns(message.header.stamp), message.header.frame_id
+    if isinstance(message, CompressedImage):
+        check_compressed(message.format, message.data)
+        return Frame(
+            stamp_ns, message.data, lambda data: decode_compressed(message.format, data), frame_id
+        )
+    check_image(
+        message.encoding, message.height, message.width, message.step, len(message.data)
+    )
+    return Frame(
+        stamp_ns,
+        message.data,
+        lambda data: decode_image(
+            message.encoding,
+            message.height,
+            message.width,
+            message.step,
+            bool(message.is_bigendian),
+            data,
+        ),
+        frame_id,
+    )
+
+
+def format_from_info(info: Any) -> SoundFormat:
+    """The sound format that an audio_common_msgs/AudioInfo tells.
+
+    Raises:
+        ValueError: compressed sound such as mp3, an unknown sample format, no rate, no channels.
+    """
+    return SoundFormat(
+        rate=info.sample_rate,
+        channels=info.channels,
+        sample_format=info.sample_format,
+        coding_format=info.coding_format,
+    )
+
+
+def sound_from_data(message: Any, sound_format: SoundFormat) -> SoundChunk:
+    """The sound of an AudioDataStamped (ros-drivers audio_common_msgs).
+
+    Raises:
+        ValueError: the bytes do not fit the format.
+    """
+    samples = decode(message.audio.data, sound_format)
+    return SoundChunk(stamp_to_ns(message.header.stamp), sound_format.rate, samples)
+
+
+def sound_from_audio_stamped(message: Any) -> SoundChunk:
+    """The sound of an AudioStamped (the other audio_common_msgs package).
+
+    That package (github.com/mgonzs13/audio_common) carries the samples in typed arrays, of which
+    one is filled, and the channel count and rate in ``audio.info``.
+
+    Raises:
+        ValueError: no array is filled, or the channel count does not divide the samples.
+    """
+    data, info = message.audio.audio_data, message.audio.info
+    full_scales = {
+        'float32_data': 1.0,
+        'int32_data': 2.0**31,
+        'int16_data': 2.0**15,
+        'int8_data': 2.0**7,
+    }
+    for name, full_scale in full_scales.items():
+        values = np.asarray(getattr(data, name, ()))
+        if values.size:
+            break
+    else:
+        raise ValueError(
+            f'AudioStamped holds no samples: expected one of {", ".join(full_scales)} filled'
+        )
+    if info.channels < 1 or info.rate < 1 or values.size % info.channels:
+        raise ValueError(
+            f'AudioStamped: {values.size} samples, {info.channels} channel(s), {info.rate} Hz: '
+            'expected positive numbers and whole sample groups'
+        )
+    samples = (values.astype(np.float64) / full_scale).astype(np.float32)
+    return SoundChunk(
+        stamp_to_ns(message.header.stamp), info.rate, samples.reshape(-1, info.channels)
+    )
+
+
+def image_message(stamp: Header, image: Image | NDArray[np.uint8]) -> ImageMessage:
+    """sensor_msgs/Image of uint8 [H, W] (mono8) or [H, W, 3] (rgb8)."""
+    height, width = image.shape[:2]
+    message = ImageMessage(header=stamp, height=height, width=width, is_bigendian=0)
+    message.encoding = 'mono8' if image.ndim == 2 else 'rgb8'
+    message.step = width * (1 if image.ndim == 2 else 3)
+    # An ndarray would be checked element by element (300 ms at 720p); array.array is copied.
+    message.data = array.array('B', np.ascontiguousarray(image).tobytes())
+    return message
+
+
+def detections_message(stamp: Header, collision: Collision) -> Detection2DArray:
+    """vision_msgs/Detection2DArray: detections[k] is label k + 1 of the mask image."""
+    array_message = Detection2DArray(header=stamp)
+    for candidate in collision.objects:
+        x0, y0, x1, y1 = candidate.box
+        result = ObjectHypothesisWithPose()
+        result.hypothesis.class_id = candidate.label
+        result.hypothesis.score = float(candidate.score)
+        detection = Detection2D(header=stamp, id=collision.id, results=[result])
+        detection.bbox.center.position.x = (x0 + x1) / 2
+        detection.bbox.center.position.y = (y0 + y1) / 2
+        detection.bbox.size_x = x1 - x0
+        detection.bbox.size_y = y1 - y0
+        array_message.detections.append(detection)
+    return array_message
+
+
+def label_info_message(stamp: Header) -> LabelInfo:
+    """vision_msgs/LabelInfo of the mask image."""
+    names = ('background', 'first_object', 'second_object')
+    classes = [VisionClass(class_id=k, class_name=name) for k, name in enumerate(names)]
+    return LabelInfo(header=stamp, class_map=classes, threshold=0.0)

@@ -1,0 +1,121 @@
+"""Publishes a microphone as AudioDataStamped and AudioInfo (``cs3 mic``).
+
+A stamp is the time of the first sample: the host time at which PortAudio says that the block was
+captured, not the time of the callback.
+"""
+
+from __future__ import annotations
+
+import array
+import queue
+from typing import Any
+
+from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from cs3_ros.collision import NS_PER_S
+from cs3_ros.ros.messages import header
+
+
+def import_sounddevice() -> Any:
+    """The sounddevice module.
+
+    Raises:
+        RuntimeError: PortAudio is missing; names the fix.
+    """
+    try:
+        import sounddevice
+    except OSError as error:  # sounddevice finds no PortAudio library
+        raise RuntimeError(f'{error}: `apt install libportaudio2`, then try again') from error
+    except ImportError as error:
+        raise RuntimeError(f'{error}: `pip install sounddevice`, then try again') from error
+    return sounddevice
+
+
+class Microphone(Node):
+    """One input device as a pair of topics, ``audio`` and ``audio_info``.
+
+    Args:
+        device: name or index as ``python -m sounddevice`` lists them; None takes the default.
+        rate: samples per second.
+        channels: channels to record.
+        block_s: length of one message in seconds.
+
+    Raises:
+        RuntimeError: no PortAudio, no such device, or it refuses the format; says which.
+    """
+
+    def __init__(
+        self,
+        device: str | int | None = None,
+        rate: int = 48_000,
+        channels: int = 1,
+        block_s: float = 0.02,
+    ) -> None:
+        super().__init__('cs3_microphone', namespace='cs3')
+        self.dropped = 0
+        self._rate, self._frame_id = rate, 'microphone'
+        self._blocks: queue.Queue[tuple[int, bytes]] = queue.Queue(maxsize=100)
+        latched = QoSProfile(
+            depth=1,
+            reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL,
+        )
+        self._audio = self.create_publisher(AudioDataStamped, 'audio', 100)
+        self._info = self.create_publisher(AudioInfo, 'audio_info', latched)
+        sounddevice = import_sounddevice()
+        try:
+            self._stream = sounddevice.RawInputStream(
+                samplerate=rate,
+                channels=channels,
+                dtype='int16',
+                device=device,
+                blocksize=round(rate * block_s),
+                callback=self._captured,
+            )
+            self._stream.start()
+        except (sounddevice.PortAudioError, ValueError) as error:
+            raise RuntimeError(
+                f'microphone {device!r} at {rate} Hz, {channels} channel(s): {error}; '
+                '`python -m sounddevice` lists what there is'
+            ) from error
+        self._info.publish(
+            AudioInfo(
+                channels=channels,
+                sample_rate=rate,
+                sample_format='S16LE',
+                bitrate=rate * channels * 16,
+                coding_format='wave',
+            )
+        )
+
+    def run(self) -> None:
+        """Publish what is captured until the process is interrupted."""
+        while self.context.ok():
+            try:
+                stamp_ns, block = self._blocks.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            message = AudioDataStamped(header=header(stamp_ns, self._frame_id))
+            message.audio = AudioData(data=array.array('B', block))
+            self._audio.publish(message)
+
+    def close(self) -> None:
+        """Release the device."""
+        self._stream.close()
+
+    def _captured(self, data: Any, frames: int, times: Any, status: Any) -> None:
+        """PortAudio's own thread: only take the time and hand over."""
+        if status:
+            self.get_logger().warning(f'microphone: {status}', throttle_duration_sec=5.0)
+        age_s = times.currentTime - times.inputBufferAdcTime
+        now_ns = self.get_clock().now().nanoseconds
+        try:
+            self._blocks.put_nowait((now_ns - int(age_s * NS_PER_S), bytes(data)))
+        except queue.Full:
+            self.dropped += 1
+            self.get_logger().warning(
+                f'microphone: {self.dropped} block(s) dropped, the publisher is too slow',
+                throttle_duration_sec=5.0,
+            )

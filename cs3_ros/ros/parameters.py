@@ -1,0 +1,108 @@
+"""The node's ROS parameters, declared from the settings dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from cs3_ros.config import from_mapping
+from cs3_ros.settings import (
+    SECTIONS,
+    NodeConfig,
+    Settings,
+    field_of,
+    parameter_names,
+    settings_from,
+)
+
+ALWAYS_ALLOWED = ('use_sim_time', 'start_type_description_service')
+
+
+def declare(node: Node) -> dict[str, str]:
+    """Declare every parameter; returns name -> why its given value was refused.
+
+    A refused value keeps the default, so that the node lives to say so and ``configure`` fails.
+    """
+    refused: dict[str, str] = {}
+    for name in parameter_names():
+        field = field_of(name)
+        assert field is not None
+        descriptor = _descriptor(field)
+        try:
+            node.declare_parameter(name, field.default, descriptor)
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            refused[name] = str(error)
+            node.declare_parameter(name, field.default, descriptor, ignore_override=True)
+    return refused
+
+
+def unknown_overrides(node: Node) -> list[str]:
+    """Parameters that the user gave and the node does not have (spelling mistakes)."""
+    given = node._parameter_overrides  # rclpy offers no public view of the overrides
+    return sorted(
+        name
+        for name in given
+        if field_of(name) is None
+        and name not in ALWAYS_ALLOWED
+        and not name.startswith('qos_overrides.')
+    )
+
+
+def read(node: Node) -> tuple[NodeConfig, Settings]:
+    """The present parameters as settings.
+
+    Raises:
+        ValueError: a value is out of range or of the wrong choice; names it.
+    """
+    return _read({name: node.get_parameter(name).value for name in parameter_names()})
+
+
+def check_change(node: Node, changes: Sequence[Parameter]) -> SetParametersResult:
+    """Whether the changes, taken together, would leave valid settings."""
+    values = {name: node.get_parameter(name).value for name in parameter_names()}
+    values |= {p.name: p.value for p in changes if p.name in values}
+    try:
+        _read(values)
+    except ValueError as error:
+        return SetParametersResult(successful=False, reason=str(error))
+    return SetParametersResult(successful=True)
+
+
+def _read(values: dict[str, Any]) -> tuple[NodeConfig, Settings]:
+    nested: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    own: dict[str, Any] = {}
+    for name, value in values.items():
+        section, _, key = name.rpartition('.')
+        (nested[section] if section else own)[key] = value
+    return from_mapping(NodeConfig, own, 'parameters'), settings_from(nested, 'parameters')
+
+
+def _descriptor(field: Any) -> ParameterDescriptor:
+    meta = field.metadata
+    hot = meta['hot']
+    descriptor = ParameterDescriptor(
+        name=field.name,
+        description=meta['doc'] + ('' if hot else ' Read-only: restart the node to change it.'),
+        read_only=not hot,
+    )
+    if meta['choices']:
+        descriptor.additional_constraints = f'one of: {", ".join(meta["choices"])}'
+    low, high = meta['minimum'], meta['maximum']
+    if low is not None and high is not None:
+        if isinstance(field.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
+            ]
+    return descriptor

@@ -1,0 +1,126 @@
+"""One thread that runs the pipeline on events; when it falls behind, the oldest event is dropped.
+
+``prepare`` of an event starts as soon as its frames are there, ``finish`` when its sound is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cs3_ros.collision import Collision, CollisionClip, Frame
+from cs3_ros.pipeline import Pipeline, Prepared
+
+
+@dataclass(eq=False)
+class _Job:
+    onset_ns: int
+    frames: Sequence[Frame]
+    index: int
+    clip: CollisionClip | None = None
+    prepared: Prepared | None = None
+
+
+class Worker:
+    """Runs events through a pipeline, one at a time, in the order in which they become ready.
+
+    Args:
+        pipeline: the four stages.
+        capacity: events that may wait, at least 1; a further one drops the oldest waiting.
+        on_collision: called on the worker thread with every answer.
+        on_error: called on the worker thread with the onset stamp and what a stage raised.
+
+    ``counts`` holds ``done``, ``dropped`` and ``failed``; it is read from any thread.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        capacity: int,
+        on_collision: Callable[[Collision], None],
+        on_error: Callable[[int, Exception], None],
+    ) -> None:
+        if capacity < 1:
+            raise ValueError(f'capacity = {capacity}: expected at least 1 waiting event')
+        self.counts: Counter[str] = Counter()
+        self._pipeline = pipeline
+        self._capacity = capacity
+        self._on_collision = on_collision
+        self._on_error = on_error
+        self._jobs: list[_Job] = []
+        self._running: _Job | None = None
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name='cs3_worker', daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        """Events that wait, the running one not counted."""
+        with self._changed:
+            return sum(job is not self._running for job in self._jobs)
+
+    def prepare(self, onset_ns: int, frames: Sequence[Frame], index: int) -> None:
+        """Enter an event whose frames are settled; its sound may still be arriving."""
+        with self._changed:
+            waiting = [job for job in self._jobs if job is not self._running]
+            for job in waiting[: max(0, len(waiting) - self._capacity + 1)]:
+                self._jobs.remove(job)
+                self.counts['dropped'] += 1
+            self._jobs.append(_Job(onset_ns, frames, index))
+            self._changed.notify_all()
+
+    def finish(self, clip: CollisionClip) -> None:
+        """Give the complete clip of an event entered before; nothing happens if it was dropped."""
+        with self._changed:
+            for job in self._jobs:
+                if job.onset_ns == clip.onset.stamp_ns and job.clip is None:
+                    job.clip = clip
+                    break
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Drop what waits, let the running stage end, end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join()
+        self.counts['dropped'] += len(self._jobs)
+        self._jobs.clear()
+
+    def _next(self) -> _Job | None:
+        """The oldest event that can be finished, else the oldest that can be prepared."""
+        for job in self._jobs:
+            if job.clip is not None:
+                return job
+        return next((job for job in self._jobs if job.prepared is None), None)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._running = None
+                while not self._stopping and self._next() is None:
+                    self._changed.wait()
+                if self._stopping:
+                    return
+                job = self._running = self._next()
+            assert job is not None
+            try:
+                if job.prepared is None:
+                    job.prepared = self._pipeline.prepare(job.frames, job.index)
+                if job.clip is None:
+                    continue
+                collision = self._pipeline.finish(job.prepared, job.clip)
+            except Exception as error:  # a stage may raise anything; the node must live
+                self._end(job, 'failed')
+                self._on_error(job.onset_ns, error)
+            else:
+                self._end(job, 'done')
+                self._on_collision(collision)
+
+    def _end(self, job: _Job, outcome: str) -> None:
+        with self._changed:
+            self._jobs.remove(job)
+            self._running = None
+            self.counts[outcome] += 1

@@ -1,0 +1,65 @@
+from glob import glob
+
+from setuptools import find_packages, setup
+
+# No OpenCV in the base install: exactly one may be present. On a robot it is apt's python3-opencv;
+# everywhere else it is opencv-contrib-python, the one distribution MediaPipe asks for.
+OPENCV = 'opencv-contrib-python>=4.11,<5'
+MODELS = [
+    OPENCV,
+    'torch',
+    'torchaudio',
+    'torchvision',
+    'transformers',
+    'sam2',  # an sdist that needs torch to build: see requirements/constraints.txt
+    'safetensors',
+]
+
+setup(
+    name='cs3_ros',
+    version='0.1.0',
+    description='Hears a collision and publishes masks of the one or two objects that collided',
+    license='Apache-2.0',
+    maintainer='cs3_ros maintainers',
+    maintainer_email='maintainers@example.org',
+    python_requires='>=3.11',
+    packages=find_packages(include=['cs3_ros', 'cs3_ros.*']),
+    package_data={'cs3_ros': ['py.typed', 'bundles/*.yaml', 'bundles/*.xml']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', ['resource/cs3_ros']),
+        ('share/cs3_ros', ['package.xml']),
+        ('share/cs3_ros/launch', sorted(glob('launch/*.launch.py'))),
+        ('share/cs3_ros/config', sorted(glob('config/*'))),
+    ],
+    install_requires=[
+        'numpy>=1.26,<2',  # Jazzy's own packages and MediaPipe are built for 1.26
+        'PyYAML',
+        'av',
+        'rosbags',
+        'rosbags-image',
+        'sounddevice',
+        'tqdm',
+    ],
+    extras_require={
+        'lite': [OPENCV, 'mediapipe'],
+        'models': MODELS,
+        'train': [*MODELS, 'tensorboard', 'scipy', 'soundfile'],
+        'test': [
+            'pytest<9',  # launch_testing of Jazzy breaks with 9
+            'pytest-xdist',
+            'hypothesis',
+            'scipy',
+            'ruff',
+            'mypy',
+            'types-PyYAML',
+        ],
+        'bench': ['librosa', 'psutil', 'scipy', 'soundfile'],
+    },
+    entry_points={
+        'console_scripts': [
+            'cs3 = cs3_ros.cli:main',
+            'cs3_node = cs3_ros.ros.node:main',
+        ]
+    },
+    zip_safe=False,
+)

@@ -1,0 +1,248 @@
+"""Video files: true times, upright pixels, exact sound, and refusals that say why."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from shared_data import shared_data
+from tiny_media import grey_ramp, impulses, sample_times_s, split, write_media
+
+from cs3_ros.collision import NS_PER_S
+from cs3_ros.media import VideoFile, VideoWriter
+from cs3_ros.pcm import SoundChunk, SoundFormat
+
+
+def brightness(frame):
+    """Mean of the lower right quarter of a picture."""
+    height, width = frame.image.shape[:2]
+    return frame.image[height // 2 + 4 :, width // 2 + 4 :].mean()
+
+
+@pytest.mark.parametrize('ending', ['mp4', 'mov', 'mkv'])
+def test_frames_and_sound_have_their_times(tmp_path, ending):
+    codec = dict(sound_codec='aac', sound_format='fltp') if ending == 'mp4' else {}
+    sound = impulses(0.5, 44100, [0.2], channels=2)
+    path = write_media(tmp_path / f'a.{ending}', sound=sound, rate=44100, **codec)
+    video = VideoFile(path)
+    assert video.size == (64, 48) and video.frame_rate == pytest.approx(30)
+    assert video.sound_format == SoundFormat(44100, 2)
+    assert video.duration_s == pytest.approx(0.5, abs=0.05)
+    frames, chunks = split(video)
+    tick = 1e-3 if ending == 'mkv' else 1e-9  # Matroska rounds times to milliseconds
+    assert [f.stamp_ns / NS_PER_S for f in frames] == pytest.approx(np.arange(15) / 30, abs=tick)
+    np.testing.assert_allclose([brightness(f) for f in frames], np.arange(15) * 8, atol=4)
+    assert {len(c.samples) for c in chunks[:-1]} == {882}
+    assert np.diff([c.stamp_ns for c in chunks]).tolist() == [20_000_000] * (len(chunks) - 1)
+    times = np.concatenate([c.samples for c in chunks])
+    assert abs(np.abs(times[:, 0]).argmax() / 44100 - 0.2) < 1e-4
+    if ending != 'mp4':
+        np.testing.assert_array_equal(
+            np.rint(times * 32768)[: len(sound)], np.rint(sound * 32767)
+        )
+
+
+def test_one_stream_in_time_order(tmp_path):
+    path = write_media(tmp_path / 'a.mkv', sound=impulses(0.5, 48000, [0.1]))
+    stamps = [(item.stamp_ns, isinstance(item, SoundChunk)) for item in VideoFile(path)]
+    assert stamps == sorted(stamps)
+
+
+def test_variable_frame_rate_keeps_true_times(tmp_path):
+    stamps_s = [0, 0.01, 0.2, 0.25, 0.7, 0.75]
+    path = write_media(tmp_path / 'a.mp4', frames=6, stamps_s=stamps_s)
+    frames = list(VideoFile(path).frames())
+    assert [f.stamp_ns / NS_PER_S for f in frames] == pytest.approx(stamps_s, abs=1e-6)
+
+
+@pytest.mark.parametrize('degrees', [0, 90, 180, 270])
+@pytest.mark.parametrize('mirror', [False, True])
+def test_rotated_video_is_shown_upright(tmp_path, degrees, mirror):
+    path = write_media(tmp_path / 'a.mp4', frames=2, rotation=(degrees, mirror))
+    want = np.rot90(grey_ramp(1), degrees // 90)
+    want = want[:, ::-1] if mirror else want
+    video = VideoFile(path)
+    image = list(video.frames())[1].image
+    assert image.shape == want.shape and video.size == (want.shape[1], want.shape[0])
+    assert np.abs(image.astype(int) - want).mean() < 6
+    assert image.flags.c_contiguous
+
+
+def test_no_sound_is_no_error(tmp_path):
+    video = VideoFile(write_media(tmp_path / 'a.mp4'))
+    assert video.sound_format is None
+    frames, chunks = split(video)
+    assert len(frames) == 15 and chunks == []
+
+
+@pytest.mark.parametrize(('codec', 'sound_format'), [('pcm_f32le', 'flt'), ('pcm_u8', 'u8'), ('flac', 's32')])
+def test_sound_of_any_sample_format_becomes_16_bit(tmp_path, codec, sound_format):
+    path = write_media(
+        tmp_path / 'a.mkv',
+        sound=impulses(0.2, 16000, [0.1], 2),
+        rate=16000,
+        sound_codec=codec,
+        sound_format=sound_format,
+    )
+    samples = np.concatenate([c.samples for c in VideoFile(path).sound()])
+    assert samples.dtype == np.float32 and samples.shape == (3200, 2)
+    assert samples[1600] == pytest.approx(0.9, abs=0.01)
+    assert np.abs(np.delete(samples, 1600, 0)).max() < 0.01
+    np.testing.assert_array_equal(samples * 32768, np.rint(samples * 32768))
+
+
+def test_sound_that_starts_late(tmp_path):
+    path = write_media(tmp_path / 'a.mkv', sound=impulses(0.3, 48000, [0.0]), sound_at_s=0.125)
+    chunks = list(VideoFile(path).sound())
+    assert chunks[0].stamp_ns == 125_000_000
+    assert sample_times_s(chunks) == pytest.approx([0.125])
+
+
+def test_video_that_starts_late_keeps_its_distance_to_the_sound(tmp_path):
+    stamps_s = np.arange(5) / 30 + 0.25
+    path = write_media(
+        tmp_path / 'a.mkv', frames=5, stamps_s=stamps_s, sound=impulses(0.5, 48000, [0.3])
+    )
+    frames, chunks = split(VideoFile(path))
+    assert frames[0].stamp_ns == 250_000_000
+    assert sample_times_s(chunks) == pytest.approx([0.3])
+
+
+def test_a_common_late_start_is_media_time_0(tmp_path):
+    stamps_s = np.arange(5) / 30 + 2.0
+    path = write_media(
+        tmp_path / 'a.mkv',
+        frames=5,
+        stamps_s=stamps_s,
+        sound=impulses(0.2, 48000, [0.1]),
+        sound_at_s=2.04,
+    )
+    frames, chunks = split(VideoFile(path))
+    assert frames[0].stamp_ns == 0
+    assert sample_times_s(chunks) == pytest.approx([0.14])
+
+
+def test_a_gap_in_the_sound_stays_a_gap(tmp_path):
+    first, second = impulses(0.1, 48000, [0.05]), impulses(0.1, 48000, [0.05])
+    path = write_media(tmp_path / 'a.mkv', sound=[(0, first), (0.3, second)])
+    chunks = list(VideoFile(path).sound())
+    assert sample_times_s(chunks) == pytest.approx([0.05, 0.35], abs=1e-3)
+    gaps = [b.stamp_ns - a.stamp_ns - len(a.samples) * NS_PER_S / a.rate for a, b in zip(chunks, chunks[1:], strict=False)]
+    assert sorted(gaps)[-1] == pytest.approx(0.2 * NS_PER_S, abs=1e6)
+    assert sorted(gaps)[-2] == 0
+
+
+def test_priming_before_time_0_is_cut_away(tmp_path):
+    # AAC starts 1024 samples before its first sound; mp4 says so, and the click stays in place
+    path = tmp_path / 'a.mp4'
+    sound = impulses(0.5, 48000, [0.1])
+    write_media(path, sound=sound, sound_codec='aac', sound_format='fltp')
+    chunks = list(VideoFile(path).sound())
+    assert chunks[0].stamp_ns == 0
+    samples = np.concatenate([c.samples for c in chunks])[:, 0]
+    assert np.abs(samples).argmax() == 4800
+
+
+def test_frames_are_decoded_one_after_the_other(tmp_path):
+    video = VideoFile(write_media(tmp_path / 'a.mp4', frames=30))
+    frame = next(iter(video))
+    assert 'image' not in vars(frame)
+    assert frame.nbytes >= 64 * 48 * 3 // 2
+    assert frame.frame_id == 'camera'
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere.mp4: no such video file'):
+        VideoFile(tmp_path / 'nowhere.mp4')
+
+
+@pytest.mark.parametrize('content', [b'', b'hello', bytes(5000)])
+def test_rubbish_is_refused(tmp_path, content):
+    path = tmp_path / 'a.mp4'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='a.mp4: cannot be read .*expected a media file'):
+        VideoFile(path)
+
+
+def test_sound_only_is_refused(tmp_path):
+    path = write_media(tmp_path / 'a.mkv', frames=0, sound=impulses(0.2, 48000, [0.1]))
+    with pytest.raises(ValueError, match='has no video track'):
+        VideoFile(path)
+
+
+def test_a_cut_off_file_gives_what_it_holds(tmp_path, caplog):
+    path = write_media(tmp_path / 'a.mkv', frames=60, size=(320, 240))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with caplog.at_level(logging.WARNING):
+        frames = list(VideoFile(path).frames())
+    assert 10 < len(frames) < 60
+
+
+def test_broken_packets_are_left_out_and_reported(tmp_path, caplog):
+    path = write_media(tmp_path / 'a.mov', frames=30, video_codec='png')
+    data = bytearray(path.read_bytes())
+    start = data.find(b'\x89PNG', len(data) // 2)
+    data[start : start + 60] = bytes(60)
+    path.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        frames = list(VideoFile(path).frames())
+    assert len(frames) == 29
+    assert '1 broken video packet(s) left out' in caplog.text
+
+
+@pytest.mark.parametrize('ending', ['mp4', 'mkv', 'mov'])
+@pytest.mark.parametrize('size', [(65, 49), (64, 48)])
+def test_writer_round_trip(tmp_path, ending, size):
+    path = tmp_path / f'out.{ending}'
+    sound = impulses(0.5, 44100, [0.25], 2)
+    with VideoWriter(path, size, 30.0, SoundFormat(44100, 2)) as writer:
+        for index in range(15):
+            writer.write(round(index * NS_PER_S / 30), grey_ramp(index, size))
+            chunk = sound[index * 1470 : (index + 1) * 1470]
+            writer.write_sound(SoundChunk(round(index * NS_PER_S / 30), 44100, chunk))
+    video = VideoFile(path)
+    assert video.size == (size[0] + size[0] % 2, size[1] + size[1] % 2)
+    frames, chunks = split(video)
+    assert [f.stamp_ns / NS_PER_S for f in frames] == pytest.approx(np.arange(15) / 30, abs=1e-3)
+    np.testing.assert_allclose([brightness(f) for f in frames], np.arange(15) * 8, atol=6)
+    samples = np.concatenate([c.samples for c in chunks])[:, 0]
+    assert chunks[0].stamp_ns / NS_PER_S + np.abs(samples).argmax() / 44100 == pytest.approx(
+        0.25, abs=1e-3
+    )
+
+
+def test_writer_fills_gaps_and_takes_any_rate_and_channels(tmp_path):
+    path = tmp_path / 'out.mp4'
+    click = np.zeros((220, 4), np.float32)
+    click[100] = 0.9
+    with VideoWriter(path, (64, 48), 15.0, SoundFormat(22000, 4)) as writer:
+        for index in range(8):
+            writer.write(round(index * NS_PER_S / 15), grey_ramp(index))
+        for start_s in (0.1, 0.1, 0.4):  # the second one overlaps and is dropped
+            writer.write_sound(SoundChunk(round(start_s * NS_PER_S), 22000, click))
+    chunks = list(VideoFile(path).sound())
+    samples = np.concatenate([c.samples for c in chunks])[:, 0]
+    loud = np.flatnonzero(np.abs(samples) > 0.3) / chunks[0].rate
+    assert {round(time, 2) for time in loud} == {0.1, 0.4}
+
+
+def test_writer_refuses_what_was_not_announced(tmp_path):
+    with VideoWriter(tmp_path / 'out.mp4', (64, 48)) as writer:
+        writer.write(0, grey_ramp(0))
+        with pytest.raises(ValueError, match='frame of 32x48: expected 64x48'):
+            writer.write(1, grey_ramp(0, (32, 48)))
+        with pytest.raises(ValueError, match='sound of 8000 Hz: expected none'):
+            writer.write_sound(SoundChunk(0, 8000, np.zeros((10, 1), np.float32)))
+
+
+def test_real_clips_have_their_times():
+    for folder in sorted(shared_data('real_clips').iterdir()):
+        facts = json.loads((folder / 'clip.json').read_text())
+        frames, chunks = split(VideoFile(folder / 'clip.mp4'))
+        assert [f.stamp_ns for f in frames] == [round(k * NS_PER_S / 30) for k in range(69)]
+        samples = np.abs(np.concatenate([c.samples for c in chunks])).max(1)
+        # The files do not declare the 1024 samples of AAC priming (their edit list starts at 0),
+        # so every player and decoder gives the sound this much later than the source had it.
+        delay_s = 1024 / facts['audio_rate']
+        peak_s = samples.argmax() / facts['audio_rate']
+        assert peak_s - delay_s == pytest.approx(facts['audio_peak_s'], abs=2e-3), folder.name

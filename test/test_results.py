@@ -1,0 +1,53 @@
+"""What an offline run leaves on disk."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from cs3_ros.collision import Candidate, Collision, Frame, Onset, Verdict
+from cs3_ros.results import ResultWriter
+
+
+def collision(onset_ns: int, masks: int) -> Collision:
+    image = np.zeros((20, 30, 3), np.uint8)
+    objects = []
+    for k in range(masks):
+        mask = np.zeros((20, 30), bool)
+        mask[2:10, 3 + 10 * k : 9 + 10 * k] = True
+        objects.append(Candidate('right_hand' if k == 0 else 'left_hand', mask, 0.5))
+    verdict = Verdict(tuple(objects), 'closest_pair' if masks == 2 else 'none', 4.0, ('why',))
+    frame = Frame.from_rgb(onset_ns + 1, image)
+    onset = Onset(onset_ns, -3.0, 30.0)
+    return Collision(onset, frame, verdict, tuple(objects), (), None, {'masks': 1.23456}, 'fake')
+
+
+def test_entries_and_pictures_agree(tmp_path) -> None:
+    writer = ResultWriter(tmp_path / 'out', origin_ns=10**9)
+    writer.add(collision(1_500_000_000, 2), frame_index=7)
+    writer.add(collision(2_500_000_000, 0), frame_index=9)
+    entries = json.loads(writer.close().read_text())
+    first, second = entries
+    assert first['id'] == '1.500000000' and first['onset_s'] == 0.5 and first['frame_index'] == 7
+    labels = cv2.imread(str(tmp_path / 'out' / first['label_image']), cv2.IMREAD_UNCHANGED)
+    for number, entry in enumerate(first['objects'], 1):
+        mask = cv2.imread(str(tmp_path / 'out' / entry['mask']), cv2.IMREAD_UNCHANGED)
+        assert set(np.unique(mask)) == {0, 255}
+        assert np.array_equal(mask > 0, labels == number)
+    assert first['objects'][0]['box'] == [3.0, 2.0, 9.0, 10.0]
+    assert second['objects'] == [] and second['label_image'] is None
+
+
+def test_a_second_run_replaces_the_first(tmp_path) -> None:
+    for onset_ns in (1_500_000_000, 1_700_000_000):
+        writer = ResultWriter(tmp_path, origin_ns=0)
+        writer.add(collision(onset_ns, 1), 0)
+        writer.close()
+    assert [path.name for path in (tmp_path / 'labels').iterdir()] == ['1.700000000.png']
+
+
+def test_a_file_is_refused(tmp_path) -> None:
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ValueError, match='expected a folder'):
+        ResultWriter(tmp_path / 'file', 0)
