@@ -12,14 +12,13 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
 WORKDIR /ws
 COPY . src/cs3_ros
 
-# colcon runs from the environment whose Python the node is to use
+# setup.cfg makes colcon's scripts use the Python of the activated environment
 RUN python3 -m venv --system-site-packages venv \
     && . venv/bin/activate \
     && pip install --no-cache-dir -c src/cs3_ros/requirements/constraints.txt \
-        setuptools 'src/cs3_ros[lite]' \
-    && pip uninstall -y cs3_ros \
+        -e 'src/cs3_ros[lite]' \
     && . /opt/ros/jazzy/setup.sh \
-    && python -m colcon build --packages-select cs3_ros
+    && colcon build --packages-select cs3_ros
 
 RUN printf '%s\n' '#!/bin/bash' 'set -e' \
         'source /ws/venv/bin/activate' 'source /ws/install/setup.bash' 'exec "$@"' \

@@ -11,7 +11,7 @@ MODELS = [
     'torchaudio',
     'torchvision',
     'transformers',
-    'sam2',  # an sdist that needs torch to build: see requirements/constraints.txt
+    'sam2',  # an sdist that imports torch to build: install torch first, --no-build-isolation
     'safetensors',
 ]
 

@@ -104,20 +104,88 @@ class ClipAssembler:
 
     def poll(self, audio: AudioBuffer) -> Progress:
         """Cut out what has become available."""
-        end_ns, latest = audio.end_ns, self._frames.latest
-        for event in self._pending:
-            onset_ns = event.onset.stamp_ns
-            if end_ns is not None and end_ns >= onset_ns + _ns(self.config.audio_after_s):
-                self._cut_audio(event, audio)
-            if latest and latest.stamp_ns >= onset_ns + _ns(self.config.frames_after_s):
-                self._cut_frames(event)
-        return self._take()
+        return self._advance(audio, closing=False)
+
+    def close_all(self, audio: AudioBuffer) -> Progress:
+        """Nothing will follow: close all events with what is there, missing sound marked."""
+        return self._advance(audio, closing=True)
 
     def settle_audio(self, audio: AudioBuffer) -> None:
-        """No more sound will follow in this buffer: what is missing is zero and marked."""
+        """No more sound will follow in this buffer, frames may; missing sound is marked."""
         for event in self._pending:
             self._cut_audio(event, audio)
 
-    def close_all(self, audio: AudioBuffer) -> Progress:
-        """Nothing will follow: close all events with what is there."""
-        return self.close_until(None, audio)
+    def discard(self) -> int:
+        """Forget all waiting events; returns how many they were."""
+        count = len(self._pending)
+        self._pending.clear()
+        return count
+
+    def clip_now(self, onset: Onset, audio: AudioBuffer) -> CollisionClip | None:
+        """A clip round a moment that nobody heard; None where no frame is near.
+
+        Sound that is still to come is made up for by as much earlier sound.
+        """
+        event = Event(onset)
+        if not self._cut_frames(event):
+            return None
+        end_ns = onset.stamp_ns + _ns(self.config.audio_after_s)
+        if audio.end_ns is not None:
+            end_ns = min(end_ns, audio.end_ns)
+        span_ns = _ns(self.config.audio_before_s) + _ns(self.config.audio_after_s)
+        event.audio = audio.window(end_ns - span_ns, end_ns)
+        return event.clip
+
+    def _advance(self, audio: AudioBuffer, closing: bool) -> Progress:
+        ready, complete, pending = [], [], []
+        end_ns, latest = audio.end_ns, self._frames.latest
+        for event in self._pending:
+            onset_ns = event.onset.stamp_ns
+            heard_ns = -1 if end_ns is None else end_ns - onset_ns
+            seen_ns = -1 if latest is None else latest.stamp_ns - onset_ns
+            if closing or heard_ns >= _ns(self.config.audio_after_s):
+                self._cut_audio(event, audio)
+            # Frames that the sound has left behind by a whole buffer are not waited for.
+            overdue = heard_ns > _ns(audio.config.buffer_s)
+            if not event.frames and (
+                closing or overdue or seen_ns >= _ns(self.config.frames_after_s)
+            ):
+                if not self._cut_frames(event):
+                    self._counts['no_frame'] += 1
+                    continue
+                ready.append(event)
+            if event.frames and event.audio is not None:
+                complete.append(event)
+            else:
+                pending.append(event)
+        self._pending = pending
+        return Progress(tuple(ready), tuple(complete))
+
+    def _cut_audio(self, event: Event, audio: AudioBuffer) -> None:
+        if event.audio is None:
+            onset_ns = event.onset.stamp_ns
+            event.audio = audio.window(
+                onset_ns - _ns(self.config.audio_before_s),
+                onset_ns + _ns(self.config.audio_after_s),
+            )
+
+    def _cut_frames(self, event: Event) -> bool:
+        """Give the event its frames; False where none is near enough."""
+        onset_ns = event.onset.stamp_ns
+        nearest = self._frames.nearest(onset_ns)
+        if nearest is None or abs(nearest.stamp_ns - onset_ns) > _ns(
+            self.config.max_frame_distance_s
+        ):
+            return False
+        around = self._frames.window(
+            min(nearest.stamp_ns, onset_ns - _ns(self.config.frames_before_s)),
+            max(nearest.stamp_ns, onset_ns + _ns(self.config.frames_after_s)),
+        )
+        event.event_index = around.index(nearest)
+        # Copies: a picture decoded for the event shall not live as long as the buffer's frame.
+        event.frames = tuple(replace(frame) for frame in around)
+        return True
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * NS_PER_S)

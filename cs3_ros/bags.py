@@ -1,28 +1,21 @@
-"""Rosbags without ROS: a video written as rosbag2, and a bag read back as frames and sound.
-
-Written bags play with ``ros2 bag play`` of Jazzy (metadata version 9). Message stamps and log
-times are the start time plus media time; the start time is kept in the bag's custom data.
-"""
+"""Rosbags read without ROS: stored messages, and the frames and sound they hold."""
 
 from __future__ import annotations
 
 import functools
 import logging
+import sqlite3
 import struct
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from cs3_ros.collision import NS_PER_S, Frame, Image
 from cs3_ros.images import decode_compressed, decode_image
-from cs3_ros.media import Recording, VideoFile
-from cs3_ros.pcm import SoundChunk, SoundFormat, decode, encode
+from cs3_ros.pcm import SoundChunk, SoundFormat, decode
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +31,6 @@ INFO = 'audio_common_msgs/msg/AudioInfo'
 
 ORIGIN_KEY = 'cs3.media_time_0_ns'
 """Custom data of the bag: the stamp of media time 0."""
-
-INFO_EVERY_NS = 5 * NS_PER_S
-"""AudioInfo is repeated, as audio_capture does it, for players that start in mid-bag."""
 
 # names, fields and types of the ros-drivers package (apt: ros-jazzy-audio-common-msgs)
 _AUDIO_MESSAGES = {
@@ -62,161 +52,6 @@ def typestore() -> Any:
     for name, text in _AUDIO_MESSAGES.items():
         store.register(get_types_from_msg(text, name))
     return store
-
-
-def make_bag(
-    video: Recording | str | Path,
-    out_dir: str | Path,
-    *,
-    start_s: float = 1000.0,
-    image: Literal['compressed', 'raw'] = 'compressed',
-    storage: Literal['mcap', 'sqlite3'] = 'mcap',
-    jpeg_quality: int = 90,
-    progress: Callable[[float], None] | None = None,
-) -> Path:
-    """Write a video as a bag with the topics ``/cs3/image[/compressed]`` and ``/cs3/audio``.
-
-    Args:
-        video: a video file or anything else that gives frames and sound.
-        out_dir: folder of the bag; must not exist. It appears only when the bag is complete.
-        start_s: stamp of media time 0, seconds in [0, 2^31 - 1).
-        image: JPEG, or the decoded pixels as they are (rgb8).
-        storage: rosbag2 storage plugin.
-        jpeg_quality: 1 to 100.
-        progress: called with the share done in [0, 1] after every frame.
-
-    Raises:
-        FileExistsError: ``out_dir`` exists.
-        FileNotFoundError: there is no such video.
-        ValueError: a wrong argument or an unreadable video.
-    """
-    from rosbags.rosbag2 import StoragePlugin, Writer
-
-    out_dir = Path(out_dir)
-    if out_dir.exists():
-        raise FileExistsError(f'{out_dir}: exists already; remove it or name another folder')
-    if image not in ('compressed', 'raw'):
-        raise ValueError(f'image {image!r}: expected compressed or raw')
-    if storage not in ('mcap', 'sqlite3'):
-        raise ValueError(f'storage {storage!r}: expected mcap or sqlite3')
-    if not 0 <= start_s < 2**31 - 1:
-        raise ValueError(f'start_s {start_s!r}: expected seconds in [0, 2147483647)')
-    if not 1 <= jpeg_quality <= 100:
-        raise ValueError(f'jpeg_quality {jpeg_quality!r}: expected 1 to 100')
-    source = VideoFile(video) if isinstance(video, (str, Path)) else video
-    shift_ns = round(start_s * NS_PER_S) - source.origin_ns
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    # rosbag2 names the files inside after the folder, so only the parent is a temporary one
-    with tempfile.TemporaryDirectory(prefix='.cs3_bag_', dir=out_dir.parent) as scratch:
-        partial = Path(scratch) / out_dir.name
-        plugin = StoragePlugin[storage.upper()]
-        with Writer(partial, version=9, storage_plugin=plugin) as writer:
-            writer.set_custom_data(ORIGIN_KEY, str(round(start_s * NS_PER_S)))
-            bag = _BagWriter(writer, jpeg_quality if image == 'compressed' else None)
-            for item in source:
-                stamp_ns = item.stamp_ns + shift_ns
-                if isinstance(item, SoundChunk):
-                    bag.sound(stamp_ns, item)
-                    continue
-                bag.frame(stamp_ns, item.image)
-                if progress is not None and source.duration_s:
-                    done_s = (item.stamp_ns - source.origin_ns) / NS_PER_S
-                    progress(min(done_s / source.duration_s, 1.0))
-        partial.rename(out_dir)
-    return out_dir
-
-
-class _BagWriter:
-    """Turns frames and sound into messages of an open rosbags writer."""
-
-    def __init__(self, writer: Any, jpeg_quality: int | None) -> None:
-        self.writer = writer
-        self.jpeg_quality = jpeg_quality
-        self.types = typestore().types
-        self.connections: dict[str, Any] = {}
-        self.announced: SoundFormat | None = None
-        self.announced_ns = 0
-
-    def frame(self, stamp_ns: int, image: Image) -> None:
-        if self.jpeg_quality is None:
-            height, width = image.shape[:2]
-            pixels = np.ascontiguousarray(image).reshape(-1)
-            self._write(
-                RAW_TOPIC,
-                RAW,
-                stamp_ns,
-                header=self._header(stamp_ns, 'camera'),
-                height=height,
-                width=width,
-                encoding='rgb8',
-                is_bigendian=0,
-                step=3 * width,
-                data=pixels,
-            )
-            return
-        import cv2
-
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        _, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])
-        self._write(
-            COMPRESSED_TOPIC,
-            COMPRESSED,
-            stamp_ns,
-            header=self._header(stamp_ns, 'camera'),
-            format='rgb8; jpeg compressed bgr8',
-            data=data.reshape(-1),
-        )
-
-    def sound(self, stamp_ns: int, chunk: SoundChunk) -> None:
-        fmt = SoundFormat(chunk.rate, chunk.samples.shape[1])
-        if fmt != self.announced or stamp_ns - self.announced_ns >= INFO_EVERY_NS:
-            self.announced, self.announced_ns = fmt, stamp_ns
-            self._write(
-                INFO_TOPIC,
-                INFO,
-                stamp_ns,
-                channels=fmt.channels,
-                sample_rate=fmt.rate,
-                sample_format=fmt.sample_format,
-                bitrate=fmt.bitrate,
-                coding_format=fmt.coding_format,
-            )
-        data = np.frombuffer(encode(chunk.samples), np.uint8)
-        audio = self.types['audio_common_msgs/msg/AudioData'](data=data)
-        header = self._header(stamp_ns, 'microphone')
-        self._write(AUDIO_TOPIC, AUDIO, stamp_ns, header=header, audio=audio)
-
-    def _header(self, stamp_ns: int, frame_id: str) -> Any:
-        sec, nanosec = divmod(stamp_ns, NS_PER_S)
-        stamp = self.types['builtin_interfaces/msg/Time'](sec=sec, nanosec=nanosec)
-        return self.types['std_msgs/msg/Header'](stamp=stamp, frame_id=frame_id)
-
-    def _write(self, topic: str, msgtype: str, log_ns: int, **fields: Any) -> None:
-        if topic not in self.connections:
-            self.connections[topic] = self.writer.add_connection(
-                topic, msgtype, typestore=typestore(), offered_qos_profiles=[_qos(topic)]
-            )
-        data = typestore().serialize_cdr(self.types[msgtype](**fields), msgtype)
-        self.writer.write(self.connections[topic], log_ns, data)
-
-
-def _qos(topic: str) -> Any:
-    """The offered QoS profile of a written topic: reliable, so that a replay loses nothing."""
-    from rosbags import interfaces as ros
-
-    latched = topic == INFO_TOPIC
-    unset = ros.QosTime(0, 0)
-    return ros.Qos(
-        ros.QosHistory.KEEP_LAST,
-        {INFO_TOPIC: 1, AUDIO_TOPIC: 50}.get(topic, 10),
-        ros.QosReliability.RELIABLE,
-        ros.QosDurability.TRANSIENT_LOCAL if latched else ros.QosDurability.VOLATILE,
-        unset,
-        unset,
-        ros.QosLiveliness.AUTOMATIC,
-        unset,
-        False,
-    )
 
 
 @dataclass(frozen=True)
@@ -269,8 +104,9 @@ class Bag:
             self.start_ns: int = 0 if empty else reader.start_time
             self.end_ns: int = 0 if empty else reader.end_time - 1
             self.custom_data: dict[str, str] = dict(reader.storage.metadata.custom or {})
-            topics = {connection.topic: _topic(connection) for connection in reader.connections}
-        self.topics: tuple[BagTopic, ...] = tuple(topics[name] for name in sorted(topics))
+            self.topics: tuple[BagTopic, ...] = tuple(
+                _topic(name, info) for name, info in sorted(reader.topics.items())
+            )
 
     def topic(self, name: str) -> BagTopic:
         """The topic of this name.
@@ -343,23 +179,23 @@ class BagRecording:
         self.duration_s = (self.bag.end_ns - self.bag.start_ns) / NS_PER_S
         self.frame_rate = (images.count - 1) / self.duration_s if self.duration_s else 0.0
         self.origin_ns = self._origin_ns()
-        image = next(self._frames()).image
-        self.size: tuple[int, int] = (image.shape[1], image.shape[0])
+        self.size: tuple[int, int] = self._size()
 
     def __iter__(self) -> Iterator[Frame | SoundChunk]:
         """Frames and sound in log-time order, stamped by their headers."""
         topics = [self.image_topic, self.audio_topic, self._info_topic]
         fmt, unreadable = self.sound_format, Counter[str]()
         for message in self.bag.messages([topic.name for topic in topics if topic is not None]):
-            if message.topic == self.image_topic:
-                yield _frame(message)
-                continue
             try:
-                if message.topic == self._info_topic:
+                if message.topic == self.image_topic:
+                    yield _frame(message)
+                elif message.topic == self._info_topic:
+                    fmt = None
                     fmt = _format(message)
-                else:
-                    assert fmt is not None
+                elif fmt is not None:
                     yield _sound(message, fmt)
+                else:
+                    raise ValueError('the last AudioInfo cannot be used')
             except ValueError as error:
                 unreadable[str(error)] += 1
         for reason, count in unreadable.items():
@@ -373,13 +209,15 @@ class BagRecording:
                 raise ValueError(
                     f'{self.path}: {argument} {name!r} is a {topic.msgtype}: expected {expected}'
                 )
+            if topic.count == 0:
+                raise ValueError(f'{self.path}: {argument} {name!r} has no messages')
             return topic
         found = [topic for topic in self.bag.topics if topic.msgtype in msgtypes and topic.count]
         own = [t for t in found if t.name in (RAW_TOPIC, COMPRESSED_TOPIC, AUDIO_TOPIC, INFO_TOPIC)]
         if len(found) > 1 and not own:
             names = ', '.join(topic.name for topic in found)
             raise ValueError(f'{self.path}: has several fitting topics ({names}); give {argument}')
-        return (own or found or [None])[0]
+        return next(iter(own or found), None)
 
     def _first_format(self) -> SoundFormat:
         assert self.audio_topic is not None
@@ -401,5 +239,107 @@ class BagRecording:
         stamps = [_header(message.data)[0] for message in firsts]
         return min([stamp for stamp in stamps if stamp] or [self.bag.start_ns])
 
-    def _frames(self) -> Iterator[Frame]:
-        return map(_frame, self.bag.messages([self.image_topic.name]))
+    def _size(self) -> tuple[int, int]:
+        reason = ''
+        for message in self.bag.messages([self.image_topic.name]):
+            try:
+                height, width = _frame(message).image.shape[:2]
+            except ValueError as error:
+                reason = reason or str(error)
+            else:
+                return (width, height)
+        raise ValueError(f'{self.path}: not one picture can be decoded: {reason}')
+
+
+@contextmanager
+def _reader(path: Path) -> Iterator[Any]:
+    """The opened rosbags reader; errors name the bag."""
+    from rosbags.rosbag2 import Reader, ReaderError
+
+    if not path.exists():
+        raise FileNotFoundError(f'{path}: no such bag')
+    reader = None
+    try:
+        reader = Reader(path)
+        reader.open()
+    # a damaged file shows as any of these in the parsers below
+    except (ReaderError, OSError, ValueError, AssertionError, struct.error, sqlite3.Error) as error:
+        raise ValueError(
+            f'{path}: cannot be read as a bag ({error}); expected a rosbag2 folder with '
+            'metadata.yaml, an .mcap or a .db3 file; a recording that was cut off is mended by '
+            '`ros2 bag reindex` or `mcap recover`'
+        ) from error
+    with closing(reader):
+        yield reader
+
+
+def _topic(name: str, info: Any) -> BagTopic:
+    if info.msgtype is None:
+        raise ValueError(f'topic {name!r} has messages of several types; expected one')
+    profiles = info.connections[0].ext.offered_qos_profiles
+    if not profiles:
+        return BagTopic(name, info.msgtype, info.msgcount)
+    qos = profiles[0]
+    best_effort = qos.reliability.name == 'BEST_EFFORT'
+    latched = qos.durability.name == 'TRANSIENT_LOCAL'
+    return BagTopic(
+        name,
+        info.msgtype,
+        info.msgcount,
+        'best_effort' if best_effort else 'reliable',
+        'transient_local' if latched else 'volatile',
+        max(qos.depth, 1),
+    )
+
+
+def _header(data: bytes) -> tuple[int, str]:
+    """Stamp and frame id of a message that begins with a std_msgs/Header.
+
+    Only the header is parsed: a picture stays serialised until an event wants it.
+    """
+    order = '<' if len(data) > 1 and data[1] & 1 else '>'
+    try:
+        sec, nanosec, length = struct.unpack_from(order + 'iII', data, 4)
+        (name,) = struct.unpack_from(f'{max(length - 1, 0)}s', data, 16)
+        return sec * NS_PER_S + nanosec, name.decode()
+    except (struct.error, UnicodeDecodeError) as error:
+        raise ValueError(f'message of {len(data)} bytes has no readable header') from error
+
+
+def _deserialised(data: bytes, msgtype: str) -> Any:
+    from rosbags.serde import SerdeError
+
+    try:
+        return typestore().deserialize_cdr(data, msgtype)
+    # rosbags checks no lengths, so that numpy and struct stumble over what was cut off
+    except (SerdeError, struct.error, ValueError, IndexError, AssertionError) as error:
+        raise ValueError(f'{msgtype} of {len(data)} bytes cannot be read: {error}') from error
+
+
+def _frame(message: BagMessage) -> Frame:
+    stamp_ns, frame_id = _header(message.data)
+    convert = _raw_image if message.topic.msgtype == RAW else _compressed_image
+    return Frame(stamp_ns, message.data, convert, frame_id)
+
+
+def _raw_image(data: bytes) -> Image:
+    image = _deserialised(data, RAW)
+    return decode_image(
+        image.encoding, image.height, image.width, image.step, image.is_bigendian, image.data
+    )
+
+
+def _compressed_image(data: bytes) -> Image:
+    image = _deserialised(data, COMPRESSED)
+    return decode_compressed(image.format, image.data)
+
+
+def _sound(message: BagMessage, fmt: SoundFormat) -> SoundChunk:
+    chunk = _deserialised(message.data, AUDIO)
+    stamp_ns, _ = _header(message.data)
+    return SoundChunk(stamp_ns, fmt.rate, decode(chunk.audio.data, fmt))
+
+
+def _format(message: BagMessage) -> SoundFormat:
+    info = _deserialised(message.data, INFO)
+    return SoundFormat(info.sample_rate, info.channels, info.sample_format, info.coding_format)

@@ -75,7 +75,8 @@ class Bundle:
 def bundle_names() -> list[str]:
     """Names of the bundles that come with the package."""
     folder = resources.files('cs3_ros') / 'bundles'
-    return sorted(f.name.removesuffix('.yaml') for f in folder.iterdir() if f.name.endswith('.yaml'))
+    names = [file.name for file in folder.iterdir()]
+    return sorted(name.removesuffix('.yaml') for name in names if name.endswith('.yaml'))
 
 
 def load_bundle(name: str) -> Bundle:

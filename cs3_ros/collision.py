@@ -183,7 +183,7 @@ class Verdict:
     objects: tuple[Candidate, ...]
     """The zero, one or two colliding objects, higher priority first."""
     rule: str
-    """The rule that decided: none, only_candidate, closest_pair, contact_length, priority_pair, single_by_priority."""
+    """Name of the rule that decided; ``verification.verify`` lists them."""
     contact_px: float | None
     """Distance of the chosen pair in reference pixels; None without a pair."""
     trace: tuple[str, ...] = ()

@@ -40,29 +40,21 @@ def examine(seconds: float = 2.0) -> Iterator[Finding]:
 
 def main(options: argparse.Namespace) -> int:
     """Print the findings; 1 when something fails."""
-    from rich.console import Console
-
-    console = Console(soft_wrap=True, highlight=False)
-    colours = dict(ok='green', note='cyan', warn='yellow', fail='red')
     findings = []
     for finding in examine(options.seconds):
         findings.append(finding)
-        line = f'[{colours[finding.level]}]{finding.level:>4}[/]  {finding.name}: '
-        console.print(line, end='')
-        console.print(finding.found, markup=False)
+        print(f'{finding.level:>4}  {finding.name}: {finding.found}', flush=True)
         if finding.advice:
-            console.print(f'      -> {finding.advice}', markup=False)
+            print(f'      -> {finding.advice}')
     if options.json:
         options.json.write_text(json.dumps([asdict(f) for f in findings], indent=1) + '\n', 'utf-8')
     failed = sum(finding.level == 'fail' for finding in findings)
-    console.print(f'{failed} failure(s), {sum(f.level == "warn" for f in findings)} warning(s)')
+    print(f'{failed} failure(s), {sum(f.level == "warn" for f in findings)} warning(s)')
     return int(failed > 0)
 
 
 def _interpreter() -> Finding:
     found = f'Python {platform.python_version()}, {sys.executable}'
-    if sys.version_info < (3, 10):
-        return Finding('interpreter', 'fail', found, 'use Python 3.10 to 3.12 (Jazzy has 3.12)')
     return Finding('interpreter', 'ok', found)
 
 
@@ -78,7 +70,10 @@ def _packages() -> Iterator[Finding]:
 
     level, advice = 'ok', ''
     if int(numpy.__version__.split('.')[0]) >= 2:
-        level, advice = 'note', "if apt's cv_bridge or mediapipe fail to import: pip install 'numpy<2'"
+        level, advice = (
+            'note',
+            "if apt's cv_bridge or mediapipe fail to import: pip install 'numpy<2'",
+        )
     yield Finding('numpy', level, numpy.__version__, advice)
     names = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python')
     opencvs = [f'{name} {_version(name)}' for name in names if _version(name)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cs3_ros.collision import Image
+from cs3_ros.collision import Frame, Image
 
 Data = bytes | bytearray | memoryview | ArrayLike
 
@@ -79,6 +80,25 @@ def decode_image(
         RGB uint8 [height, width, 3], a copy of its own; 16-bit encodings keep their upper byte.
 
     Raises:
+        ValueError: as ``check_image`` does.
+    """
+    raw = np.frombuffer(data, np.uint8)  # type: ignore[arg-type]
+    check_image(encoding, height, width, step, raw.size)
+    depth, channels, convert = _ENCODINGS[encoding]
+    row = width * channels * depth
+    rows = np.lib.stride_tricks.as_strided(raw, (height, row), (step, 1), writeable=False)
+    pixels: NDArray[Any] = np.ascontiguousarray(rows)
+    if depth == 2:
+        pixels = pixels.view('>u2' if is_bigendian else '<u2')
+    image = convert(pixels.reshape(height, width, channels))
+    # numpy keeps the strides of a fancy index and may hand back the message's own memory
+    return np.array(image, np.uint8, order='C')
+
+
+def check_image(encoding: str, height: int, width: int, step: int, nbytes: int) -> None:
+    """Refuse what ``decode_image`` cannot read, without touching the pixels.
+
+    Raises:
         ValueError: unknown encoding, empty picture, too short a step or too few bytes.
     """
     if encoding not in _ENCODINGS:
@@ -98,20 +118,42 @@ def decode_image(
         raise ValueError(
             f'{encoding} image with step {step}: expected at least {row} bytes for {width} pixels'
         )
-    raw = np.frombuffer(data, np.uint8)  # type: ignore[arg-type]
     needed = (height - 1) * step + row
-    if raw.size < needed:
+    if nbytes < needed:
         raise ValueError(
             f'{encoding} image of {width}x{height} with step {step}: expected {needed} bytes, '
-            f'got {raw.size}'
+            f'got {nbytes}'
         )
-    rows = np.lib.stride_tricks.as_strided(raw, (height, row), (step, 1), writeable=False)
-    pixels: NDArray[Any] = np.ascontiguousarray(rows)
-    if depth == 2:
-        pixels = pixels.view('>u2' if is_bigendian else '<u2')
-    image = convert(pixels.reshape(height, width, channels))
-    # numpy keeps the strides of a fancy index and may hand back the message's own memory
-    return np.array(image, np.uint8, order='C')
+
+
+def raw_frame(
+    stamp_ns: int,
+    frame_id: str,
+    encoding: str,
+    height: int,
+    width: int,
+    step: int,
+    is_bigendian: bool | int,
+    data: Data,
+) -> Frame:
+    """A frame of a sensor_msgs/Image, checked now and decoded when an event looks at it.
+
+    Raises:
+        ValueError: as ``check_image`` does.
+    """
+    check_image(encoding, height, width, step, len(data))  # type: ignore[arg-type]
+    decode = partial(decode_image, encoding, height, width, step, is_bigendian)
+    return Frame(stamp_ns, data, decode, frame_id)
+
+
+def compressed_frame(stamp_ns: int, frame_id: str, format: str, data: Data) -> Frame:
+    """A frame of a sensor_msgs/CompressedImage, checked now and decoded when an event looks at it.
+
+    Raises:
+        ValueError: as ``check_compressed`` does.
+    """
+    check_compressed(format, data)
+    return Frame(stamp_ns, data, partial(decode_compressed, format), frame_id)
 
 
 def decode_compressed(format: str, data: Data) -> Image:
@@ -128,10 +170,30 @@ def decode_compressed(format: str, data: Data) -> Image:
         RGB uint8 [H, W, 3].
 
     Raises:
-        ValueError: neither JPEG nor PNG, a cut-off file or one that cannot be decoded.
+        ValueError: as ``check_compressed`` does, or a file whose content is damaged.
     """
     import cv2
 
+    named = check_compressed(format, data)
+    try:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # type: ignore[arg-type]
+    except cv2.error as error:
+        raise ValueError(f'{named}: cannot be decoded ({error.err})') from error
+    if bgr is None:
+        raise ValueError(f'{named}: cannot be decoded, its content is damaged')
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def check_compressed(format: str, data: Data) -> str:
+    """Refuse what is no whole JPEG or PNG file, without decoding it.
+
+    Returns:
+        The picture in words, for further errors.
+
+    Raises:
+        ValueError: neither JPEG nor PNG, or a cut-off file.
+    """
     raw = bytes(np.frombuffer(data, np.uint8))  # type: ignore[arg-type]
     named = f'compressed image ({len(raw)} bytes, format {format!r})'
     if raw.startswith(b'\xff\xd8'):
@@ -145,14 +207,7 @@ def decode_compressed(format: str, data: Data) -> Image:
         )
     if not whole:
         raise ValueError(f'{named}: cut off, its end is missing; expected a whole file')
-    try:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        bgr = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
-    except cv2.error as error:
-        raise ValueError(f'{named}: cannot be decoded ({error.err})') from error
-    if bgr is None:
-        raise ValueError(f'{named}: cannot be decoded, its content is damaged')
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return named
 
 
 def _jpeg_is_whole(raw: bytes) -> bool:

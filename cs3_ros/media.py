@@ -1,8 +1,8 @@
-"""Video files: frames and sound with their true times in one stream, and the writer of videos.
+"""Video files: frames and sound with their true times in one stream.
 
-Times are nanoseconds of media time. Media time 0 is where a player starts: the start of the
-earlier track, but never a negative time, because what lies before 0 is the priming of a sound
-coder or was cut away by an edit list. Frames and samples before 0 are dropped.
+Stamps are nanoseconds of media time (plus an origin). Media time 0 is where a player starts: the
+start of the earlier track, but never a negative time, because what lies before 0 is the priming of
+a sound coder or was cut away by an edit list. Frames and samples before 0 are dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -57,15 +56,18 @@ class Recording(Protocol):
 class VideoFile:
     """A video file as a source of frames and sound; see Recording for the attributes.
 
+    Args:
+        path: any media file that FFmpeg reads.
+        origin_ns: what the stamps count from: the stamp of media time 0.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: not a media file, no video track, or not one frame can be decoded.
     """
 
-    origin_ns = 0
-
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, origin_ns: int = 0) -> None:
         self.path = Path(path)
+        self.origin_ns = origin_ns
         with _open(self.path) as container:
             video, sound = _tracks(container, self.path)
             starts = [
@@ -104,7 +106,7 @@ class VideoFile:
                     dropped += stamp_ns >= 0
                     continue
                 last_ns = stamp_ns
-                yield Frame(stamp_ns, _Picture(frame), _Picture.rgb, 'camera')
+                yield Frame(self.origin_ns + stamp_ns, _Picture(frame), _Picture.rgb, 'camera')
             if dropped:
                 log.warning('%s: dropped %d frame(s) whose time went backwards', self.path, dropped)
 
@@ -125,7 +127,8 @@ class VideoFile:
                 if cutter is None or cutter.key != key:
                     if cutter is not None:
                         yield from cutter.flush()
-                    cutter = _Cutter(*key, start_ns=0 if cutter is None else cutter.end_ns)
+                    end_ns = 0 if cutter is None else cutter.end_ns
+                    cutter = _Cutter(*key, self.origin_ns, end_ns)
                 stamp_ns = self._stamp(frame)
                 if stamp_ns is None:
                     stamp_ns = cutter.end_ns
@@ -138,7 +141,7 @@ class VideoFile:
 
     def _stamp(self, frame: av.VideoFrame | av.AudioFrame) -> int | None:
         """Media time of a decoded frame in nanoseconds."""
-        if frame.pts is None:
+        if frame.pts is None or frame.time_base is None:
             return None
         return _ns(frame.pts, frame.time_base) - self._start_ns
 
@@ -227,8 +230,8 @@ class _Picture:
 
     def rgb(self) -> Image:
         """Upright RGB uint8 [H, W, 3]."""
-        image: Image = self.frame.to_ndarray(format='rgb24')
-        matrix = self.frame.side_data.get('DISPLAYMATRIX')
+        image: Image = np.asarray(self.frame.to_ndarray(format='rgb24'), np.uint8)
+        matrix: Any = self.frame.side_data.get('DISPLAYMATRIX')
         if matrix is None:
             return image
         # Row vectors: (x, y) is shown at (a x + c y, b x + d y), of which only the quarter turns
@@ -242,17 +245,18 @@ class _Picture:
 class _Cutter:
     """Cuts decoded sound of one rate and channel count into chunks with exact times."""
 
-    def __init__(self, rate: int, channels: int, start_ns: int) -> None:
+    def __init__(self, rate: int, channels: int, origin_ns: int, start_ns: int) -> None:
         self.key = (rate, channels)
         self.rate = rate
         self.size = max(rate // CHUNKS_PER_S, 1)
-        self.start_ns = start_ns  # time of the first sample of the present gapless stretch
+        self.origin_ns = origin_ns
+        self.start_ns = start_ns  # media time of the first sample of the present gapless stretch
         self.taken = 0  # samples of the stretch already given away
         self.pending = np.zeros((0, channels), np.int16)
 
     @property
     def end_ns(self) -> int:
-        """Time where the next sample belongs."""
+        """Media time where the next sample belongs."""
         return self._time(self.taken + len(self.pending))
 
     def push(self, stamp_ns: int, samples: NDArray[np.int16]) -> Iterator[SoundChunk]:
@@ -273,130 +277,10 @@ class _Cutter:
             yield self._take(len(self.pending))
 
     def _take(self, count: int) -> SoundChunk:
-        stamp_ns = self._time(self.taken)
+        stamp_ns = self.origin_ns + self._time(self.taken)
         chunk, self.pending = self.pending[:count], self.pending[count:]
         self.taken += count
         return SoundChunk(stamp_ns, self.rate, chunk / np.float32(1 << 15))
 
     def _time(self, index: int) -> int:
         return self.start_ns + (index * NS_PER_S + self.rate // 2) // self.rate
-
-
-_TICKS_PER_S = 60_000  # whole ticks a frame at 24, 25, 29.97, 30, 50, 59.94 and 60 Hz
-_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-
-
-class VideoWriter:
-    """Writes frames and sound into a file that players and browsers open: H.264 and AAC.
-
-    MPEG-4 part 2 stands in for H.264 where the FFmpeg at hand has no x264. An odd width or
-    height is made even by repeating the last column or row. More than two channels of sound are
-    mixed to one. Use it as a context manager.
-
-    Args:
-        path: the file to write; its ending chooses the container (mp4, mkv, mov).
-        size: width and height of the frames in pixels.
-        frame_rate: nominal frames per second; 0.0 means 30.
-        sound: rate and channels of the sound to be written, or None.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        size: tuple[int, int],
-        frame_rate: float = 30.0,
-        sound: SoundFormat | None = None,
-    ) -> None:
-        import av
-
-        self.size = size
-        self.path = Path(path)
-        self._container = av.open(f'file:{self.path}', 'w')
-        codec = 'libx264' if 'libx264' in av.codecs_available else 'mpeg4'
-        rate = Fraction(frame_rate or 30).limit_denominator(1001)
-        self._video: Any = self._container.add_stream(codec, rate=rate)
-        self._video.width, self._video.height = (length + length % 2 for length in size)
-        self._video.pix_fmt = 'yuv420p'
-        self._video.codec_context.time_base = Fraction(1, _TICKS_PER_S)
-        if codec == 'mpeg4':
-            self._video.bit_rate = max(1_000_000, 3 * size[0] * size[1])
-        self._sound_format = sound
-        self._samples = 0  # written so far, silence included
-        if sound is not None:
-            self._layout = 'stereo' if sound.channels == 2 else 'mono'
-            aac_rate = min(_AAC_RATES, key=lambda rate: abs(rate - sound.rate))
-            self._sound: Any = self._container.add_stream('aac', rate=aac_rate, layout=self._layout)
-
-    def write(self, stamp_ns: int, image: Image) -> None:
-        """Add a frame.
-
-        Args:
-            stamp_ns: media time, later than that of the frame before.
-            image: RGB uint8 [H, W, 3].
-
-        Raises:
-            ValueError: the picture does not have the size announced.
-        """
-        import av
-
-        height, width = image.shape[:2]
-        if (width, height) != self.size:
-            raise ValueError(
-                f'{self.path}: frame of {width}x{height}: expected {self.size[0]}x{self.size[1]}'
-            )
-        even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')
-        frame = av.VideoFrame.from_ndarray(even, format='rgb24')
-        frame.time_base = Fraction(1, _TICKS_PER_S)
-        frame.pts = round(stamp_ns * _TICKS_PER_S / NS_PER_S)
-        self._container.mux(self._video.encode(frame))
-
-    def write_sound(self, chunk: SoundChunk) -> None:
-        """Add sound; a gap becomes silence, an overlap is dropped.
-
-        Raises:
-            ValueError: the rate is not the one announced.
-        """
-        import av
-
-        fmt = self._sound_format
-        if fmt is None or chunk.rate != fmt.rate:
-            raise ValueError(
-                f'{self.path}: sound of {chunk.rate} Hz: expected '
-                f'{"none" if fmt is None else f"{fmt.rate} Hz"}, as announced to VideoWriter'
-            )
-        samples = chunk.samples
-        if self._layout == 'mono' and samples.shape[1] > 1:
-            samples = samples.mean(1, keepdims=True)
-        gap = round(chunk.stamp_ns * fmt.rate / NS_PER_S) - self._samples
-        samples = samples[max(-gap, 0) :]
-        silence = np.zeros((max(gap, 0), samples.shape[1]), np.float32)
-        data = np.frombuffer(encode(np.concatenate([silence, samples])), '<i2').reshape(1, -1)
-        if not data.size:
-            return
-        frame = av.AudioFrame.from_ndarray(data, format='s16', layout=self._layout)
-        frame.sample_rate = fmt.rate
-        frame.time_base = Fraction(1, fmt.rate)
-        frame.pts = self._samples
-        self._samples += frame.samples
-        self._container.mux(self._sound.encode(frame))
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._container.mux(self._video.encode(None))
-        if self._sound_format is not None:
-            self._container.mux(self._sound.encode(None))
-        self._container.close()
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self._container.close()

@@ -76,7 +76,9 @@ class SoundChunk:
     """float32 [N, C] in [-1, 1]."""
 
 
-def decode(data: bytes | bytearray | memoryview | ArrayLike, fmt: SoundFormat) -> NDArray[np.float32]:
+def decode(
+    data: bytes | bytearray | memoryview | ArrayLike, fmt: SoundFormat
+) -> NDArray[np.float32]:
     """Interleaved bytes to float.
 
     Args:
@@ -122,5 +124,5 @@ def encode(samples: ArrayLike) -> bytes:
     values = np.asarray(samples, np.float64)
     if not np.isfinite(values).all():
         raise ValueError('sound with NaN or Inf: expected finite samples; replace them before')
-    scaled = np.clip(np.rint(values * (1 << 15)), -(1 << 15), (1 << 15) - 1)
-    return scaled.astype('<i2').tobytes()
+    steps = np.clip(np.rint(values * (1 << 15)), -(1 << 15), (1 << 15) - 1)
+    return bytes(steps.astype('<i2').tobytes())

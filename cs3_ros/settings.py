@@ -60,7 +60,10 @@ class NodeConfig:
         maximum=60.0,
     )
     queue_size: int = setting(
-        4, 'Events that may wait for the pipeline; one more drops the oldest.', minimum=1, maximum=64
+        4,
+        'Events that may wait; one more drops the oldest.',
+        minimum=1,
+        maximum=64,
     )
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ The rest (ties, units, specks) is settled here and written into the trace of eac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -187,15 +188,18 @@ def _pairs(candidates: list[Candidate], reference: int, trace: list[str]) -> lis
 
     grids = [_on_grid(_largest_component(c), reference) for c in candidates]
     # The distance of each grid pixel from a mask is that from the zeros of its complement.
-    maps = [
-        cv2.distanceTransform((~grid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # OpenCV's last bit differs from run to run, but the squares are whole numbers.
+    squares = [
+        np.rint(
+            cv2.distanceTransform((~grid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) ** 2
+        )
         for grid in grids
     ]
     pairs = []
     for i, j in combinations(range(len(candidates)), 2):
-        i_from_j, j_from_i = maps[j][grids[i]], maps[i][grids[j]]
-        near = np.count_nonzero(i_from_j <= CONTACT_PX) + np.count_nonzero(j_from_i <= CONTACT_PX)
-        pair = _Pair(candidates[i], candidates[j], float(i_from_j.min()), near / 2)
+        i_from_j, j_from_i = squares[j][grids[i]], squares[i][grids[j]]
+        near = sum(np.count_nonzero(square <= CONTACT_PX**2) for square in (i_from_j, j_from_i))
+        pair = _Pair(candidates[i], candidates[j], math.sqrt(i_from_j.min()), near / 2)
         trace.append(
             f'{pair}: distance {pair.distance:.1f} px, contact length {pair.contact:g} px.'
         )
@@ -204,7 +208,10 @@ def _pairs(candidates: list[Candidate], reference: int, trace: list[str]) -> lis
 
 
 def _largest_component(candidate: Candidate) -> Mask:
-    """The largest 8-connected piece at native size: stray specks would corrupt a minimum."""
+    """The largest 8-connected piece at native size: stray specks would corrupt a minimum.
+
+    Pieces of equal size all stay, so that nothing depends on the order in which they are found.
+    """
     import cv2
 
     x0, y0, x1, y1 = (int(edge) for edge in candidate.box)
@@ -212,16 +219,17 @@ def _largest_component(candidate: Candidate) -> Mask:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(crop, connectivity=8)
     if count <= 2:
         return candidate.mask
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    areas = stats[:, cv2.CC_STAT_AREA]
+    areas[0] = 0  # the background
     mask = np.zeros(candidate.mask.shape, bool)
-    mask[y0:y1, x0:x1] = labels == largest
+    mask[y0:y1, x0:x1] = (areas == areas.max())[labels]
     return mask
 
 
 def _on_grid(mask: Mask, reference: int) -> Mask:
     """The mask on the grid whose long side is ``reference``; a cell is on if the mask touches it.
 
-    So a thin tool is not lost between two samples, and every distance is right to 1 px.
+    So a thin tool is not lost between two samples, and distances are right to about 1 px.
     """
     long_side = max(mask.shape)
     if reference in (0, long_side):

@@ -56,7 +56,8 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name='cs3_worker', daemon=True)
         self._thread.start()
 
-    def __len__(self) -> int:
+    @property
+    def waiting(self) -> int:
         """Events that wait, the running one not counted."""
         with self._changed:
             return sum(job is not self._running for job in self._jobs)
@@ -111,13 +112,12 @@ class Worker:
                     job.prepared = self._pipeline.prepare(job.frames, job.index)
                 if job.clip is None:
                     continue
-                collision = self._pipeline.finish(job.prepared, job.clip)
+                self._on_collision(self._pipeline.finish(job.prepared, job.clip))
             except Exception as error:  # a stage may raise anything; the node must live
                 self._end(job, 'failed')
                 self._on_error(job.onset_ns, error)
             else:
                 self._end(job, 'done')
-                self._on_collision(collision)
 
     def _end(self, job: _Job, outcome: str) -> None:
         with self._changed:

@@ -1,13 +1,14 @@
-"""Starts the collision segmentation node. `ros2 launch cs3_ros cs3.launch.py -s` lists arguments."""
+"""Starts the node that turns heard collisions into masks; `-s` after the file lists arguments."""
 
 import os
 
-from cs3_ros.ros.environment import PROFILE_VARIABLE, missing_environment
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.substitutions import FindPackageShare
+
+from cs3_ros.ros.environment import PROFILE_VARIABLE, missing_environment
 
 BOOLEAN = ['true', 'false']
 
@@ -53,9 +54,9 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument(
         'use_sim_time',
-        default_value='false',
-        choices=BOOLEAN,
-        description='Take the time from /clock: for simulation and bags.',
+        default_value='',
+        choices=['', *BOOLEAN],
+        description='Take the time from /clock: for simulation and bags. Empty: as in params_file.',
     ),
     DeclareLaunchArgument(
         'log_level',
@@ -78,14 +79,15 @@ def start_node(context: LaunchContext) -> list:
 
     Done here rather than with substitutions, because an empty argument must leave no trace.
     """
-    value = {name: LaunchConfiguration(name).perform(context) for name in argument_names()}
-    overrides: dict = {'use_sim_time': value['use_sim_time'] == 'true'}
+    value = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
+    overrides: dict = {}
     if value['bundle']:
         overrides['bundle'] = value['bundle']
     if value['transport']:
         overrides['image_transport'] = value['transport']
-    if value['autostart']:
-        overrides['autostart'] = value['autostart'] == 'true'
+    overrides |= {
+        name: value[name] == 'true' for name in ('use_sim_time', 'autostart') if value[name]
+    }
 
     remappings = []
     if value['image_topic']:
@@ -94,9 +96,7 @@ def start_node(context: LaunchContext) -> list:
             ('image/compressed', f'{value["image_topic"]}/compressed'),
         ]
     remappings += [
-        (name, value[f'{name}_topic'])
-        for name in ('audio', 'audio_info')
-        if value[f'{name}_topic']
+        (name, value[f'{name}_topic']) for name in ('audio', 'audio_info') if value[f'{name}_topic']
     ]
     return [
         LifecycleNode(
@@ -104,17 +104,12 @@ def start_node(context: LaunchContext) -> list:
             executable='cs3_node',
             name='cs3',
             namespace=value['namespace'],
-            parameters=[value['params_file'], overrides],
+            parameters=[value['params_file'], *([overrides] if overrides else [])],
             remappings=remappings,
             ros_arguments=['--log-level', value['log_level']],
             output='screen',
         )
     ]
-
-
-def argument_names() -> list[str]:
-    """The names of all launch arguments."""
-    return [argument.name for argument in ARGUMENTS]
 
 
 def generate_launch_description() -> LaunchDescription:

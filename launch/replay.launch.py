@@ -46,6 +46,9 @@ def generate_launch_description() -> LaunchDescription:
     launch_file = PathJoinSubstitution([FindPackageShare('cs3_ros'), 'launch', 'cs3.launch.py'])
     return LaunchDescription(
         [
+            DeclareLaunchArgument(
+                'namespace', default_value='cs3', description='Namespace of the node.'
+            ),
             DeclareLaunchArgument('bag', description='Folder of the rosbag2 bag to play.'),
             DeclareLaunchArgument(
                 'rate', default_value='1.0', description='Speed of the player; 1.0 is real time.'
@@ -63,7 +66,10 @@ def generate_launch_description() -> LaunchDescription:
             # Arguments that are not named here reach cs3.launch.py as they were given.
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(launch_file),
-                launch_arguments={'use_sim_time': 'true'}.items(),
+                launch_arguments={
+                    'namespace': LaunchConfiguration('namespace'),
+                    'use_sim_time': 'true',
+                }.items(),
             ),
             OpaqueFunction(function=play_and_record),
         ]

@@ -58,7 +58,12 @@ def test_mono_encodings(grey, big, pad):
 
 @pytest.mark.parametrize(
     ('encoding', 'pattern'),
-    [('bayer_rggb8', 'rggb'), ('bayer_bggr8', 'bggr'), ('bayer_gbrg8', 'gbrg'), ('bayer_grbg8', 'grbg')],
+    [
+        ('bayer_rggb8', 'rggb'),
+        ('bayer_bggr8', 'bggr'),
+        ('bayer_gbrg8', 'gbrg'),
+        ('bayer_grbg8', 'grbg'),
+    ],
 )
 def test_bayer_of_a_plain_colour_is_that_colour(encoding, pattern):
     colour = {'r': 200, 'g': 120, 'b': 30}

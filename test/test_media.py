@@ -5,18 +5,14 @@ import logging
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from shared_data import shared_data
-from tiny_media import grey_ramp, impulses, sample_times_s, split, write_media
+from tiny_media import brightness, grey_ramp, impulses, sample_times_s, split, write_media
 
 from cs3_ros.collision import NS_PER_S
-from cs3_ros.media import VideoFile, VideoWriter
+from cs3_ros.media import VideoFile, _Cutter
 from cs3_ros.pcm import SoundChunk, SoundFormat
-
-
-def brightness(frame):
-    """Mean of the lower right quarter of a picture."""
-    height, width = frame.image.shape[:2]
-    return frame.image[height // 2 + 4 :, width // 2 + 4 :].mean()
 
 
 @pytest.mark.parametrize('ending', ['mp4', 'mov', 'mkv'])
@@ -37,9 +33,7 @@ def test_frames_and_sound_have_their_times(tmp_path, ending):
     times = np.concatenate([c.samples for c in chunks])
     assert abs(np.abs(times[:, 0]).argmax() / 44100 - 0.2) < 1e-4
     if ending != 'mp4':
-        np.testing.assert_array_equal(
-            np.rint(times * 32768)[: len(sound)], np.rint(sound * 32767)
-        )
+        np.testing.assert_array_equal(np.rint(times * 32768)[: len(sound)], np.rint(sound * 32767))
 
 
 def test_one_stream_in_time_order(tmp_path):
@@ -75,7 +69,9 @@ def test_no_sound_is_no_error(tmp_path):
     assert len(frames) == 15 and chunks == []
 
 
-@pytest.mark.parametrize(('codec', 'sound_format'), [('pcm_f32le', 'flt'), ('pcm_u8', 'u8'), ('flac', 's32')])
+@pytest.mark.parametrize(
+    ('codec', 'sound_format'), [('pcm_f32le', 'flt'), ('pcm_u8', 'u8'), ('flac', 's32')]
+)
 def test_sound_of_any_sample_format_becomes_16_bit(tmp_path, codec, sound_format):
     path = write_media(
         tmp_path / 'a.mkv',
@@ -127,7 +123,10 @@ def test_a_gap_in_the_sound_stays_a_gap(tmp_path):
     path = write_media(tmp_path / 'a.mkv', sound=[(0, first), (0.3, second)])
     chunks = list(VideoFile(path).sound())
     assert sample_times_s(chunks) == pytest.approx([0.05, 0.35], abs=1e-3)
-    gaps = [b.stamp_ns - a.stamp_ns - len(a.samples) * NS_PER_S / a.rate for a, b in zip(chunks, chunks[1:], strict=False)]
+    gaps = [
+        b.stamp_ns - a.stamp_ns - len(a.samples) * NS_PER_S / a.rate
+        for a, b in zip(chunks, chunks[1:], strict=False)
+    ]
     assert sorted(gaps)[-1] == pytest.approx(0.2 * NS_PER_S, abs=1e6)
     assert sorted(gaps)[-2] == 0
 
@@ -149,6 +148,46 @@ def test_frames_are_decoded_one_after_the_other(tmp_path):
     assert 'image' not in vars(frame)
     assert frame.nbytes >= 64 * 48 * 3 // 2
     assert frame.frame_id == 'camera'
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=12), st.randoms(use_true_random=False))
+def test_chunks_do_not_depend_on_the_packets(sizes, random):
+    samples = np.arange(sum(sizes), dtype=np.int16)[:, None]
+    cutter, first, chunks = _Cutter(44100, 1, 5 * NS_PER_S, 0), 0, []
+    for size in sizes:
+        jitter_ns = random.randint(-2_000_000, 2_000_000) if first else 0
+        stamp_ns = round(first * NS_PER_S / 44100) + jitter_ns
+        chunks += cutter.push(stamp_ns, samples[first : first + size])
+        first += size
+    chunks += cutter.flush()
+    np.testing.assert_array_equal(
+        np.concatenate([c.samples for c in chunks]), samples / np.float32(32768)
+    )
+    assert [c.stamp_ns - 5 * NS_PER_S for c in chunks] == [
+        k * 20_000_000 for k in range(len(chunks))
+    ]
+
+
+@given(st.lists(st.tuples(st.integers(-400, 2000), st.integers(0, 500)), min_size=1, max_size=10))
+def test_gaps_and_overlaps_against_a_naive_model(packets):
+    # one sample a millisecond; each packet is (distance from the end of the one before, length)
+    cutter, chunks, end = _Cutter(1000, 1, 0, 0), [], 0
+    want: dict[int, int] = {}
+    for number, (distance, length) in enumerate(packets, 1):
+        distance = 0 if abs(distance) <= 5 else distance
+        chunks += cutter.push((end + distance) * 1_000_000, np.full((length, 1), number, np.int16))
+        for place in range(end + distance, end + distance + length):
+            if place >= end:
+                want[place] = number
+        end = max(end + distance + length, end + distance if distance > 0 else end)
+    chunks += cutter.flush()
+    got: dict[int, int] = {}
+    for chunk in chunks:
+        for offset, value in enumerate(chunk.samples[:, 0]):
+            place = chunk.stamp_ns // 1_000_000 + offset
+            assert place not in got
+            got[place] = round(value * 32768)
+    assert got == want
 
 
 def test_missing_file_is_named(tmp_path):
@@ -188,51 +227,6 @@ def test_broken_packets_are_left_out_and_reported(tmp_path, caplog):
         frames = list(VideoFile(path).frames())
     assert len(frames) == 29
     assert '1 broken video packet(s) left out' in caplog.text
-
-
-@pytest.mark.parametrize('ending', ['mp4', 'mkv', 'mov'])
-@pytest.mark.parametrize('size', [(65, 49), (64, 48)])
-def test_writer_round_trip(tmp_path, ending, size):
-    path = tmp_path / f'out.{ending}'
-    sound = impulses(0.5, 44100, [0.25], 2)
-    with VideoWriter(path, size, 30.0, SoundFormat(44100, 2)) as writer:
-        for index in range(15):
-            writer.write(round(index * NS_PER_S / 30), grey_ramp(index, size))
-            chunk = sound[index * 1470 : (index + 1) * 1470]
-            writer.write_sound(SoundChunk(round(index * NS_PER_S / 30), 44100, chunk))
-    video = VideoFile(path)
-    assert video.size == (size[0] + size[0] % 2, size[1] + size[1] % 2)
-    frames, chunks = split(video)
-    assert [f.stamp_ns / NS_PER_S for f in frames] == pytest.approx(np.arange(15) / 30, abs=1e-3)
-    np.testing.assert_allclose([brightness(f) for f in frames], np.arange(15) * 8, atol=6)
-    samples = np.concatenate([c.samples for c in chunks])[:, 0]
-    assert chunks[0].stamp_ns / NS_PER_S + np.abs(samples).argmax() / 44100 == pytest.approx(
-        0.25, abs=1e-3
-    )
-
-
-def test_writer_fills_gaps_and_takes_any_rate_and_channels(tmp_path):
-    path = tmp_path / 'out.mp4'
-    click = np.zeros((220, 4), np.float32)
-    click[100] = 0.9
-    with VideoWriter(path, (64, 48), 15.0, SoundFormat(22000, 4)) as writer:
-        for index in range(8):
-            writer.write(round(index * NS_PER_S / 15), grey_ramp(index))
-        for start_s in (0.1, 0.1, 0.4):  # the second one overlaps and is dropped
-            writer.write_sound(SoundChunk(round(start_s * NS_PER_S), 22000, click))
-    chunks = list(VideoFile(path).sound())
-    samples = np.concatenate([c.samples for c in chunks])[:, 0]
-    loud = np.flatnonzero(np.abs(samples) > 0.3) / chunks[0].rate
-    assert {round(time, 2) for time in loud} == {0.1, 0.4}
-
-
-def test_writer_refuses_what_was_not_announced(tmp_path):
-    with VideoWriter(tmp_path / 'out.mp4', (64, 48)) as writer:
-        writer.write(0, grey_ramp(0))
-        with pytest.raises(ValueError, match='frame of 32x48: expected 64x48'):
-            writer.write(1, grey_ramp(0, (32, 48)))
-        with pytest.raises(ValueError, match='sound of 8000 Hz: expected none'):
-            writer.write_sound(SoundChunk(0, 8000, np.zeros((10, 1), np.float32)))
 
 
 def test_real_clips_have_their_times():

@@ -67,7 +67,9 @@ def test_takes_numpy_bytes_as_rosbags_gives_them():
     assert decode(np.array([0, 64], np.uint8), SoundFormat(1, 1)).tolist() == [[0.5]]
 
 
-@pytest.mark.parametrize(('size', 'channels', 'name'), [(3, 1, 'S16LE'), (6, 2, 'S16LE'), (4, 1, 'S24LE')])
+@pytest.mark.parametrize(
+    ('size', 'channels', 'name'), [(3, 1, 'S16LE'), (6, 2, 'S16LE'), (4, 1, 'S24LE')]
+)
 def test_torn_samples_are_refused(size, channels, name):
     with pytest.raises(ValueError, match=rf'{size} bytes of sound: expected a multiple of'):
         decode(bytes(size), SoundFormat(48000, channels, name))

@@ -74,7 +74,7 @@ def test_the_oldest_waiting_event_is_dropped(answers: Answers) -> None:
         worker.prepare(onset_ns, (FRAME,), 0)
         worker.finish(clip(onset_ns))
         assert entered.wait(10)  # the first one runs, the others wait
-    assert len(worker) == 2
+    assert worker.waiting == 2
     held.set()
     answers.wait(3)
     worker.stop()

@@ -18,6 +18,12 @@ def grey_ramp(index, size=(64, 48)):
     return image
 
 
+def brightness(frame):
+    """Mean of the lower right quarter of a picture."""
+    height, width = frame.image.shape[:2]
+    return frame.image[height // 2 + 4 :, width // 2 + 4 :].mean()
+
+
 def impulses(seconds, rate, at, channels=1):
     """float32 [N, C], silent but for single full-scale samples at the times ``at`` (seconds)."""
     samples = np.zeros((round(seconds * rate), channels), np.float32)

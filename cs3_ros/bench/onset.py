@@ -75,8 +75,8 @@ def speech_like(rng: np.random.Generator, count: int, rate: int) -> Signal:
 
 def _syllable(rng: np.random.Generator, count: int, rate: int) -> Signal:
     seconds = np.arange(count) / rate
-    pitch = rng.uniform(90, 250) * (1 + rng.uniform(-0.15, 0.15) * seconds / seconds[-1])
-    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    glide = rng.uniform(90, 250) * (1 + rng.uniform(-0.15, 0.15) * seconds / seconds[-1])
+    phase = 2 * np.pi * np.cumsum(glide) / rate
     formants = rng.uniform((250, 800, 2200), (850, 2300, 3500))
     widths = rng.uniform(60, 200, 3)
 
@@ -84,8 +84,8 @@ def _syllable(rng: np.random.Generator, count: int, rate: int) -> Signal:
         peaks = 1 / (1 + ((frequency - formants[:, None]) / widths[:, None]) ** 2)
         return peaks.sum(0) + 0.02
 
-    harmonics = np.arange(1, int(min(5000, 0.45 * rate) / pitch.max()))
-    levels = colour(harmonics * pitch.mean()) / harmonics**0.5
+    harmonics = np.arange(1, int(min(5000, 0.45 * rate) / glide.max()))
+    levels = colour(harmonics * glide.mean()) / harmonics**0.5
     voiced = np.zeros(count)
     for harmonic, level in zip(harmonics, levels, strict=True):
         voiced += level * np.sin(harmonic * phase + rng.uniform(0, 6.28))
@@ -122,8 +122,8 @@ def impact(rng: np.random.Generator, rate: int) -> Signal:
         spectrum *= frequency < 10 ** rng.uniform(3.3, 4.3)
         burst = np.fft.irfft(spectrum, seconds.size)
         burst *= np.exp(-seconds / 10 ** rng.uniform(-2.5, -1.2))
-        sound += rng.uniform(0.3, 2) * burst / (np.abs(burst).max() + 1e-12) * (
-            np.abs(sound).max() or 1
+        sound += (
+            rng.uniform(0.3, 2) * burst / (np.abs(burst).max() + 1e-12) * (np.abs(sound).max() or 1)
         )
     sound *= np.clip(seconds / rng.uniform(0.0002, 0.003), 0, 1)
     return sound / np.abs(sound).max()
@@ -146,9 +146,7 @@ class Scene:
     """Times of the impacts' amplitude peaks in seconds, [K], rising."""
 
 
-def scene(
-    seed: int, background: str, snr_db: float | None, seconds: float, rate: int
-) -> Scene:
+def scene(seed: int, background: str, snr_db: float | None, seconds: float, rate: int) -> Scene:
     """Impacts 0.35 to 1.2 s apart in a background.
 
     Args:
@@ -178,3 +176,207 @@ def scene(
 def _unit_rms(sound: Signal) -> Signal:
     unit: Signal = sound / max(float(np.sqrt(np.mean(sound**2))), 1e-12)
     return unit
+
+
+# --- measuring ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Onsets found against onsets that are there."""
+
+    hits: int
+    found: int
+    truth: int
+
+    @property
+    def precision(self) -> float:
+        """Share of the found onsets that are true; 1 when none was found."""
+        return self.hits / self.found if self.found else 1.0
+
+    @property
+    def recall(self) -> float:
+        """Share of the true onsets that were found; 1 when there is none."""
+        return self.hits / self.truth if self.truth else 1.0
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        return 2 * self.hits / max(self.found + self.truth, 1)
+
+
+def compare(found_s: NDArray[Any], truth_s: NDArray[Any]) -> Counts:
+    """Match found and true times one to one within +-20 ms; both [N] in seconds and rising."""
+    hits = first = 0
+    for moment in truth_s:
+        while first < len(found_s) and found_s[first] < moment - TOLERANCE_S:
+            first += 1
+        if first < len(found_s) and found_s[first] <= moment + TOLERANCE_S:
+            hits += 1
+            first += 1
+    return Counts(hits, len(found_s), len(truth_s))
+
+
+def detect(samples: NDArray[np.float32], rate: int, chunk_s: float = 1.0) -> NDArray[np.float64]:
+    """Times in seconds of the onsets in ``samples`` [N], pushed in chunks of ``chunk_s``."""
+    detector = OnsetDetector(rate)
+    size = max(1, round(chunk_s * rate))
+    onsets = []
+    for begin in range(0, samples.size, size):
+        onsets += detector.push(samples[begin : begin + size])
+    onsets += detector.flush()
+    return np.array([onset.sample / rate for onset in onsets])
+
+
+def _librosa_strength(samples: NDArray[np.float32], rate: int) -> Any:
+    import librosa
+
+    return librosa.onset.onset_strength(y=samples, sr=rate, hop_length=round(0.005 * rate))
+
+
+def _librosa_onsets(strength: Any, rate: int, delta: float) -> NDArray[np.float64]:
+    import librosa
+
+    hop = round(0.005 * rate)
+    times: NDArray[np.float64] = librosa.onset.onset_detect(
+        onset_envelope=strength, sr=rate, hop_length=hop, units='time', delta=delta
+    )
+    return times
+
+
+def _cpu_seconds(work: Callable[[], Any]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def run(
+    seconds: float = 60.0,
+    seed: int = 1,
+    rate: int = 48000,
+    snrs_db: Sequence[int] = SNRS_DB,
+    json_path: Path | None = None,
+) -> dict[str, Any]:
+    """Measure both detectors, print the tables and return all figures.
+
+    Args:
+        seconds: length of every scene.
+        seed: seed of the first scene.
+        rate: samples per second.
+        snrs_db: signal-to-noise ratios to try.
+        json_path: where to write the figures, if anywhere.
+
+    Raises:
+        ModuleNotFoundError: the bench extra (librosa, tqdm) is not installed.
+    """
+    from tqdm import tqdm
+
+    cs3_counts: dict[str, list[Counts]] = {}
+    librosa_counts: dict[str, list[Counts]] = {}
+    deltas: dict[str, float] = {}
+    false_onsets: dict[str, int] = {}
+    sound: list[NDArray[np.float32]] = []
+    _librosa_strength(np.zeros(rate, np.float32), rate)  # compiles what librosa compiles lazily
+    librosa_s = 0.0
+    bar = tqdm(total=len(BACKGROUNDS) * (len(snrs_db) + 1), desc='onset bench', unit='scene')
+    for number, background in enumerate(BACKGROUNDS):
+        scenes, strengths = [], []
+        for snr_db in snrs_db:
+            scenes.append(
+                scene(seed * 10000 + number * 100 + snr_db, background, snr_db, seconds, rate)
+            )
+            begin = time.process_time()
+            strengths.append(_librosa_strength(scenes[-1].samples, rate))
+            librosa_s += time.process_time() - begin
+            bar.update()
+        sound += [item.samples for item in scenes]
+        cs3_counts[background] = [
+            compare(detect(item.samples, rate), item.peaks_s) for item in scenes
+        ]
+        tried = [
+            [
+                compare(_librosa_onsets(strength, rate, delta), item.peaks_s)
+                for item, strength in zip(scenes, strengths, strict=True)
+            ]
+            for delta in LIBROSA_DELTAS
+        ]
+        best = int(np.argmax([_mean_f1(counts) for counts in tried]))
+        librosa_counts[background], deltas[background] = tried[best], float(LIBROSA_DELTAS[best])
+        quiet = scene(seed * 10000 + number * 100 + 99, background, None, 60, rate)
+        false_onsets[background] = len(detect(quiet.samples, rate))
+        bar.update()
+    bar.close()
+    length = sum(item.size for item in sound) / rate
+    figures: dict[str, Any] = {
+        'rate': rate,
+        'seconds_per_scene': seconds,
+        'seed': seed,
+        'config': asdict(OnsetConfig()),
+        'snrs_db': list(snrs_db),
+        'cs3': _as_figures(cs3_counts),
+        'librosa': _as_figures(librosa_counts),
+        'librosa_delta': deltas,
+        'false_onsets_in_60_s': false_onsets,
+        'times_real_time': {
+            'cs3, 1 s chunks': length / _cpu_seconds(lambda: [detect(x, rate) for x in sound]),
+            'cs3, 10 ms chunks': length
+            / _cpu_seconds(lambda: [detect(x, rate, 0.01) for x in sound]),
+            'librosa, whole scenes': length / librosa_s,
+        },
+    }
+    _print(figures)
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(figures, indent=1) + '\n')
+    return figures
+
+
+def _mean_f1(counts: Iterable[Counts]) -> float:
+    return float(np.mean([item.f1 for item in counts]))
+
+
+def _as_figures(counts: dict[str, list[Counts]]) -> dict[str, dict[str, list[float]]]:
+    return {
+        background: {
+            name: [round(getattr(item, name), 4) for item in row]
+            for name in ('precision', 'recall', 'f1')
+        }
+        for background, row in counts.items()
+    }
+
+
+def _print(figures: dict[str, Any]) -> None:
+    """Write the figures as markdown tables."""
+    for background in figures['cs3']:
+        print(f'\n**{background}** (librosa delta {figures["librosa_delta"][background]:g})\n')
+        print('| SNR dB | cs3 P | cs3 R | cs3 F1 | librosa P | librosa R | librosa F1 |')
+        print('|---|---|---|---|---|---|---|')
+        columns = [
+            figures[name][background][measure]
+            for name in ('cs3', 'librosa')
+            for measure in ('precision', 'recall', 'f1')
+        ]
+        for row in zip(figures['snrs_db'], *columns, strict=True):
+            print(f'| {row[0]} | ' + ' | '.join(f'{value:.3f}' for value in row[1:]) + ' |')
+        means = [float(np.mean(column)) for column in columns]
+        print('| mean | ' + ' | '.join(f'{value:.3f}' for value in means) + ' |')
+    print('\n| sound without impacts, 60 s | false onsets |\n|---|---|')
+    for background, count in figures['false_onsets_in_60_s'].items():
+        print(f'| {background} | {count} |')
+    print('\n| speed, CPU time | x real time |\n|---|---|')
+    for name, value in figures['times_real_time'].items():
+        print(f'| {name} | {value:.0f} |')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``cs3 bench onset``."""
+    parser.add_argument('--seconds', type=float, default=60.0, help='length of every scene')
+    parser.add_argument('--seed', type=int, default=1, help='seed of the scenes')
+    parser.add_argument('--rate', type=int, default=48000, help='samples per second')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the benchmark with parsed options; returns the exit status."""
+    run(args.seconds, args.seed, args.rate, json_path=args.json)
+    return 0

@@ -1,4 +1,4 @@
-"""What the node tells on ``/diagnostics``: is sound and video coming, is anything lost, how fast."""
+"""What the node tells on ``/diagnostics``: what comes in, what is lost, how fast it is."""
 
 from __future__ import annotations
 
@@ -29,8 +29,19 @@ LOSSES = {
         'out_of_order',
         'nonfinite_samples',
         'clipped_chunks',
+        'dropped_samples',
+        'bad_chunks',
+        'jumps_forward',
     ),
-    'events': ('no_frame', 'failed', 'dropped', 'resets', 'rate_changes', 'bad_stamps'),
+    'events': (
+        'no_frame',
+        'failed',
+        'dropped',
+        'resets',
+        'rate_changes',
+        'bad_stamps',
+        'abandoned',
+    ),
 }
 """Counters that should stay at zero, by the status that shows them; a rise is a warning."""
 
@@ -73,7 +84,11 @@ class Diagnostics:
         level = ERROR if snapshot.problem and not active else OK
         statuses = [
             self._status(
-                'node', level, snapshot.problem or snapshot.state, {'state': snapshot.state}, snapshot
+                'node',
+                level,
+                snapshot.problem or snapshot.state,
+                {'state': snapshot.state},
+                snapshot,
             )
         ]
         for name, counter in (('image', 'frames'), ('audio', 'audio_chunks'), ('events', 'onsets')):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,21 +24,42 @@ def fastdds_profile() -> Path:
 def missing_environment(
     environment: Mapping[str, str], prefix: Path = Path(sys.prefix)
 ) -> dict[str, str]:
-    """What has to be set before rclpy is imported, and is not set yet.
+    """What has to be set before ``rclpy.init``, and is not set yet.
 
     Args:
-        environment: the present variables; what is set there, even empty, is left alone.
+        environment: the present variables; what is set there, even empty, is kept. Only
+            AMENT_PREFIX_PATH is added to, as in a colcon workspace over ROS 2 from wheels.
         prefix: root of the Python environment; ROS 2 from wheels lies in it.
     """
     missing: dict[str, str] = {}
     if not any(name in environment for name in USERS_TRANSPORT):
         missing[PROFILE_VARIABLE] = str(fastdds_profile())
     if (prefix / 'share/ament_index/resource_index/packages/rcl_interfaces').exists():
-        missing['AMENT_PREFIX_PATH'] = str(prefix)
-    missing['HOME'] = str(prefix)
-    return {name: value for name, value in missing.items() if name not in environment}
+        known = [p for p in environment.get('AMENT_PREFIX_PATH', '').split(os.pathsep) if p]
+        if str(prefix) not in known:
+            missing['AMENT_PREFIX_PATH'] = os.pathsep.join([*known, str(prefix)])
+    if 'HOME' not in environment:
+        missing['HOME'] = str(prefix)
+    return missing
 
 
 def prepare_environment() -> None:
-    """Set what is missing in this process; call it before the first import of rclpy."""
+    """Set what is missing in this process; call it before ``rclpy.init``."""
     os.environ.update(missing_environment(os.environ))
+
+
+@contextmanager
+def ros(arguments: Sequence[str] | None = ()) -> Iterator[None]:
+    """Initialise ROS in a prepared environment and shut it down at the end.
+
+    Args:
+        arguments: as for ``rclpy.init``; None takes those of the process.
+    """
+    prepare_environment()
+    import rclpy
+
+    rclpy.init(args=None if arguments is None else list(arguments))
+    try:
+        yield
+    finally:
+        rclpy.try_shutdown()

@@ -20,7 +20,7 @@ from vision_msgs.msg import (
 )
 
 from cs3_ros.collision import NS_PER_S, Collision, Frame, Image
-from cs3_ros.images import check_compressed, check_image, decode_compressed, decode_image
+from cs3_ros.images import compressed_frame, raw_frame
 from cs3_ros.pcm import SoundChunk, SoundFormat, decode
 
 
@@ -48,25 +48,16 @@ def frame_from_message(message: ImageMessage | CompressedImage) -> Frame:
     """
     stamp_ns, frame_id = stamp_to_ns(message.header.stamp), message.header.frame_id
     if isinstance(message, CompressedImage):
-        check_compressed(message.format, message.data)
-        return Frame(
-            stamp_ns, message.data, lambda data: decode_compressed(message.format, data), frame_id
-        )
-    check_image(
-        message.encoding, message.height, message.width, message.step, len(message.data)
-    )
-    return Frame(
+        return compressed_frame(stamp_ns, frame_id, message.format, message.data)
+    return raw_frame(
         stamp_ns,
-        message.data,
-        lambda data: decode_image(
-            message.encoding,
-            message.height,
-            message.width,
-            message.step,
-            bool(message.is_bigendian),
-            data,
-        ),
         frame_id,
+        message.encoding,
+        message.height,
+        message.width,
+        message.step,
+        message.is_bigendian,
+        message.data,
     )
 
 
@@ -110,14 +101,13 @@ def sound_from_audio_stamped(message: Any) -> SoundChunk:
         'int16_data': 2.0**15,
         'int8_data': 2.0**7,
     }
-    for name, full_scale in full_scales.items():
-        values = np.asarray(getattr(data, name, ()))
-        if values.size:
-            break
-    else:
+    filled = [name for name in full_scales if len(getattr(data, name, ()))]
+    if len(filled) != 1:
         raise ValueError(
-            f'AudioStamped holds no samples: expected one of {", ".join(full_scales)} filled'
+            f'AudioStamped with {len(filled)} arrays of samples: expected exactly one of '
+            f'{", ".join(full_scales)}'
         )
+    values, full_scale = np.asarray(getattr(data, filled[0])), full_scales[filled[0]]
     if info.channels < 1 or info.rate < 1 or values.size % info.channels:
         raise ValueError(
             f'AudioStamped: {values.size} samples, {info.channels} channel(s), {info.rate} Hz: '

@@ -6,6 +6,7 @@ captured, not the time of the callback.
 
 from __future__ import annotations
 
+import argparse
 import array
 import queue
 from typing import Any
@@ -15,6 +16,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from cs3_ros.collision import NS_PER_S
+from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import header
 
 
@@ -119,3 +121,20 @@ class Microphone(Node):
                 f'microphone: {self.dropped} block(s) dropped, the publisher is too slow',
                 throttle_duration_sec=5.0,
             )
+
+
+def main(options: argparse.Namespace) -> int:
+    """``cs3 mic``."""
+    device = options.device
+    with ros():
+        node = Microphone(
+            int(device) if device and device.isdigit() else device, options.rate, options.channels
+        )
+        try:
+            node.run()
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            node.close()
+            node.destroy_node()
+    return 0

@@ -5,20 +5,23 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import rclpy
 from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
-from cs3_ros.bags import BagTopic, open_bag
+from cs3_ros.bags import Bag, BagTopic
+from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import ns_to_stamp
 
 CLOCK_PERIOD_NS = 10_000_000
@@ -45,31 +48,29 @@ class Player(Node):
     """Publishes the messages of one bag.
 
     Args:
-        bag: folder of a rosbag2 bag.
+        bag: the bag.
         rate: speed, 1.0 is the recorded one.
         clock: also publish ``/clock`` (for nodes with ``use_sim_time``).
     """
 
-    def __init__(self, bag: Path, rate: float = 1.0, clock: bool = False) -> None:
+    def __init__(self, bag: Bag, rate: float = 1.0, clock: bool = False) -> None:
         super().__init__('cs3_player')
         if rate <= 0:
             raise ValueError(f'rate = {rate}: expected a positive factor such as 1.0')
         self._bag = bag
         self._rate = rate
-        self._clock = self.create_publisher(Clock, '/clock', 10) if clock else None
-        with open_bag(bag) as reader:
-            self._publishers: dict[str, Publisher] = {
-                topic.name: self.create_publisher(
-                    message_class(topic.type), topic.name, _qos(topic)
-                )
-                for topic in reader.topics
-            }
+        self._clock_out = self.create_publisher(Clock, '/clock', 10) if clock else None
+        self._outputs: dict[str, Publisher] = {
+            topic.name: self.create_publisher(message_class(topic.msgtype), topic.name, _qos(topic))
+            for topic in bag.topics
+            if topic.name != '/clock' or not clock
+        }
 
     def unmatched(self) -> list[str]:
         """Topics that nobody subscribes to."""
         return [
             name
-            for name, publisher in self._publishers.items()
+            for name, publisher in self._outputs.items()
             if publisher.get_subscription_count() == 0
         ]
 
@@ -86,23 +87,20 @@ class Player(Node):
         Args:
             progress: called with the number of messages published since the last call.
         """
-        count, start_ns, start = 0, None, time.monotonic()
-        next_clock_ns = 0
-        with open_bag(self._bag) as reader:
-            for message in reader.messages():
-                if start_ns is None:
-                    start_ns = next_clock_ns = message.log_ns
-                while self._clock is not None and next_clock_ns <= message.log_ns:
-                    self._sleep_until(start, next_clock_ns - start_ns)
-                    self._clock.publish(Clock(clock=ns_to_stamp(next_clock_ns)))
-                    next_clock_ns += int(CLOCK_PERIOD_NS * self._rate)
-                self._sleep_until(start, message.log_ns - start_ns)
-                if not rclpy.ok():
-                    break
-                self._publishers[message.topic].publish(message.cdr)
-                count += 1
-                progress(1)
-        for publisher in self._publishers.values():
+        count, start, bag_start_ns = 0, time.monotonic(), self._bag.start_ns
+        clock_ns = bag_start_ns
+        for message in self._bag.messages(list(self._outputs)):
+            while self._clock_out is not None and clock_ns <= message.log_ns:
+                self._sleep_until(start, clock_ns - bag_start_ns)
+                self._clock_out.publish(Clock(clock=ns_to_stamp(clock_ns)))
+                clock_ns += round(CLOCK_PERIOD_NS * self._rate)
+            self._sleep_until(start, message.log_ns - bag_start_ns)
+            if not self.context.ok():
+                break
+            self._outputs[message.topic.name].publish(message.data)
+            count += 1
+            progress(1)
+        for publisher in self._outputs.values():
             publisher.wait_for_all_acked(Duration(seconds=5))
         return count
 
@@ -114,14 +112,36 @@ class Player(Node):
 
 def _qos(topic: BagTopic) -> QoSProfile:
     """The recorded policies; a deep history so that a slow subscriber loses nothing."""
+    best_effort, latched = topic.reliability == 'best_effort', topic.durability == 'transient_local'
     return QoSProfile(
         depth=200,
-        reliability=(
-            ReliabilityPolicy.RELIABLE if topic.reliable else ReliabilityPolicy.BEST_EFFORT
-        ),
-        durability=(
-            DurabilityPolicy.TRANSIENT_LOCAL
-            if topic.transient_local
-            else DurabilityPolicy.VOLATILE
-        ),
+        reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
+
+
+def main(options: argparse.Namespace) -> int:
+    """``cs3 bag play``."""
+    from tqdm import tqdm
+
+    bag = Bag(options.bag)
+    total = sum(topic.count for topic in bag.topics)
+    with ros():
+        player = Player(bag, options.rate, options.clock)
+        missing = player.wait_for_subscribers(options.wait)
+        if missing:
+            print(
+                f'cs3 bag play: no subscriber for {", ".join(missing)} after {options.wait:g} s, '
+                'playing all the same',
+                file=sys.stderr,
+            )
+        try:
+            while True:
+                with tqdm(total=total, unit='msg', desc=str(options.bag)) as bar:
+                    player.play(lambda count: bar.update(count) and None)
+                if not options.loop or not player.context.ok():
+                    return 0
+        except (KeyboardInterrupt, ExternalShutdownException):
+            return 130
+        finally:
+            player.destroy_node()

@@ -12,7 +12,7 @@ from rclpy.subscription import Subscription
 
 
 def matching_qos(profiles: Sequence[QoSProfile], depth: int) -> QoSProfile:
-    """The strictest subscription that matches all these publishers; reliable where there is none."""
+    """The strictest subscription that matches all publishers; reliable where there is none."""
     best_effort = any(p.reliability == ReliabilityPolicy.BEST_EFFORT for p in profiles)
     latched = len(profiles) > 0 and all(
         p.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in profiles
@@ -48,6 +48,7 @@ class FollowingSubscription:
         depth: int,
         on_lost: Callable[[int], None],
     ) -> None:
+        self.topic_name = topic
         self.topic = node.resolve_topic_name(topic)
         self._node = node
         self._message_type = message_type

@@ -14,6 +14,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 
 from cs3_ros.images import ENCODINGS
+from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import format_from_info
 from cs3_ros.ros.subscription import matching_qos
 
@@ -55,7 +56,7 @@ def observe(seconds: float, namespace: str = '/cs3') -> list[TopicReport]:
     The ROS environment (domain, remappings of the shell) is that of the caller.
     """
     reports = []
-    with rclpy.init():
+    with ros():
         node = rclpy.create_node('cs3_doctor', namespace=namespace)
         seen: dict[str, list[Any]] = {}
         for topic, message_class, optional in INPUTS:
@@ -99,7 +100,9 @@ def _look_into(report: TopicReport, message: Any) -> None:
     elif isinstance(message, Image):
         report.format = f'{message.encoding} {message.width}x{message.height}'
         if message.encoding not in ENCODINGS:
-            report.problem = f'encoding {message.encoding!r}: expected one of {", ".join(ENCODINGS)}'
+            report.problem = (
+                f'encoding {message.encoding!r}: expected one of {", ".join(ENCODINGS)}'
+            )
     elif isinstance(message, CompressedImage):
         report.format = message.format
 

@@ -1,0 +1,160 @@
+"""What the node listens to: image and audio topics become frames and sound chunks."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+from audio_common_msgs.msg import AudioDataStamped, AudioInfo
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image as ImageMessage
+
+from cs3_ros.collision import Frame
+from cs3_ros.pcm import SoundChunk, SoundFormat
+from cs3_ros.ros import messages
+from cs3_ros.ros.player import message_class
+from cs3_ros.ros.subscription import FollowingSubscription
+from cs3_ros.settings import NodeConfig
+
+UNREAD_CHUNKS = 200
+"""Sound messages kept until the first audio_info tells how to read them."""
+
+
+class Inputs:
+    """The subscriptions of an active node; callbacks only store.
+
+    Args:
+        node: the owner.
+        config: topics' transport, depths and sound format.
+        counts: receives ``lost_*`` (by the middleware) and ``refused_*`` (not to be used).
+        on_frame: called with every frame.
+        on_sound: called with every chunk of sound.
+
+    Raises:
+        ImportError: ``audio_message`` names a message that is not installed.
+        ValueError: ``audio_rate`` without ``audio_channels``.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        config: NodeConfig,
+        counts: Counter[str],
+        on_frame: Callable[[Frame], None],
+        on_sound: Callable[[SoundChunk], None],
+    ) -> None:
+        self.format: SoundFormat | None = None
+        self.audio_frame_id = ''
+        self.silent_since = time.monotonic()
+        self._node = node
+        self._counts = counts
+        self._on_frame = on_frame
+        self._on_sound = on_sound
+        self._unread: deque[AudioDataStamped] = deque()
+        self._subscriptions: list[FollowingSubscription] = []
+        self._images: list[FollowingSubscription] = []
+        if config.image_transport in ('auto', 'compressed'):
+            self._images.append(
+                self._listen(
+                    CompressedImage, 'image/compressed', self._image, config.image_depth, 'frames'
+                )
+            )
+        if config.image_transport in ('auto', 'raw'):
+            self._images.append(
+                self._listen(ImageMessage, 'image', self._image, config.image_depth, 'frames')
+            )
+        if config.audio_message == 'AudioStamped':
+            audio_type = message_class('audio_common_msgs/msg/AudioStamped')
+            self._listen(audio_type, 'audio', self._audio_stamped, config.audio_depth, 'audio')
+            return
+        if config.audio_rate:
+            self.format = SoundFormat(
+                config.audio_rate, config.audio_channels, config.audio_sample_format
+            )
+        else:
+            self._listen(AudioInfo, 'audio_info', self._audio_info, 10, 'audio')
+        self._listen(AudioDataStamped, 'audio', self._audio_data, config.audio_depth, 'audio')
+
+    def publishers(self) -> dict[str, int]:
+        """Topic -> publishers now."""
+        return {s.topic: s.publishers for s in self._subscriptions}
+
+    def update(self) -> None:
+        """Follow the publishers: their QoS, and one of the two transports of a camera."""
+        for subscription in self._subscriptions:
+            subscription.update()
+        if len(self._images) == 2 and all(s.publishers for s in self._images):
+            raw = self._images.pop()  # the compressed one costs a tenth of the raw one
+            raw.destroy()
+            self._subscriptions.remove(raw)
+
+    def destroy(self) -> None:
+        """Stop listening."""
+        for subscription in self._subscriptions:
+            subscription.destroy()
+        self._counts['refused_audio'] += len(self._unread)
+
+    def _listen(
+        self, message_type: Any, topic: str, callback: Callable[[Any], None], depth: int, what: str
+    ) -> FollowingSubscription:
+        def on_lost(count: int) -> None:
+            self._counts[f'lost_{what}'] += count
+
+        subscription = FollowingSubscription(
+            self._node, message_type, topic, callback, depth, on_lost
+        )
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def _image(self, message: ImageMessage | CompressedImage) -> None:
+        try:
+            frame = messages.frame_from_message(message)
+        except ValueError as error:
+            self._refuse('refused_frames', error)
+        else:
+            self._on_frame(frame)
+
+    def _audio_info(self, info: AudioInfo) -> None:
+        try:
+            self.format = messages.format_from_info(info)
+        except ValueError as error:
+            self._refuse('refused_audio', error)
+            return
+        while self._unread:
+            self._audio_data(self._unread.popleft())
+
+    def _audio_data(self, message: AudioDataStamped) -> None:
+        self.silent_since = time.monotonic()
+        sound_format = self.format
+        if sound_format is not None:
+            self._sound(message, lambda: messages.sound_from_data(message, sound_format))
+            return
+        self._unread.append(message)
+        if len(self._unread) > UNREAD_CHUNKS:
+            self._unread.popleft()
+            self._refuse(
+                'refused_audio',
+                ValueError(
+                    'no audio_info says how to read the sound; publish it or set audio_rate'
+                ),
+            )
+
+    def _audio_stamped(self, message: Any) -> None:
+        self.silent_since = time.monotonic()
+        self._sound(message, lambda: messages.sound_from_audio_stamped(message))
+
+    def _sound(self, message: Any, read: Callable[[], SoundChunk]) -> None:
+        try:
+            chunk = read()
+        except ValueError as error:
+            self._refuse('refused_audio', error)
+            return
+        self.audio_frame_id = message.header.frame_id
+        self._on_sound(chunk)
+
+    def _refuse(self, counter: str, error: ValueError) -> None:
+        self._counts[counter] += 1
+        self._node.get_logger().warning(f'{counter}: {error}', throttle_duration_sec=5.0)

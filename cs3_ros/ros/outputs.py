@@ -1,0 +1,71 @@
+"""What the node publishes for every onset and every collision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image as ImageMessage
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from cs3_ros.collision import Collision, Onset
+from cs3_ros.ros import messages
+
+
+class Outputs:
+    """The publishers of a configured node.
+
+    Args:
+        node: the owner; its lifecycle opens and closes the publishers.
+    """
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._publishers: list[Any] = []
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._onset = self._publisher(Header, 'onset')
+        self._masks = self._publisher(ImageMessage, 'collision_masks')
+        self._detections = self._publisher(Detection2DArray, 'detections')
+        self._label_info = self._publisher(LabelInfo, 'label_info', latched)
+        self._overlay = self._publisher(ImageMessage, 'overlay')
+        self._heat_map = self._publisher(ImageMessage, 'heatmap')
+
+    def destroy(self) -> None:
+        """Remove the publishers."""
+        for publisher in self._publishers:
+            self._node.destroy_publisher(publisher)
+
+    def label_info(self, stamp: Header) -> None:
+        """Say once, latched, what the values of the mask image mean."""
+        self._label_info.publish(messages.label_info_message(stamp))
+
+    def onset(self, onset: Onset, frame_id: str) -> None:
+        """Say at once that something hit something; the stamp is the peak."""
+        self._onset.publish(messages.header(onset.stamp_ns, frame_id))
+
+    def collision(self, collision: Collision) -> None:
+        """Masks and detections with the source frame's header; pictures if somebody looks.
+
+        Nothing but the pictures is published when no object was found.
+        """
+        stamp = messages.header(collision.frame.stamp_ns, collision.frame.frame_id)
+        if collision.objects:
+            self._masks.publish(messages.image_message(stamp, collision.label_image()))
+            self._detections.publish(messages.detections_message(stamp, collision))
+        if self._overlay.get_subscription_count():
+            from cs3_ros.draw import overlay
+
+            image = overlay(collision.frame.image, collision)
+            self._overlay.publish(messages.image_message(stamp, image))
+        if collision.heat_map is not None and self._heat_map.get_subscription_count():
+            from cs3_ros.draw import heat_map_image
+
+            image = heat_map_image(collision.heat_map)
+            self._heat_map.publish(messages.image_message(stamp, image))
+
+    def _publisher(self, message_type: Any, topic: str, qos: QoSProfile | int = 10) -> Any:
+        publisher = self._node.create_lifecycle_publisher(message_type, topic, qos)
+        self._publishers.append(publisher)
+        return publisher

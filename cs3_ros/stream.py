@@ -1,0 +1,320 @@
+"""The engine behind all doors: sound and frames go in, onsets and collision clips come out.
+
+A video file, a bag and the live node push the same data here and so get the same clips. Nothing
+raises on bad data: it is repaired, marked or refused, and counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cs3_ros.assembler import ClipAssembler, ClipConfig, Event, Progress
+from cs3_ros.buffers import (
+    JUMP_BACK_NS,
+    AudioBuffer,
+    AudioConfig,
+    AudioPush,
+    FrameBuffer,
+    FrameConfig,
+)
+from cs3_ros.collision import CollisionClip, Frame, Onset
+from cs3_ros.onset import DetectedOnset, OnsetConfig, OnsetDetector
+
+RATES = (8_000, 96_000)
+"""Sample rates that the onset detector takes; chunks of others are refused."""
+SILENCE_S = 1.0
+"""A gap this long ends the sound before it, as the node's ``flush`` does."""
+CLIPPED_SHARE = 0.01
+"""A chunk with more than this share of samples at full scale counts as clipped."""
+SILENT_RATE = 16_000
+"""Rate of the empty sound of a clip that was asked for before any came."""
+
+COUNTS: Mapping[str, str] = MappingProxyType(
+    {
+        'frames': 'frames stored',
+        'duplicate_frames': 'frames refused because their stamp was there already',
+        'out_of_order_frames': 'frames stored at an earlier place',
+        'evicted_frames': 'frames that left early because there were too many bytes',
+        'audio_chunks': 'audio chunks stored, whole or in part',
+        'gaps': 'gaps in the sound',
+        'missing_samples': 'samples marked missing in gaps',
+        'duplicates': 'audio chunks refused because their stamp was there already',
+        'overlaps': 'audio chunks whose head was cut off',
+        'out_of_order': 'audio chunks refused because they came too late',
+        'dropped_samples': 'samples of such chunks and heads',
+        'nonfinite_samples': 'NaN or infinite samples, marked missing',
+        'clipped_chunks': 'audio chunks with more than 1 % of the samples at full scale',
+        'bad_chunks': 'audio chunks refused for their shape or rate',
+        'bad_stamps': 'frames and chunks refused because their stamp was not positive',
+        'rate_changes': 'changes of sample rate or channel count',
+        'resets': 'clock jumps backwards',
+        'jumps_forward': 'sound that jumped ahead by more than its buffer',
+        'onsets': 'onsets heard',
+        'no_frame': 'onsets dropped because no frame was near',
+        'clips': 'collision clips completed',
+        'abandoned': 'onsets forgotten by a reset from outside',
+    }
+)
+"""All counters and what they count."""
+
+
+class Detector(Protocol):
+    """What the stream needs of an onset detector; see ``OnsetDetector``."""
+
+    def push(self, samples: NDArray[np.float32]) -> Sequence[DetectedOnset]:
+        """Onsets that have become certain; samples are numbered from 0."""
+
+    def skip(self, count: int) -> None:
+        """Count samples that never arrived."""
+
+    def flush(self) -> Sequence[DetectedOnset]:
+        """The onsets that were still waiting for sound; the numbers go on."""
+
+    def reset(self) -> None:
+        """Forget everything; the next sample is number 0."""
+
+    def reconfigure(self, config: OnsetConfig) -> None:
+        """Change thresholds."""
+
+
+@dataclass
+class Update:
+    """What one push brought forward, each list in time order."""
+
+    onsets: list[Onset] = field(default_factory=list)
+    """Onsets heard."""
+    ready: list[Event] = field(default_factory=list)
+    """Events whose frames are settled: ``Pipeline.prepare`` may begin."""
+    complete: list[Event] = field(default_factory=list)
+    """Events whose ``clip`` is there. Each was in ``ready`` before or is in this one."""
+
+
+@dataclass(frozen=True)
+class _Ear:
+    """What listens to one kind of sound; buffer and detector number the samples alike."""
+
+    audio: AudioBuffer
+    detector: Detector
+    channels: int
+
+    def clear(self) -> None:
+        self.audio.clear()
+        self.detector.reset()
+
+
+class CollisionStream:
+    """Buffers, detector and assembler in one.
+
+    Args:
+        clip_config: spans round the onset, given by the bundle.
+        onset_config: when something counts as an impact.
+        audio_config: how sound is buffered.
+        frame_config: how many frames are kept.
+        make_detector: makes a detector for a sample rate.
+
+    Raises:
+        ValueError: a buffer is too short for the clips.
+    """
+
+    def __init__(
+        self,
+        clip_config: ClipConfig = ClipConfig(),
+        onset_config: OnsetConfig = OnsetConfig(),
+        audio_config: AudioConfig = AudioConfig(),
+        frame_config: FrameConfig = FrameConfig(),
+        make_detector: Callable[[int, OnsetConfig], Detector] = OnsetDetector,
+    ) -> None:
+        clip = clip_config
+        _check_span('audio', clip.audio_before_s + clip.audio_after_s, audio_config.buffer_s)
+        _check_span('frames', clip.frames_before_s + clip.frames_after_s, frame_config.buffer_s)
+        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
+        """All counters of ``COUNTS``."""
+        self.frames = FrameBuffer(frame_config)
+        """The newest frames."""
+        self._onset_config = onset_config
+        self._audio_config = audio_config
+        self._make_detector = make_detector
+        self._ear: _Ear | None = None
+        self._assembler = ClipAssembler(clip_config, self.frames, self.counts)
+
+    @property
+    def audio(self) -> AudioBuffer | None:
+        """The newest sound; None while there is none."""
+        return None if self._ear is None else self._ear.audio
+
+    def push_audio(self, stamp_ns: int, samples: NDArray[np.float32], rate: int) -> Update:
+        """Take in a chunk of sound.
+
+        Args:
+            stamp_ns: header stamp; which sample it belongs to is in ``AudioConfig``.
+            samples: float32 [N] or, to be averaged, [N, channels], in [-1, 1].
+            rate: samples per second.
+        """
+        update = Update()
+        if stamp_ns <= 0:
+            self.counts['bad_stamps'] += 1
+            return update
+        samples = np.asarray(samples, np.float32)
+        if samples.ndim not in (1, 2) or not samples.size or not RATES[0] <= rate <= RATES[1]:
+            self.counts['bad_chunks'] += 1
+            return update
+        mono, channels = _downmixed(samples)
+        ear = self._ear_for(rate, channels, update)
+        pushed = ear.audio.push(stamp_ns, mono)
+        if pushed.outcome == 'jump_back':
+            self.counts['resets'] += 1
+            self._close_all(ear, update)
+            ear.clear()
+            if self.frames.latest and _is_ahead(self.frames.latest.stamp_ns, stamp_ns):
+                self.frames.clear()
+            pushed = ear.audio.push(stamp_ns, mono)
+        elif pushed.outcome == 'jump_forward':
+            self.counts['jumps_forward'] += 1
+            self._end_sound(ear, update)
+            ear.clear()
+            pushed = ear.audio.push(stamp_ns, mono)
+        self._count(pushed)
+        if pushed.missing >= SILENCE_S * rate:
+            self._hear(ear, ear.detector.flush(), update)
+        ear.detector.skip(pushed.missing)
+        self._hear(ear, ear.detector.push(pushed.samples), update)
+        self._add(self._assembler.poll(ear.audio), update)
+        return update
+
+    def push_frame(self, frame: Frame) -> Update:
+        """Take in a frame; it is not decoded before an event needs it."""
+        update = Update()
+        if frame.stamp_ns <= 0:
+            self.counts['bad_stamps'] += 1
+            return update
+        ear = self._ear
+        pushed = self.frames.push(frame)
+        if pushed.outcome == 'jump_back':
+            self.counts['resets'] += 1
+            # Sound that has jumped already, and the events heard in it, belong to the new time.
+            if ear is not None and _is_ahead(ear.audio.newest_stamp_ns, frame.stamp_ns):
+                self._close_all(ear, update)
+                ear.clear()
+            self.frames.clear()
+            pushed = self.frames.push(frame)
+        if pushed.outcome == 'duplicate':
+            self.counts['duplicate_frames'] += 1
+            return update
+        self.counts['frames'] += 1
+        self.counts['out_of_order_frames'] += pushed.outcome == 'out_of_order'
+        self.counts['evicted_frames'] += pushed.evicted
+        if ear is not None:
+            self._add(self._assembler.poll(ear.audio), update)
+        return update
+
+    def flush(self) -> Update:
+        """Close all events with what is there: the file ended, or no sound came for a while."""
+        update = Update()
+        if self._ear is not None:
+            self._close_all(self._ear, update)
+        return update
+
+    def reset(self) -> None:
+        """Forget all sound, frames and open events; the counters stay."""
+        self.counts['abandoned'] += self._assembler.discard()
+        self.frames.clear()
+        self._ear = None
+
+    def reconfigure(self, onset_config: OnsetConfig) -> None:
+        """Use other onset thresholds from now on."""
+        self._onset_config = onset_config
+        if self._ear is not None:
+            self._ear.detector.reconfigure(onset_config)
+
+    def clip_now(self) -> CollisionClip | None:
+        """A clip on the newest frame and sound, with NaN for the onset's levels.
+
+        None without frames.
+        """
+        latest = self.frames.latest
+        if latest is None:
+            return None
+        onset = Onset(latest.stamp_ns, float('nan'), float('nan'))
+        return self._assembler.clip_now(
+            onset, self.audio or AudioBuffer(SILENT_RATE, self._audio_config)
+        )
+
+    def _ear_for(self, rate: int, channels: int, update: Update) -> _Ear:
+        """What listens to this kind of sound; another kind ends the one before."""
+        ear = self._ear
+        if ear is not None and (ear.audio.rate, ear.channels) == (rate, channels):
+            return ear
+        if ear is not None:
+            self.counts['rate_changes'] += 1
+            self._end_sound(ear, update)
+        detector = self._make_detector(rate, self._onset_config)
+        self._ear = _Ear(AudioBuffer(rate, self._audio_config), detector, channels)
+        return self._ear
+
+    def _hear(self, ear: _Ear, detected: Sequence[DetectedOnset], update: Update) -> None:
+        for peak in detected:
+            stamp_ns = ear.audio.time_ns(peak.sample)
+            onset = Onset(stamp_ns, peak.peak_dbfs, peak.prominence_db)
+            self.counts['onsets'] += 1
+            self._assembler.add(onset)
+            update.onsets.append(onset)
+
+    def _end_sound(self, ear: _Ear, update: Update) -> None:
+        """The sound breaks off; frames of its events may still come."""
+        self._hear(ear, ear.detector.flush(), update)
+        self._assembler.settle_audio(ear.audio)
+
+    def _close_all(self, ear: _Ear, update: Update) -> None:
+        self._hear(ear, ear.detector.flush(), update)
+        self._add(self._assembler.close_all(ear.audio), update)
+
+    def _add(self, progress: Progress, update: Update) -> None:
+        update.ready += progress.ready
+        update.complete += progress.complete
+        self.counts['clips'] += len(progress.complete)
+
+    def _count(self, pushed: AudioPush) -> None:
+        if pushed.outcome != 'appended':
+            self.counts[_COUNTER_OF[pushed.outcome]] += 1
+        self.counts['audio_chunks'] += pushed.samples.size > 0
+        self.counts['missing_samples'] += pushed.missing
+        self.counts['dropped_samples'] += pushed.dropped
+        self.counts['nonfinite_samples'] += pushed.nonfinite
+        self.counts['clipped_chunks'] += pushed.clipped > CLIPPED_SHARE * pushed.samples.size
+
+
+_COUNTER_OF = {
+    'gap': 'gaps',
+    'overlap': 'overlaps',
+    'duplicate': 'duplicates',
+    'out_of_order': 'out_of_order',
+}
+
+
+def _check_span(name: str, span_s: float, buffer_s: float) -> None:
+    least = span_s + SILENCE_S
+    if buffer_s < least:
+        raise ValueError(
+            f'{name}.buffer_s = {buffer_s:g}: clips that span {span_s:g} s of {name} need '
+            f'a buffer of at least {least:g} s'
+        )
+
+
+def _is_ahead(newest_ns: int | None, stamp_ns: int) -> bool:
+    """Whether a buffer belongs to the time before a clock jumped back to ``stamp_ns``."""
+    return newest_ns is not None and newest_ns > stamp_ns + JUMP_BACK_NS
+
+
+def _downmixed(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+    """The mean of all channels, and how many there are."""
+    if samples.ndim == 1:
+        return samples, 1
+    with np.errstate(invalid='ignore', over='ignore'):  # what is not finite is counted later
+        return samples.mean(axis=1), samples.shape[1]

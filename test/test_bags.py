@@ -1,0 +1,240 @@
+"""Bags read back: topics found or refused, odd content left out, damaged files."""
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rosbags.rosbag2 import StoragePlugin, Writer
+from tiny_media import split
+
+from cs3_ros.bags import AUDIO, COMPRESSED, INFO, RAW, Bag, BagRecording, _header, typestore
+from cs3_ros.collision import NS_PER_S
+from cs3_ros.pcm import SoundFormat
+
+TYPES = typestore().types
+
+
+def header(stamp_ns, frame_id='cam'):
+    sec, nanosec = divmod(stamp_ns, NS_PER_S)
+    stamp = TYPES['builtin_interfaces/msg/Time'](sec=sec, nanosec=nanosec)
+    return TYPES['std_msgs/msg/Header'](stamp=stamp, frame_id=frame_id)
+
+
+def raw_image(stamp_ns, encoding='bgr8', step=20, data=None):
+    pixels = np.zeros((2, 20), np.uint8) if data is None else data
+    return RAW, TYPES[RAW](
+        header=header(stamp_ns),
+        height=2,
+        width=6,
+        encoding=encoding,
+        is_bigendian=0,
+        step=step,
+        data=pixels.reshape(-1),
+    )
+
+
+def jpeg_image(stamp_ns, cut=0):
+    data = cv2.imencode('.jpg', np.full((8, 16, 3), 90, np.uint8))[1].reshape(-1)
+    message = TYPES[COMPRESSED](
+        header=header(stamp_ns), format='jpeg', data=data[: len(data) - cut]
+    )
+    return COMPRESSED, message
+
+
+def sound(stamp_ns, data=bytes(8)):
+    audio = TYPES['audio_common_msgs/msg/AudioData'](data=np.frombuffer(data, np.uint8))
+    return AUDIO, TYPES[AUDIO](header=header(stamp_ns), audio=audio)
+
+
+def info(rate=8000, channels=1, sample_format='S16LE', coding_format='wave'):
+    return INFO, TYPES[INFO](
+        channels=channels,
+        sample_rate=rate,
+        sample_format=sample_format,
+        bitrate=0,
+        coding_format=coding_format,
+    )
+
+
+def write_bag(path, messages, storage=StoragePlugin.MCAP):
+    """Write (topic, log time, (type, message)) as a bag without custom data."""
+    store = typestore()
+    with Writer(path, version=9, storage_plugin=storage) as writer:
+        connections = {}
+        for topic, log_ns, (msgtype, message) in messages:
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, msgtype, typestore=store)
+            writer.write(connections[topic], log_ns, store.serialize_cdr(message, msgtype))
+    return path
+
+
+def test_topics_of_any_name_are_found(tmp_path):
+    path = write_bag(
+        tmp_path / 'bag',
+        [
+            ('/cam/image_raw', 1005, raw_image(2000)),
+            ('/mic/audio', 1010, sound(1990)),
+            ('/mic/audio_info', 1011, info()),
+            ('/cam/image_raw', 1030, raw_image(2030)),
+        ],
+    )
+    recording = BagRecording(path)
+    assert recording.image_topic.name == '/cam/image_raw'
+    assert recording.sound_format == SoundFormat(8000, 1)
+    assert recording.origin_ns == 1990, 'without custom data: the first header stamp'
+    frames, chunks = split(recording)
+    assert [f.stamp_ns for f in frames] == [2000, 2030]
+    assert [c.stamp_ns for c in chunks] == [1990], 'AudioInfo that comes late counts from the start'
+    assert frames[0].frame_id == 'cam'
+
+
+def test_padded_bgr_image_is_decoded_when_asked_for(tmp_path):
+    rows = np.arange(40, dtype=np.uint8).reshape(2, 20)
+    path = write_bag(tmp_path / 'bag', [('/image', 5, raw_image(5, data=rows))])
+    frame = next(iter(BagRecording(path)))
+    assert 'image' not in vars(frame) and frame.nbytes > 40
+    np.testing.assert_array_equal(frame.image, rows[:, :18].reshape(2, 6, 3)[:, :, ::-1])
+
+
+def test_log_order_rules_over_writing_order(tmp_path):
+    messages = [('/image', log, raw_image(log)) for log in (30, 10, 20)]
+    for storage in StoragePlugin:
+        path = write_bag(tmp_path / storage.name, messages, storage)
+        assert [m.log_ns for m in Bag(path).messages()] == [10, 20, 30]
+
+
+def test_a_single_file_of_a_bag_can_be_read(tmp_path):
+    path = write_bag(tmp_path / 'bag', [('/image', 5, raw_image(5))])
+    assert BagRecording(path / 'bag.mcap').size == (6, 2)
+
+
+def test_several_topics_need_a_name(tmp_path):
+    path = write_bag(
+        tmp_path / 'bag',
+        [('/left/image', 1, raw_image(1)), ('/right/image/compressed', 2, jpeg_image(2))],
+    )
+    with pytest.raises(ValueError, match=r'several fitting topics \(/left/image, .*image_topic'):
+        BagRecording(path)
+    assert BagRecording(path, image_topic='/right/image/compressed').size == (16, 8)
+    with pytest.raises(ValueError, match="no topic '/up/image'; it has /left/image, /right"):
+        BagRecording(path, image_topic='/up/image')
+    with pytest.raises(ValueError, match='is a sensor_msgs/msg/Image: expected audio_common_msgs'):
+        BagRecording(path, image_topic='/left/image', audio_topic='/left/image')
+
+
+def test_own_names_go_before_others(tmp_path):
+    path = write_bag(
+        tmp_path / 'bag',
+        [('/cs3/image', 1, raw_image(1)), ('/depth/image', 2, raw_image(2, '16UC1'))],
+    )
+    assert BagRecording(path).image_topic.name == '/cs3/image'
+
+
+def test_no_pictures_is_refused(tmp_path):
+    path = write_bag(tmp_path / 'bag', [('/audio', 1, sound(1))])
+    with pytest.raises(ValueError, match=r'expected a topic of .*has /audio \(audio_common'):
+        BagRecording(path)
+
+
+def test_sound_without_a_format_needs_one(tmp_path):
+    path = write_bag(tmp_path / 'bag', [('/i', 1, raw_image(1)), ('/a', 1, sound(1))])
+    with pytest.raises(ValueError, match='/a comes without a topic of .*AudioInfo'):
+        BagRecording(path)
+    fmt = SoundFormat(16000, 2, 'F32LE')
+    recording = BagRecording(path, sound_format=fmt)
+    assert recording.sound_format == fmt
+    assert split(recording)[1][0].samples.shape == (1, 2)
+
+
+def test_mp3_is_refused_with_the_fix(tmp_path):
+    path = write_bag(
+        tmp_path / 'bag',
+        [('/i', 1, raw_image(1)), ('/a', 1, sound(1)), ('/n', 1, info(coding_format='mp3'))],
+    )
+    with pytest.raises(ValueError, match=r"/n: sound coding format 'mp3'.*format:=wave"):
+        BagRecording(path)
+
+
+def test_unreadable_sound_is_left_out_and_reported(tmp_path, caplog):
+    messages = [
+        ('/i', 1, raw_image(1)),
+        ('/n', 1, info()),
+        ('/a', 2, sound(2)),
+        ('/a', 3, sound(3, bytes(7))),
+        ('/a', 4, sound(4)),
+        ('/n', 5, info(sample_format='OPUS')),
+        ('/a', 6, sound(6)),
+        ('/n', 7, info(channels=2)),
+        ('/a', 8, sound(8)),
+    ]
+    recording = BagRecording(write_bag(tmp_path / 'bag', messages))
+    with caplog.at_level(logging.WARNING):
+        _, chunks = split(recording)
+    assert [(c.stamp_ns, c.samples.shape) for c in chunks] == [
+        (2, (4, 1)),
+        (4, (4, 1)),
+        (8, (2, 2)),
+    ]
+    assert '7 bytes of sound' in caplog.text and "'OPUS'" in caplog.text
+    assert 'the last AudioInfo cannot be used' in caplog.text
+
+
+def test_a_broken_picture_shows_when_it_is_looked_at(tmp_path):
+    messages = [('/i', 1, jpeg_image(1, cut=30)), ('/i', 2, jpeg_image(2))]
+    recording = BagRecording(write_bag(tmp_path / 'bag', messages))
+    assert recording.size == (16, 8)
+    frames, _ = split(recording)
+    with pytest.raises(ValueError, match='cut off'):
+        _ = frames[0].image
+    assert frames[1].image.shape == (8, 16, 3)
+
+
+def test_only_broken_pictures_are_refused(tmp_path):
+    path = write_bag(tmp_path / 'bag', [('/i', 1, raw_image(1, 'weird'))])
+    with pytest.raises(ValueError, match="not one picture can be decoded: image encoding 'weird'"):
+        BagRecording(path)
+
+
+def test_missing_and_damaged_bags_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere: no such bag'):
+        Bag(tmp_path / 'nowhere')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'a.mcap').write_bytes(b'hello')
+    (tmp_path / 'a.db3').write_bytes(b'hello, this is no database file' * 20)
+    (tmp_path / 'a.mp4').write_bytes(b'hello')
+    path = write_bag(tmp_path / 'bag', [('/i', 1, raw_image(1))])
+    (path / 'metadata.yaml').write_text('rosbag2_bagfile_information: {version: 9}')
+    for name in ('empty', 'a.mcap', 'a.db3', 'a.mp4', 'bag'):
+        with pytest.raises(ValueError, match=f'{name}: cannot be read as a bag'):
+            Bag(tmp_path / name)
+
+
+def test_an_empty_bag_has_no_topics(tmp_path):
+    bag = Bag(write_bag(tmp_path / 'bag', []))
+    assert bag.topics == () and list(bag.messages()) == []
+    assert (bag.start_ns, bag.end_ns) == (0, 0)
+
+
+@given(
+    st.integers(0, 2**31 * NS_PER_S - 1),
+    st.text(st.characters(codec='utf-8', exclude_characters='\0')),
+)
+def test_header_is_read_without_the_rest(stamp_ns, frame_id):
+    message = TYPES[COMPRESSED](
+        header=header(stamp_ns, frame_id), format='', data=np.zeros(3, np.uint8)
+    )
+    for little in (True, False):
+        data = bytes(typestore().serialize_cdr(message, COMPRESSED, little_endian=little))
+        assert _header(data) == (stamp_ns, frame_id)
+
+
+@given(st.binary(max_size=30))
+def test_rubbish_in_a_header_is_a_value_error(data):
+    try:
+        stamp_ns, frame_id = _header(data)
+    except ValueError:
+        return
+    assert isinstance(stamp_ns, int) and isinstance(frame_id, str)

@@ -1,0 +1,142 @@
+"""What is shipped: metadata that agrees, pinned requirements, a package that colcon knows."""
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import runpy
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='module')
+def setup_arguments():
+    """The keyword arguments that setup.py gives to setuptools."""
+    captured = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr('setuptools.setup', captured.update)
+        runpy.run_path('setup.py')
+    return captured
+
+
+@pytest.fixture(scope='module')
+def manifest():
+    """package.xml as catkin_pkg reads it."""
+    package = pytest.importorskip('catkin_pkg.package', reason='catkin_pkg is not installed')
+    warnings: list[str] = []
+    parsed = package.parse_package(str(ROOT / 'package.xml'), warnings=warnings)
+    assert warnings == []
+    return parsed
+
+
+@pytest.fixture(scope='module')
+def pins():
+    """Canonical name -> version of requirements/constraints.txt."""
+    lines = (ROOT / 'requirements' / 'constraints.txt').read_text('utf-8').splitlines()
+    pairs = [line.split('==') for line in lines if line and not line.startswith('#')]
+    names = [canonicalize_name(name) for name, _ in pairs]
+    assert len(set(names)) == len(names)
+    return dict(zip(names, (version for _, version in pairs), strict=True))
+
+
+def colcon(*arguments, cwd):
+    if importlib.util.find_spec('colcon_ros') is None:
+        pytest.skip('colcon is not installed in this Python environment')
+    environment = {k: v for k, v in os.environ.items() if not k.startswith('PYTEST_')}
+    result = subprocess.run(
+        [sys.executable, '-m', 'colcon', '--log-base', str(cwd / 'log'), *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_manifest_and_setup_agree(manifest, setup_arguments):
+    assert manifest.package_format == 3
+    assert manifest.get_build_type() == 'ament_python'
+    assert manifest.name == setup_arguments['name'] == (ROOT / 'resource').glob('*').__next__().name
+    assert manifest.description == f'{setup_arguments["description"]}.'
+    assert manifest.licenses == [setup_arguments['license']]
+    (maintainer,) = manifest.maintainers
+    assert maintainer.name == setup_arguments['maintainer']
+    assert maintainer.email == setup_arguments['maintainer_email']
+
+
+def test_versions_agree(manifest, setup_arguments):
+    changelog = (ROOT / 'CHANGELOG.rst').read_text('utf-8')
+    newest = re.search(r'^(\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)\n-+$', changelog, re.MULTILINE)
+    assert newest is not None
+    assert manifest.version == setup_arguments['version'] == newest.group(1)
+
+
+def test_the_base_install_is_light(setup_arguments):
+    base = {canonicalize_name(Requirement(r).name) for r in setup_arguments['install_requires']}
+    heavy = {'torch', 'torchvision', 'torchaudio', 'transformers', 'sam2', 'mediapipe', 'librosa'}
+    assert not base & heavy
+    assert not {name for name in base if 'opencv' in name}
+
+
+def test_every_requirement_is_pinned_within_its_range(setup_arguments, pins):
+    extras = setup_arguments['extras_require']
+    assert set(extras) == {'lite', 'models', 'train', 'test', 'bench'}
+    texts = [*setup_arguments['install_requires'], *(r for e in extras.values() for r in e)]
+    texts += [
+        line
+        for line in (ROOT / 'requirements' / 'ros.txt').read_text('utf-8').splitlines()
+        if line and not line.startswith('#')
+    ]
+    for requirement in map(Requirement, texts):
+        pin = pins[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(pin), requirement
+
+
+def test_one_opencv_at_most():
+    names = {canonicalize_name(d.metadata['Name']) for d in importlib.metadata.distributions()}
+    assert len({name for name in names if name.startswith('opencv')}) <= 1
+
+
+def test_shipped_files_are_found_without_ros(setup_arguments):
+    share = {place: sources for place, sources in setup_arguments['data_files']}
+    assert share['share/cs3_ros'] == ['package.xml']
+    assert share['share/cs3_ros/launch'] == ['launch/cs3.launch.py', 'launch/replay.launch.py']
+    assert {'config/cs3.yaml', 'config/cs3_foxglove.json'} <= set(share['share/cs3_ros/config'])
+    assert (files('cs3_ros') / 'bundles' / 'fastdds.xml').is_file()
+    assert (files('cs3_ros') / 'py.typed').is_file()
+
+
+def test_colcon_takes_it_for_an_ament_python_package(tmp_path):
+    listing = colcon('list', '--base-paths', str(ROOT), cwd=tmp_path)
+    assert listing.split() == ['cs3_ros', str(ROOT), '(ros.ament_python)']
+
+
+def test_colcon_builds_what_ros2_launch_needs(tmp_path):
+    colcon(
+        'build',
+        *('--base-paths', str(ROOT), '--build-base', 'build', '--install-base', 'install'),
+        cwd=tmp_path,
+    )
+    prefix = tmp_path / 'install' / 'cs3_ros'
+    for name in ('cs3', 'cs3_node'):
+        script = (prefix / 'lib' / 'cs3_ros' / name).read_text('utf-8')
+        assert script.startswith('#!/usr/bin/env python3\n')
+    for path in (
+        'package.xml',
+        'launch/cs3.launch.py',
+        'launch/replay.launch.py',
+        'config/cs3.yaml',
+        '../ament_index/resource_index/packages/cs3_ros',
+    ):
+        assert (prefix / 'share' / 'cs3_ros' / path).is_file(), path
+    assert list(prefix.glob('lib/python*/site-packages/cs3_ros/bundles/fastdds.xml'))

@@ -1,0 +1,143 @@
+"""The four stages in their order, with stages that only record what they are given."""
+
+import numpy as np
+import pytest
+from fakes import BoxMasker
+
+from cs3_ros.collision import AudioClip, CollisionClip, Frame, HandObject, Localisation, Onset
+from cs3_ros.pipeline import Pipeline
+from cs3_ros.verification import VerificationConfig
+
+SIZE = (40, 60)
+HULL = np.array([[0, 0], [4, 0], [4, 4]], np.float32)
+
+
+class Hands:
+    """Gives the hands it was made with."""
+
+    def __init__(self, *hands):
+        self.hands, self.seen = hands, []
+
+    def detect(self, frames, index):
+        self.seen.append((len(frames), index))
+        return self.hands
+
+
+class Localiser:
+    """Hears every sound in the same box, or nowhere."""
+
+    def __init__(self, box=None):
+        self.box, self.calls = box, []
+
+    def encode(self, frames, index):
+        self.calls.append(('encode', index))
+        return 'state'
+
+    def locate(self, encoded, audio):
+        self.calls.append(('locate', encoded, audio.samples.size))
+        return self.box and Localisation(np.full(SIZE, 0.5, np.float32), self.box, 0.7)
+
+
+class Masker(BoxMasker):
+    """Remembers the prompts."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoded, self.prompts = 0, []
+
+    def encode(self, image):
+        self.encoded += 1
+        return super().encode(image)
+
+    def segment(self, encoded, prompts):
+        self.prompts += prompts
+        return super().segment(encoded, prompts)
+
+
+def hand(side, box=None, points=0, hull=HULL, score=0.9):
+    grip = np.zeros((points, 2), np.float32)
+    return HandObject(side, score, (0, 0, 4, 4), hull, grip, box)
+
+
+def clip():
+    frames = tuple(Frame.from_rgb(n + 1, np.zeros((*SIZE, 3), np.uint8)) for n in range(3))
+    audio = AudioClip(1, 8000, np.zeros(80, np.float32), np.ones(80, bool))
+    return CollisionClip(Onset(2, -1.0, 30.0), frames, 1, audio)
+
+
+def test_a_collision_carries_its_provenance():
+    hands = Hands(hand('left', (30, 10, 40, 20)), hand('right', (10, 10, 29, 20), score=0.8))
+    localiser, given = Localiser((50, 30, 60, 40)), clip()
+    result = Pipeline('test', Masker(), hands, localiser)(given)
+    assert [c.label for c in result.candidates] == ['right_hand', 'left_hand', 'audio_visual']
+    assert [c.score for c in result.candidates] == [0.8, 0.9, 0.7]
+    assert [c.label for c in result.objects] == ['right_hand', 'left_hand']
+    assert (result.onset, result.frame, result.bundle) == (given.onset, given.frame, 'test')
+    assert result.verdict.rule == 'closest_pair' and result.hands == hands.hands
+    assert result.heat_map.shape == SIZE
+    assert set(result.timings_ms) == {
+        *('decode', 'hands', 'localiser_encode', 'masker_encode'),
+        *('localiser_locate', 'masks', 'verify'),
+    }
+    assert all(milliseconds >= 0 for milliseconds in result.timings_ms.values())
+
+
+def test_prepare_needs_no_sound_and_finish_encodes_no_picture():
+    masker, localiser, given = Masker(), Localiser((0, 0, 9, 9)), clip()
+    pipeline = Pipeline('test', masker, Hands(), localiser)
+    prepared = pipeline.prepare(given.frames, given.event_index)
+    assert pipeline.hands.seen == [(3, 1)] and localiser.calls == [('encode', 1)]
+    assert masker.encoded == 1 and not masker.prompts
+    once, twice = pipeline.finish(prepared, given), pipeline.finish(prepared, given)
+    assert masker.encoded == 1 and localiser.calls[1:] == [('locate', 'state', 80)] * 2
+    assert np.array_equal(once.label_image(), twice.label_image())
+    assert 'masks' not in prepared.timings_ms, 'the prepared half is not written to'
+
+
+def test_prompts_come_in_order_of_priority_without_the_hands():
+    masker = Masker()
+    hands = Hands(hand('left', (1, 1, 9, 9)), hand('right', (20, 1, 29, 9), points=2))
+    Pipeline('test', masker, hands, Localiser((40, 1, 49, 9)))(clip())
+    assert [prompt.box[0] for prompt in masker.prompts] == [20, 1, 40]
+    assert [len(prompt.positive_points) for prompt in masker.prompts] == [2, 0, 0]
+    assert all(len(prompt.exclude) == 2 for prompt in masker.prompts)
+
+
+def test_hands_that_hold_nothing_make_no_candidate():
+    masker = Masker()
+    hands = Hands(hand('right'), hand('left', (1, 1, 9, 9), hull=HULL[:0]))
+    result = Pipeline('test', masker, hands)(clip())
+    assert [c.label for c in result.candidates] == ['left_hand'] and len(result.hands) == 2
+    assert [len(prompt.exclude) for prompt in masker.prompts] == [1], 'a hull needs three corners'
+
+
+@pytest.mark.parametrize(
+    'hands, localiser', [(Hands(), None), (None, Localiser()), (Hands(), Localiser())]
+)
+def test_nothing_found_is_an_answer_too(hands, localiser):
+    masker = Masker()
+    result = Pipeline('test', masker, hands, localiser)(clip())
+    assert result.objects == () and result.verdict.rule == 'none' and result.heat_map is None
+    assert not masker.prompts and not result.label_image().any()
+
+
+def test_thresholds_may_change_between_events():
+    hands = Hands(hand('right', (0, 0, 10, 10)), hand('left', (20, 0, 30, 10)))
+    pipeline = Pipeline('test', Masker(), hands, verification=VerificationConfig(beta=1.0))
+    assert len(pipeline(clip()).objects) == 1
+    pipeline.verification = VerificationConfig(beta=300.0)
+    assert len(pipeline(clip()).objects) == 2
+
+
+def test_a_pipeline_without_any_source_of_candidates_is_refused():
+    with pytest.raises(ValueError, match="'empty': expected hands, a localiser or both"):
+        Pipeline('empty', Masker())
+
+
+def test_a_broken_picture_is_reported():
+    def broken(payload):
+        raise ValueError('truncated JPEG')
+
+    frames = (Frame(1, b'', broken),)
+    with pytest.raises(ValueError, match='truncated'):
+        Pipeline('test', Masker(), Hands()).prepare(frames, 0)
