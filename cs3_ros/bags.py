@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cs3_ros.collision import NS_PER_S, Frame, Image
-from cs3_ros.images import decode_compressed, decode_image
+from cs3_ros.collision import NS_PER_S, Frame
+from cs3_ros.images import compressed_frame, raw_frame
 from cs3_ros.pcm import SoundChunk, SoundFormat, decode
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,8 @@ class BagRecording:
     """A bag as a source of frames and sound; see Recording for the attributes.
 
     Topics that are not named are found: the ``/cs3`` names first, otherwise the only topic of a
-    fitting type. Sound that cannot be read is left out and reported in the log.
+    fitting type. Pictures and sound that the node would refuse are left out and reported in the
+    log.
 
     Args:
         path: folder of the bag, or a single .mcap or .db3 file.
@@ -236,7 +237,7 @@ class BagRecording:
             return int(self.bag.custom_data[ORIGIN_KEY])
         topics = [topic for topic in (self.image_topic, self.audio_topic) if topic is not None]
         firsts = [next(self.bag.messages([topic.name])) for topic in topics]
-        stamps = [_header(message.data)[0] for message in firsts]
+        stamps = [_stamp(_content(message)) for message in firsts]
         return min([stamp for stamp in stamps if stamp] or [self.bag.start_ns])
 
     def _size(self) -> tuple[int, int]:
@@ -292,54 +293,45 @@ def _topic(name: str, info: Any) -> BagTopic:
     )
 
 
-def _header(data: bytes) -> tuple[int, str]:
-    """Stamp and frame id of a message that begins with a std_msgs/Header.
-
-    Only the header is parsed: a picture stays serialised until an event wants it.
-    """
-    order = '<' if len(data) > 1 and data[1] & 1 else '>'
-    try:
-        sec, nanosec, length = struct.unpack_from(order + 'iII', data, 4)
-        (name,) = struct.unpack_from(f'{max(length - 1, 0)}s', data, 16)
-        return sec * NS_PER_S + nanosec, name.decode()
-    except (struct.error, UnicodeDecodeError) as error:
-        raise ValueError(f'message of {len(data)} bytes has no readable header') from error
-
-
-def _deserialised(data: bytes, msgtype: str) -> Any:
+def _content(message: BagMessage) -> Any:
     from rosbags.serde import SerdeError
 
     try:
-        return typestore().deserialize_cdr(data, msgtype)
-    # rosbags checks no lengths, so that numpy and struct stumble over what was cut off
+        return typestore().deserialize_cdr(message.data, message.topic.msgtype)
+    # rosbags checks no lengths, so that its generated code stumbles over what was cut off
     except (SerdeError, struct.error, ValueError, IndexError, AssertionError) as error:
-        raise ValueError(f'{msgtype} of {len(data)} bytes cannot be read: {error}') from error
+        raise ValueError(
+            f'{message.topic.msgtype} of {len(message.data)} bytes cannot be read: {error}'
+        ) from error
+
+
+def _stamp(content: Any) -> int:
+    stamp = content.header.stamp
+    return int(stamp.sec * NS_PER_S + stamp.nanosec)
 
 
 def _frame(message: BagMessage) -> Frame:
-    stamp_ns, frame_id = _header(message.data)
-    convert = _raw_image if message.topic.msgtype == RAW else _compressed_image
-    return Frame(stamp_ns, message.data, convert, frame_id)
-
-
-def _raw_image(data: bytes) -> Image:
-    image = _deserialised(data, RAW)
-    return decode_image(
-        image.encoding, image.height, image.width, image.step, image.is_bigendian, image.data
+    content = _content(message)
+    stamp_ns, frame_id = _stamp(content), content.header.frame_id
+    if message.topic.msgtype == COMPRESSED:
+        return compressed_frame(stamp_ns, frame_id, content.format, content.data)
+    return raw_frame(
+        stamp_ns,
+        frame_id,
+        content.encoding,
+        content.height,
+        content.width,
+        content.step,
+        content.is_bigendian,
+        content.data,
     )
 
 
-def _compressed_image(data: bytes) -> Image:
-    image = _deserialised(data, COMPRESSED)
-    return decode_compressed(image.format, image.data)
-
-
 def _sound(message: BagMessage, fmt: SoundFormat) -> SoundChunk:
-    chunk = _deserialised(message.data, AUDIO)
-    stamp_ns, _ = _header(message.data)
-    return SoundChunk(stamp_ns, fmt.rate, decode(chunk.audio.data, fmt))
+    content = _content(message)
+    return SoundChunk(_stamp(content), fmt.rate, decode(content.audio.data, fmt))
 
 
 def _format(message: BagMessage) -> SoundFormat:
-    info = _deserialised(message.data, INFO)
+    info = _content(message)
     return SoundFormat(info.sample_rate, info.channels, info.sample_format, info.coding_format)

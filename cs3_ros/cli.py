@@ -41,9 +41,9 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 
             return offline.replay(options.bag, options)
         case 'bag' if options.bag_command == 'make':
-            from cs3_ros import bags
+            from cs3_ros.bag_writer import make_bag
 
-            folder = bags.make_bag(
+            folder = make_bag(
                 options.video,
                 options.out,
                 start_s=options.start,

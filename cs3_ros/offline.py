@@ -9,36 +9,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from cs3_ros.bundle import Bundle, load_bundle
-from cs3_ros.collision import NS_PER_S, Collision, Frame
+from cs3_ros.collision import NS_PER_S, Collision
 from cs3_ros.media import Recording
 from cs3_ros.pcm import SoundChunk
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.settings import Settings, load_settings
 from cs3_ros.stream import CollisionStream, Update
-
-
-@dataclass(frozen=True)
-class Shifted:
-    """A recording whose media time 0 gets another time stamp.
-
-    A video begins at stamp 0, which a header leaves to mean "not set".
-    """
-
-    recording: Recording
-    """The recording."""
-    origin_ns: int
-    """Stamp of its media time 0."""
-
-    def __iter__(self) -> Iterator[Frame | SoundChunk]:
-        shift_ns = self.origin_ns - self.recording.origin_ns
-        for item in self.recording:
-            yield replace(item, stamp_ns=item.stamp_ns + shift_ns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +49,7 @@ class Run:
 
     def __init__(
         self,
-        recording: Recording | Shifted,
+        recording: Recording,
         bundle: Bundle,
         pipeline: Pipeline,
         settings: Settings,
@@ -104,32 +86,31 @@ def run(video: Path, options: argparse.Namespace) -> int:
 
     if not 0 < options.start < 2**31:
         raise ValueError(f'--start {options.start:g}: expected seconds above 0 and below 2^31')
-    source = VideoFile(video)
-    if not source.has_sound:
+    recording = VideoFile(video, origin_ns=round(options.start * NS_PER_S))
+    if recording.sound_format is None:
         raise ValueError(f'{video}: has no sound track, so no collision can be heard in it')
-    return _process(source, round(options.start * NS_PER_S), options)
+    return _process(recording, options)
 
 
 def replay(bag: Path, options: argparse.Namespace) -> int:
     """``cs3 replay``."""
     from cs3_ros.bags import BagRecording
 
-    source = BagRecording(bag)
-    return _process(source, source.origin_ns, options)
+    return _process(BagRecording(bag), options)
 
 
-def _process(source: Recording, origin_ns: int, options: argparse.Namespace) -> int:
-    from cs3_ros.draw import write_overlay
+def _process(recording: Recording, options: argparse.Namespace) -> int:
+    from cs3_ros.draw import write_overlay_video
     from cs3_ros.results import ResultWriter
 
     settings = load_settings(options.params) if options.params else Settings()
     bundle = load_bundle(options.bundle)
     pipeline = bundle.build(settings.verification)
-    recording = Shifted(source, origin_ns)
+    origin_ns = recording.origin_ns
     writer = ResultWriter(options.out, origin_ns)
     collisions = []
     events = Run(recording, bundle, pipeline, settings)
-    with tqdm(total=round(source.duration_s, 2), unit='s', desc='listening') as bar:
+    with tqdm(total=round(recording.duration_s, 2), unit='s', desc='listening') as bar:
         for found in events:
             entry = writer.add(found.collision, found.frame_index)
             collisions.append(found.collision)
@@ -142,6 +123,6 @@ def _process(source: Recording, origin_ns: int, options: argparse.Namespace) -> 
         seconds = (stamp_ns - origin_ns) / NS_PER_S
         print(f'event at {seconds:.3f} s failed: {reason}', file=sys.stderr)
     if not options.no_overlay:
-        write_overlay(options.out / 'overlay.mp4', recording, source, collisions)
+        write_overlay_video(options.out / 'overlay.mp4', recording, collisions, progress=True)
     print(f'{len(collisions)} event(s): {path}')
     return 0

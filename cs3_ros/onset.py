@@ -346,7 +346,7 @@ class OnsetDetector:
             demand = self._demand(stretch, frame)
             course = _course(stretch.levels[:, :-1], LEAD + int(row))
             strength = score / self.config.threshold_db
-            certain = strength > CERTAIN and frame - self._learning_from > LEARNING
+            certain = strength > CERTAIN and 2 * (frame - self._learning_from) > LEARNING
             if strength <= demand or not (certain or _sudden(course)):
                 continue
             peak = self._peak(stretch, frame, float(stretch.means[LEAD + row, -1]))

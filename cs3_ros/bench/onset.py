@@ -117,9 +117,9 @@ def impact(rng: np.random.Generator, rate: int) -> Signal:
                 sound += rng.uniform(0.1, 1) * mode * np.exp(-seconds / decay)
     if kind != 'modes' or not sound.any():
         spectrum = np.fft.rfft(rng.normal(size=seconds.size))
-        frequency = np.fft.rfftfreq(seconds.size, 1 / rate)
-        spectrum *= np.maximum(frequency, 100) ** -rng.uniform(0, 1)
-        spectrum *= frequency < 10 ** rng.uniform(3.3, 4.3)
+        bins = np.fft.rfftfreq(seconds.size, 1 / rate)
+        spectrum *= np.maximum(bins, 100) ** -rng.uniform(0, 1)
+        spectrum *= bins < 10 ** rng.uniform(3.3, 4.3)
         burst = np.fft.irfft(spectrum, seconds.size)
         burst *= np.exp(-seconds / 10 ** rng.uniform(-2.5, -1.2))
         sound += (
