@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Collision, Image
+from cs3_ros.images import load_image
 from cs3_ros.media import Recording
 from cs3_ros.pcm import SoundChunk
 from cs3_ros.video_writer import VideoWriter
@@ -88,7 +89,7 @@ def heat_map_image(heat: NDArray[np.float32]) -> Image:
 def write_overlay_video(
     path: str | Path,
     recording: Recording,
-    collisions: Sequence[Collision],
+    stills: Mapping[int, Path],
     *,
     hold_s: float = 0.7,
     progress: bool = False,
@@ -101,13 +102,13 @@ def write_overlay_video(
     Args:
         path: the video to write, replaced when it exists.
         recording: what the collisions were found in.
-        collisions: the events.
+        stills: stamp of an event frame -> picture file that stands from there on.
         hold_s: seconds an overlay stands, more than 0.
         progress: show a bar on a terminal.
     """
     from tqdm import tqdm
 
-    waiting = sorted(collisions, key=lambda event: event.frame.stamp_ns)
+    waiting = sorted(stills)
     standing: Image | None = None
     until_ns = 0
     last_ns, left_out = recording.origin_ns - 1, 0
@@ -123,10 +124,10 @@ def write_overlay_video(
                     writer.write_sound(SoundChunk(time_ns, item.rate, item.samples))
                 continue
             bar.update()
-            while waiting and waiting[0].frame.stamp_ns <= item.stamp_ns:
-                event = waiting.pop(0)
-                standing = overlay(event.frame.image, event, recording.origin_ns)
-                until_ns = event.frame.stamp_ns + round(hold_s * NS_PER_S)
+            while waiting and waiting[0] <= item.stamp_ns:
+                stamp_ns = waiting.pop(0)
+                standing = load_image(stills[stamp_ns])
+                until_ns = stamp_ns + round(hold_s * NS_PER_S)
             if standing is not None and item.stamp_ns >= until_ns:
                 standing = None
             picture: Image | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -208,6 +209,29 @@ def check_compressed(format: str, data: Data) -> str:
     if not whole:
         raise ValueError(f'{named}: cut off, its end is missing; expected a whole file')
     return named
+
+
+def save_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write RGB uint8 [H, W, 3] or grey [H, W]; the ending (png, jpg) chooses the format.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import cv2
+
+    stored = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    if not cv2.imwrite(str(path), stored):
+        raise OSError(f'{path}: cannot be written; check the folder and the free space')
+
+
+def load_image(path: Path) -> Image:
+    """Read a picture file as RGB uint8 [H, W, 3].
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: as ``decode_compressed`` does.
+    """
+    return decode_compressed(path.suffix, path.read_bytes())
 
 
 def _jpeg_is_whole(raw: bytes) -> bool:

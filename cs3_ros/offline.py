@@ -108,12 +108,10 @@ def _process(recording: Recording, options: argparse.Namespace) -> int:
     pipeline = bundle.build(settings.verification)
     origin_ns = recording.origin_ns
     writer = ResultWriter(options.out, origin_ns)
-    collisions = []
     events = Run(recording, bundle, pipeline, settings)
     with tqdm(total=round(recording.duration_s, 2), unit='s', desc='listening') as bar:
         for found in events:
             entry = writer.add(found.collision, found.frame_index)
-            collisions.append(found.collision)
             bar.update(round(entry['onset_s'], 2) - bar.n)
             labels = ' + '.join(o['label'] for o in entry['objects']) or 'nothing found'
             bar.write(f'{entry["onset_s"]:8.3f} s  {labels}  ({entry["rule"]})')
@@ -123,6 +121,6 @@ def _process(recording: Recording, options: argparse.Namespace) -> int:
         seconds = (stamp_ns - origin_ns) / NS_PER_S
         print(f'event at {seconds:.3f} s failed: {reason}', file=sys.stderr)
     if not options.no_overlay:
-        write_overlay_video(options.out / 'overlay.mp4', recording, collisions, progress=True)
-    print(f'{len(collisions)} event(s): {path}')
+        write_overlay_video(options.out / 'overlay.mp4', recording, writer.stills, progress=True)
+    print(f'{len(writer.entries)} event(s): {path}')
     return 0

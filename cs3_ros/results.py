@@ -1,4 +1,4 @@
-"""What an offline run leaves on disk: ``events.json``, label images and masks."""
+"""What a run leaves on disk: ``events.json``, label images, masks and pictures to look at."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Collision
+from cs3_ros.draw import overlay
+from cs3_ros.images import save_image
+
+FOLDERS = ('labels', 'masks', 'overlays')
 
 
 class ResultWriter:
     """Writes the events of one run into a folder.
 
     The folder gets ``events.json`` (a list, one entry per event), ``labels/ID.png`` (what
-    ``collision_masks`` carries: 0 background, 1 and 2 the objects) and ``masks/ID_K.png`` (0 or
-    255). Paths in the JSON are relative to the folder.
+    ``collision_masks`` carries: 0 background, 1 and 2 the objects), ``masks/ID_K.png`` (0 or 255)
+    and ``overlays/ID.jpg``. Paths in the JSON are relative to the folder.
 
     Args:
         folder: made when it does not exist; the results of an earlier run in it are replaced.
         origin_ns: time stamp of media time 0.
+
+    Attributes:
+        entries: what ``events.json`` will hold.
+        stills: stamp of the event frame -> its overlay picture.
 
     Raises:
         ValueError: ``folder`` is a file.
@@ -33,12 +40,13 @@ class ResultWriter:
             raise ValueError(f'output {str(folder)!r} is a file: expected a folder')
         self.folder = folder
         self.entries: list[dict[str, Any]] = []
+        self.stills: dict[int, Path] = {}
         self._origin_ns = origin_ns
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / 'events.json').exists():
-            for name in ('labels', 'masks'):
+            for name in FOLDERS:
                 shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ('labels', 'masks'):
+        for name in FOLDERS:
             (folder / name).mkdir(exist_ok=True)
 
     def add(self, collision: Collision, frame_index: int) -> dict[str, Any]:
@@ -51,11 +59,11 @@ class ResultWriter:
         label_image = None
         if collision.objects:
             label_image = f'labels/{collision.id}.png'
-            self._png(label_image, collision.label_image())
+            save_image(self.folder / label_image, collision.label_image())
         objects = []
         for number, candidate in enumerate(collision.objects, 1):
             mask = f'masks/{collision.id}_{number}.png'
-            self._png(mask, candidate.mask.astype(np.uint8) * 255)
+            save_image(self.folder / mask, candidate.mask.astype(np.uint8) * 255)
             objects.append(
                 dict(
                     label=candidate.label,
@@ -65,6 +73,10 @@ class ResultWriter:
                 )
             )
         contact = collision.verdict.contact_px
+        picture = f'overlays/{collision.id}.jpg'
+        drawn = overlay(collision.frame.image, collision, self._origin_ns)
+        save_image(self.folder / picture, drawn)
+        self.stills[collision.frame.stamp_ns] = self.folder / picture
         entry = dict(
             id=collision.id,
             onset_s=(collision.onset.stamp_ns - self._origin_ns) / NS_PER_S,
@@ -73,6 +85,7 @@ class ResultWriter:
             onset_stamp_ns=collision.onset.stamp_ns,
             frame_stamp_ns=collision.frame.stamp_ns,
             label_image=label_image,
+            overlay=picture,
             objects=objects,
             rule=collision.verdict.rule,
             contact_px=None if contact is None else round(contact, 3),
@@ -88,9 +101,3 @@ class ResultWriter:
         path = self.folder / 'events.json'
         path.write_text(json.dumps(self.entries, indent=1) + '\n', 'utf-8')
         return path
-
-    def _png(self, name: str, image: NDArray[np.uint8]) -> None:
-        import cv2
-
-        if not cv2.imwrite(str(self.folder / name), image):
-            raise OSError(f'cannot write {self.folder / name}')

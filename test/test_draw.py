@@ -17,6 +17,7 @@ from cs3_ros.collision import (
     Verdict,
 )
 from cs3_ros.draw import OBJECT_COLOURS, heat_map_image, overlay, write_overlay_video
+from cs3_ros.images import save_image
 from cs3_ros.media import VideoFile
 from cs3_ros.pcm import SoundFormat
 
@@ -133,7 +134,9 @@ def test_overlay_stands_after_the_event_and_sound_goes_on(tmp_path, size):
     )
     video = VideoFile(source, origin_ns=7 * NS_PER_S)
     event = collision(grey(*video.size), video.origin_ns + NS_PER_S // 2)
-    write_overlay_video(tmp_path / 'out.mp4', video, [event], hold_s=0.4)
+    still = tmp_path / 'still.png'
+    save_image(still, overlay(event.frame.image, event, video.origin_ns))
+    write_overlay_video(tmp_path / 'out.mp4', video, {event.frame.stamp_ns: still}, hold_s=0.4)
     frames, chunks = split(VideoFile(tmp_path / 'out.mp4'))
     assert len(frames) == 45
     coloured = [np.ptp(f.image.astype(int).mean((0, 1))) > 5 for f in frames]
@@ -167,7 +170,7 @@ class Odd:
 
 def test_odd_frames_do_not_end_the_video(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        write_overlay_video(tmp_path / 'out.mp4', Odd(), [])
+        write_overlay_video(tmp_path / 'out.mp4', Odd(), {})
     frames = list(VideoFile(tmp_path / 'out.mp4').frames())
     assert [f.stamp_ns for f in frames] == [0, 40_000_000, 120_000_000]
     assert 'lacks 2 frame(s)' in caplog.text

@@ -252,7 +252,7 @@ def _cpu_seconds(work: Callable[[], Any]) -> float:
 
 def run(
     seconds: float = 60.0,
-    seed: int = 1,
+    seed: int = 11,
     rate: int = 48000,
     snrs_db: Sequence[int] = SNRS_DB,
     json_path: Path | None = None,
@@ -371,7 +371,7 @@ def _print(figures: dict[str, Any]) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``cs3 bench onset``."""
     parser.add_argument('--seconds', type=float, default=60.0, help='length of every scene')
-    parser.add_argument('--seed', type=int, default=1, help='seed of the scenes')
+    parser.add_argument('--seed', type=int, default=11, help='seed of the scenes')
     parser.add_argument('--rate', type=int, default=48000, help='samples per second')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
 

@@ -1,0 +1,193 @@
+"""The other processes of the node benchmark: ``python -m cs3_ros.bench.node_peers ROLE``.
+
+``camera`` publishes 720p30 JPEG and 48 kHz sound; ``decoder`` is the plain node that one would
+write first, it decodes every frame; ``fake_node`` is the node of this package with fake stages.
+``camera`` and ``decoder`` print what they counted, as JSON, when they are interrupted.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import rclpy
+from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import uninstall_signal_handlers
+from sensor_msgs.msg import CompressedImage
+
+from cs3_ros.bundle import Bundle
+from cs3_ros.collision import NS_PER_S, Frame, HandObject, Image, Mask, Prompt
+from cs3_ros.pcm import encode
+from cs3_ros.pipeline import Pipeline
+from cs3_ros.ros.environment import ros
+from cs3_ros.ros.messages import header
+from cs3_ros.settings import Settings
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+RATE = 48_000
+CHUNK_S, FRAME_RATE = 0.02, 30
+NOISE_DBFS = -60.0
+PICTURES = 8
+
+
+class Camera(Node):
+    """Publishes pictures and sound as a camera with a microphone does; nothing ever hits anything.
+
+    Args:
+        topics: subscriptions to wait for: relative topic -> how many.
+    """
+
+    def __init__(self, topics: dict[str, int]) -> None:
+        super().__init__('camera', namespace='cs3')
+        self.published = {'frames': 0, 'chunks': 0}
+        self._wanted = topics
+        self._image = self.create_publisher(CompressedImage, 'image/compressed', 10)
+        self._audio = self.create_publisher(AudioDataStamped, 'audio', 100)
+        info = self.create_publisher(AudioInfo, 'audio_info', LATCHED)
+        info.publish(audio_info(RATE))
+        self._jpegs = [array.array('B', jpeg(textured(k))) for k in range(PICTURES)]
+        rng, count = np.random.default_rng(1), round(RATE * CHUNK_S)
+        level = 10 ** (NOISE_DBFS / 20)
+        self._chunks = [
+            array.array('B', encode(rng.normal(0, level, count))) for _ in range(round(5 / CHUNK_S))
+        ]
+
+    def run(self) -> None:
+        """Wait for the subscribers, then publish in real time until interrupted."""
+        while self._image.get_subscription_count() < self._wanted['image/compressed'] or (
+            self._audio.get_subscription_count() < self._wanted['audio']
+        ):
+            time.sleep(0.05)
+        begin, start_ns = time.monotonic(), self.get_clock().now().nanoseconds
+        while self.context.ok():
+            frames, chunks = self.published['frames'], self.published['chunks']
+            offset_s = min(frames / FRAME_RATE, chunks * CHUNK_S)
+            time.sleep(max(0.0, begin + offset_s - time.monotonic()))
+            stamp = header(start_ns + round(offset_s * NS_PER_S), 'camera')
+            if frames / FRAME_RATE <= chunks * CHUNK_S:
+                data = self._jpegs[frames % len(self._jpegs)]
+                self._image.publish(CompressedImage(header=stamp, format='jpeg', data=data))
+                self.published['frames'] += 1
+            else:
+                data = self._chunks[chunks % len(self._chunks)]
+                self._audio.publish(AudioDataStamped(header=stamp, audio=AudioData(data=data)))
+                self.published['chunks'] += 1
+
+
+class Decoder(Node):
+    """What one would write first: every frame is decoded as it arrives."""
+
+    def __init__(self) -> None:
+        import cv2
+
+        super().__init__('decoder', namespace='cs3')
+        self.decoded = 0
+        self._imdecode, self._colour = cv2.imdecode, cv2.IMREAD_COLOR
+        self.create_subscription(CompressedImage, 'image/compressed', self._decode, 10)
+
+    def _decode(self, message: CompressedImage) -> None:
+        image = self._imdecode(np.frombuffer(message.data, np.uint8), self._colour)
+        self.decoded += image is not None
+
+
+def audio_info(rate: int) -> AudioInfo:
+    """AudioInfo of mono S16LE."""
+    return AudioInfo(
+        channels=1, sample_rate=rate, sample_format='S16LE', bitrate=16 * rate, coding_format='wave'
+    )
+
+
+def textured(seed: int, width: int = 1280, height: int = 720) -> Image:
+    """A picture with structure at all scales, as a real one has; uint8 [H, W, 3]."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    image = np.full((height, width, 3), 127, np.float32)
+    for size, amplitude in ((160, 60), (40, 35), (10, 18), (3, 6)):
+        coarse = rng.normal(0, amplitude, (height // size + 2, width // size + 2, 3))
+        smooth = cv2.resize(
+            coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+        )
+        image += smooth
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def jpeg(image: Image, quality: int = 80) -> bytes:
+    """The picture as a JPEG file."""
+    import cv2
+
+    written, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert written
+    return bytes(data)
+
+
+class TwoBoxes:
+    """Hands and masker in one: two touching boxes in every picture, at no cost."""
+
+    def detect(self, frames: Sequence[Frame], index: int) -> tuple[HandObject, ...]:
+        """Each hand holds one half of the middle."""
+        height, width = frames[index].image.shape[:2]
+        x, y = width / 2, height / 2
+        box = (x, y, x + 1, y + 1)
+        return (
+            HandObject('right', 0.9, box, object_box=(x, y / 2, x * 1.5, y * 1.5)),
+            HandObject('left', 0.8, box, object_box=(x / 2, y / 2, x, y * 1.5)),
+        )
+
+    def encode(self, image: Image) -> Any:
+        """Only the size matters."""
+        return image.shape[:2]
+
+    def segment(self, encoded: Any, prompts: Sequence[Prompt]) -> list[Mask]:
+        """The mask of a box is the box."""
+        masks = []
+        for prompt in prompts:
+            mask = np.zeros(encoded, bool)
+            assert prompt.box is not None
+            x0, y0, x1, y1 = (round(value) for value in prompt.box)
+            mask[y0:y1, x0:x1] = True
+            masks.append(mask)
+        return masks
+
+
+def fake_pipeline(bundle: Bundle, settings: Settings) -> Pipeline:
+    """A pipeline without models; the bundle still says which frames and sound are cut out."""
+    stages = TwoBoxes()
+    return Pipeline('fake', stages, hands=stages, verification=settings.verification)
+
+
+def main(role: str) -> int:
+    """Play one role until interrupted."""
+    if role == 'fake_node':
+        from cs3_ros.ros import node
+
+        return node.main(['--ros-args', '-r', '__node:=cs3'], fake_pipeline)
+    counted: dict[str, int] = {}
+    with ros():
+        try:
+            if role == 'camera':
+                uninstall_signal_handlers()  # else SIGINT closes ROS in the middle of a publish
+                camera = Camera({'image/compressed': 2, 'audio': 1})
+                counted = camera.published
+                camera.run()
+            else:
+                decoder = Decoder()
+                rclpy.spin(decoder)
+        except (KeyboardInterrupt, ExternalShutdownException):
+            pass
+        if role == 'decoder':
+            counted = {'frames': decoder.decoded}
+    print(json.dumps(counted))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1]))
