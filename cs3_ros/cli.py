@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-BENCHES = ('onset', 'lite', 'node')
+BENCHES = ('onset', 'lite', 'live', 'node')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -166,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument('--seconds', type=float, default=2.0, help='how long to listen to topics')
     doctor.add_argument('--json', type=Path, help='also write the findings to this file')
 
-    bench = command('bench', 'measure: cs3 bench onset|lite|node --help')
+    bench = command('bench', 'measure: cs3 bench onset|lite|live|node --help')
     bench.add_argument('name', choices=BENCHES)
 
     demo = command('demo', 'a clip through bag, node and topics to a video with masks')

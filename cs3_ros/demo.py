@@ -9,6 +9,12 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cs3_ros.collision import NS_PER_S, event_id
+
+if TYPE_CHECKING:
+    from cs3_ros.ros.spectator import LiveRun
 
 SAMPLES = Path('../shared/data/real_clips')
 """Real clips beside a developer's checkout; a user's machine has none."""
@@ -17,21 +23,31 @@ SAMPLES = Path('../shared/data/real_clips')
 def main(options: argparse.Namespace) -> int:
     """Run the demo."""
     from cs3_ros.bag_writer import make_bag
+    from cs3_ros.bags import BagRecording
+    from cs3_ros.draw import write_overlay_video
+    from cs3_ros.images import save_image
+    from cs3_ros.ros.spectator import play
 
     out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
+    for name in ('bag', 'overlays'):
+        shutil.rmtree(out / name, ignore_errors=True)
+    (out / 'overlays').mkdir(parents=True)
     clip = options.clip or _sample(out)
     if not clip.is_file():
         raise FileNotFoundError(f'{clip}: no such video')
-    print(f'clip    {clip}')
-    print(
-        f'writes  {out}/bag, {out}/overlays, {out}/overlay.mp4; takes some seconds longer than it'
-    )
-    shutil.rmtree(out / 'bag', ignore_errors=True)
+    print(f'clip    {clip}\nbundle  {options.bundle}')
+    print(f'writes  {out}/bag, {out}/overlays, {out}/overlay.mp4; takes 20 s longer than the clip')
     bag = make_bag(clip, out / 'bag', progress=True)
-    from cs3_ros.ros.demo import play_into_node
-
-    return play_into_node(bag, out, options.bundle)
+    live = play(bag, options.bundle)
+    recording = BagRecording(bag)
+    _print_table(live, recording.origin_ns)
+    stills = {}
+    for frame_ns, picture in live.overlays.items():
+        stills[frame_ns] = out / 'overlays' / f'{event_id(frame_ns)}.jpg'
+        save_image(stills[frame_ns], picture)
+    write_overlay_video(out / 'overlay.mp4', recording, stills, progress=True)
+    print(f'video   {out / "overlay.mp4"}')
+    return 0
 
 
 def _sample(out: Path) -> Path:
@@ -42,3 +58,22 @@ def _sample(out: Path) -> Path:
     from cs3_ros.drawn_clip import make_drawn_clip
 
     return make_drawn_clip(out / 'drawn_clip.mp4').path
+
+
+def _print_table(live: LiveRun, origin_ns: int) -> None:
+    print(f'\n{"onset s":>8} {"frame s":>8}  {"objects":27} {"mask pixels":16} {"latency ms":>10}')
+    for event in live.events:
+        onset = f'{(event.onset_ns - origin_ns) / NS_PER_S:8.3f}'
+        if event.label_image is None:
+            print(f'{onset} {"-":>8}  nothing found')
+            continue
+        frame = f'{(event.frame_ns - origin_ns) / NS_PER_S:8.3f}'
+        areas = [str((event.label_image == k + 1).sum()) for k in range(len(event.labels))]
+        latency_ms = (event.answered_s - event.heard_s) * 1e3
+        objects, pixels = ' + '.join(event.labels), ' + '.join(areas)
+        print(f'{onset} {frame}  {objects:27} {pixels:16} {latency_ms:10.0f}')
+    lost = live.counts.get('lost_frames', 0) + live.counts.get('lost_audio', 0)
+    frames, chunks = live.counts.get('frames', 0), live.counts.get('audio_chunks', 0)
+    print(
+        f'{len(live.events)} event(s); {frames} frames and {chunks} chunks received, {lost} lost\n'
+    )

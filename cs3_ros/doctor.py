@@ -93,7 +93,7 @@ def _packages() -> Iterator[Finding]:
         except Exception as error:  # a broken binary raises anything
             yield Finding(module, 'fail', f'{error} (needed for {why})', fix)
     try:
-        import torch
+        torch = importlib.import_module('torch')
     except ImportError:
         yield Finding('torch', 'note', 'not installed; lite does not need it')
     else:

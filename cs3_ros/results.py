@@ -63,7 +63,7 @@ class ResultWriter:
         objects = []
         for number, candidate in enumerate(collision.objects, 1):
             mask = f'masks/{collision.id}_{number}.png'
-            save_image(self.folder / mask, candidate.mask.astype(np.uint8) * 255)
+            save_image(self.folder / mask, candidate.mask * np.uint8(255))
             objects.append(
                 dict(
                     label=candidate.label,

@@ -1,4 +1,4 @@
-"""Finds the data that may lie beside the checkout; tests skip, with the reason, where it does not."""
+"""Finds the data that may lie beside the checkout; tests skip, with the reason, without it."""
 
 from pathlib import Path
 

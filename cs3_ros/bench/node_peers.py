@@ -11,24 +11,27 @@ import array
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import rclpy
 from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
+from numpy.typing import NDArray
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import uninstall_signal_handlers
 from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image as ImageMessage
+from std_msgs.msg import Header
 
 from cs3_ros.bundle import Bundle
 from cs3_ros.collision import NS_PER_S, Frame, HandObject, Image, Mask, Prompt
 from cs3_ros.pcm import encode
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.ros.environment import ros
-from cs3_ros.ros.messages import header
+from cs3_ros.ros.messages import header, stamp_to_ns
 from cs3_ros.settings import Settings
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -96,6 +99,77 @@ class Decoder(Node):
     def _decode(self, message: CompressedImage) -> None:
         image = self._imdecode(np.frombuffer(message.data, np.uint8), self._colour)
         self.decoded += image is not None
+
+
+class Clicks(Node):
+    """Feeds the node one click after the other, in stamps of its own, and hears the answers.
+
+    A period is ``PERIOD_S`` of frames and sound with one click in it.
+    """
+
+    PERIOD_S, CLICK_S = 0.4, 0.1
+    START_NS = 1000 * NS_PER_S
+
+    def __init__(self) -> None:
+        super().__init__('clicks', namespace='cs3')
+        self.onset_ns: dict[int, int] = {}
+        """Period -> when its onset was published, wall time."""
+        self.mask_ns: dict[int, int] = {}
+        """Period -> when its masks were published, wall time."""
+        self.needless = 0
+        """Onsets beyond the first of a period."""
+        self._image = self.create_publisher(CompressedImage, 'image/compressed', 100)
+        self._audio = self.create_publisher(AudioDataStamped, 'audio', 1000)
+        info = self.create_publisher(AudioInfo, 'audio_info', LATCHED)
+        info.publish(audio_info(RATE))
+        self.create_subscription(Header, 'onset', self._onset, 100)
+        self.create_subscription(ImageMessage, 'collision_masks', self._masks, 100)
+        self._jpeg = array.array('B', jpeg(textured(0, 96, 64)))
+        rng = np.random.default_rng(1)
+        self._periods = [encode(self._sound(rng)) for _ in range(16)]
+
+    @property
+    def connected(self) -> bool:
+        """Whether the node listens."""
+        publishers = (self._image, self._audio)
+        return all(publisher.get_subscription_count() for publisher in publishers)
+
+    def publish(self, period: int) -> None:
+        """Send a period at once, frames and sound in the order of their stamps."""
+        start_ns = self.START_NS + self._offset_ns(period)
+        sound = self._periods[period % len(self._periods)]
+        step = 2 * round(RATE * CHUNK_S)
+        chunks = [
+            (k * CHUNK_S, sound[k * step : (k + 1) * step]) for k in range(len(sound) // step)
+        ]
+        frames = [(k / FRAME_RATE, b'') for k in range(round(self.PERIOD_S * FRAME_RATE))]
+        for offset_s, chunk in sorted(chunks + frames):
+            stamp = header(start_ns + round(offset_s * NS_PER_S), 'camera')
+            if chunk:
+                data = AudioData(data=array.array('B', chunk))
+                self._audio.publish(AudioDataStamped(header=stamp, audio=data))
+            else:
+                self._image.publish(CompressedImage(header=stamp, format='jpeg', data=self._jpeg))
+
+    def _onset(self, message: Header, info: Mapping[str, int]) -> None:
+        period = self._period(message)
+        self.needless += period in self.onset_ns
+        self.onset_ns.setdefault(period, info['source_timestamp'])
+
+    def _masks(self, message: ImageMessage, info: Mapping[str, int]) -> None:
+        self.mask_ns.setdefault(self._period(message.header), info['source_timestamp'])
+
+    def _period(self, stamped: Header) -> int:
+        return (stamp_to_ns(stamped.stamp) - self.START_NS) // self._offset_ns(1)
+
+    def _offset_ns(self, periods: int) -> int:
+        return round(self.PERIOD_S * NS_PER_S) * periods
+
+    def _sound(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        after_s = np.arange(round(RATE * self.PERIOD_S)) / RATE - self.CLICK_S
+        ring = 0.5 * np.exp(-np.maximum(after_s, 0) * 60) * np.cos(2 * np.pi * 2500 * after_s)
+        noise = rng.normal(0, 10 ** (NOISE_DBFS / 20), after_s.size)
+        return np.where(after_s >= 0, ring, 0) + noise
 
 
 def audio_info(rate: int) -> AudioInfo:
@@ -169,7 +243,9 @@ def main(role: str) -> int:
     if role == 'fake_node':
         from cs3_ros.ros import node
 
-        return node.main(['--ros-args', '-r', '__node:=cs3'], fake_pipeline)
+        # A burst is as long as it likes: the queues hold two periods of ``Clicks``.
+        depths = ['-p', 'image_depth:=100', '-p', 'audio_depth:=1000']
+        return node.main(['--ros-args', *depths], fake_pipeline)
     counted: dict[str, int] = {}
     with ros():
         try:

@@ -43,7 +43,7 @@ def build_pipeline(bundle: Bundle, settings: Settings) -> Pipeline:
     return bundle.build(settings.verification)
 
 
-class Cs3Node(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
+class Cs3Node(LifecycleNode):
     """Hears impacts on ``audio``, publishes masks of what collided on ``collision_masks``.
 
     Args:

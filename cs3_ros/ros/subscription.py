@@ -82,9 +82,10 @@ class FollowingSubscription:
         return matching_qos([info.qos_profile for info in infos], self._depth)
 
     def _subscribe(self) -> Subscription:
-        events = SubscriptionEventCallbacks(
-            message_lost=lambda status: self._on_lost(status.total_count_change)
-        )
+        def lost(status: Any) -> None:
+            self._on_lost(status.total_count_change)
+
+        events = SubscriptionEventCallbacks(message_lost=lost)
         return self._node.create_subscription(
             self._message_type, self.topic, self._callback, self._qos, event_callbacks=events
         )

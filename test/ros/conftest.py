@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ prepare_environment()
 rclpy = pytest.importorskip('rclpy', reason='ROS 2 is not installed: make setup')
 pytest.importorskip('audio_common_msgs', reason='apt install ros-jazzy-audio-common-msgs')
 pytest.importorskip('vision_msgs', reason='apt install ros-jazzy-vision-msgs')
+
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 
 HERE = Path(__file__).parent
 
@@ -114,4 +116,156 @@ def listener(domain: None) -> Iterator[Listener]:
     listener = Listener()
     yield listener
     listener.node.destroy_node()
+    rclpy.shutdown()
+
+
+class Rig:
+    """The node under test and a peer that plays camera, microphone and user, in one process.
+
+    Args:
+        factory: makes the pipeline; without it a fake one.
+        namespace: of both nodes.
+        arguments: command-line arguments of the node.
+        parameters: overrides of the node's parameters.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[..., Any] | None = None,
+        namespace: str = 'cs3',
+        arguments: Sequence[str] = (),
+        **parameters: Any,
+    ) -> None:
+        from fakes import fake_pipeline
+
+        from cs3_ros.ros.node import Cs3Node
+
+        depths = {} if arguments else {'image_depth': 1000, 'audio_depth': 1000}
+        values = depths | {name.replace('__', '.'): value for name, value in parameters.items()}
+        self.node = Cs3Node(
+            factory or (lambda bundle, settings: fake_pipeline()),
+            namespace=namespace,
+            cli_args=list(arguments),
+            parameter_overrides=[rclpy.Parameter(name, value=v) for name, v in values.items()],
+        )
+        self.peer = rclpy.create_node('peer', namespace=namespace)
+        self.executor = rclpy.executors.SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.executor.add_node(self.peer)
+        self.heard: dict[str, list[Any]] = {}
+        self._publishers: dict[str, Any] = {}
+        self._clients: dict[str, Any] = {}
+        self.peer.create_subscription(DiagnosticArray, '/diagnostics', self._diagnosed, 10)
+        self.diagnosed = 0
+        self.status: dict[str, Any] = {}
+        self.warned: list[str] = []
+
+    def close(self) -> None:
+        self.node.close()
+        self.node.destroy_node()
+        self.peer.destroy_node()
+        self.executor.shutdown()
+
+    # ---- the node's life ------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        return self.node._state_machine.current_state[1]
+
+    def start(self) -> Rig:
+        self.node.autostart()
+        assert self.state == 'active', self.node._problem
+        return self
+
+    def until(self, condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+        """Spin until the condition holds; its last value."""
+        deadline = time.monotonic() + timeout_s
+        while not (value := condition()) and time.monotonic() < deadline:
+            self.executor.spin_once(timeout_sec=0.02)
+        return value
+
+    def call(self, service_type: Any, name: str, request: Any = None) -> Any:
+        client = self._clients.get(name) or self.peer.create_client(service_type, name)
+        self._clients[name] = client
+        assert self.until(client.service_is_ready), f'no service {name}'
+        future = client.call_async(request or service_type.Request())
+        assert self.until(future.done), f'no answer from {name}'
+        return future.result()
+
+    # ---- what it is given -----------------------------------------------------------------
+
+    def publisher(self, message_type: Any, topic: str, qos: Any = None, matched: int = 1) -> Any:
+        """A publisher that the node has found."""
+        if topic not in self._publishers:
+            deep = rclpy.qos.QoSProfile(depth=1000)
+            self._publishers[topic] = self.peer.create_publisher(message_type, topic, qos or deep)
+        publisher = self._publishers[topic]
+        assert self.until(lambda: publisher.get_subscription_count() >= matched), topic
+        return publisher
+
+    def send(self, *messages: Any) -> None:
+        """Publish images, sound and audio_info on their topics."""
+        topics = {
+            'Image': 'image',
+            'CompressedImage': 'image/compressed',
+            'AudioDataStamped': 'audio',
+            'AudioInfo': 'audio_info',
+        }
+        for message in messages:
+            self.publisher(type(message), topics[type(message).__name__]).publish(message)
+
+    # ---- what it says ---------------------------------------------------------------------
+
+    def listen(self, message_type: Any, topic: str, qos: Any = 1000) -> list[Any]:
+        """What is heard on a topic from now on; waits for its publisher."""
+        messages = self.heard.setdefault(topic, [])
+        self.peer.create_subscription(message_type, topic, messages.append, qos)
+        assert self.until(lambda: self.peer.count_publishers(topic)), f'nobody publishes {topic}'
+        return messages
+
+    def reading(self, key: str) -> str:
+        """A value of the newest diagnostics, empty where there is none."""
+        values = {v.key: v.value for status in self.status.values() for v in status.values}
+        return values.get(key, '')
+
+    def counted(self, timeout_s: float = 10.0, **expected: int) -> bool:
+        """Wait until the diagnostics show these counters."""
+        texts = {key: str(value) for key, value in expected.items()}
+        shown = self.until(
+            lambda: all(self.reading(key) == text for key, text in texts.items()), timeout_s
+        )
+        return bool(shown)
+
+    def next_diagnostics(self) -> dict[str, Any]:
+        """The statuses of the next message, by their short names."""
+        last = self.diagnosed
+        assert self.until(lambda: self.diagnosed >= last + 2), 'no diagnostics'
+        return self.status
+
+    def _diagnosed(self, message: Any) -> None:
+        prefix = self.node.get_fully_qualified_name().lstrip('/') + ': '
+        mine = [status for status in message.status if status.name.startswith(prefix)]
+        if mine:
+            self.diagnosed += 1
+            self.status = {status.name.removeprefix(prefix): status for status in mine}
+            self.warned += [s.message for s in mine if s.level != s.OK]
+
+
+@pytest.fixture
+def rig(domain: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Rig]]:
+    """Makes ``Rig`` objects whose node keeps house and diagnoses ten times as often."""
+    from cs3_ros.ros import node
+
+    monkeypatch.setattr(node, 'DIAGNOSTICS_S', 0.1)
+    monkeypatch.setattr(node, 'HOUSEKEEPING_S', 0.02)
+    rclpy.init(args=[])
+    rigs: list[Rig] = []
+
+    def make(*arguments: Any, **keywords: Any) -> Rig:
+        rigs.append(Rig(*arguments, **keywords))
+        return rigs[-1]
+
+    yield make
+    for made in rigs:
+        made.close()
     rclpy.shutdown()
