@@ -18,7 +18,7 @@ from cs3_ros.verification import VerificationConfig
 
 STAGES: Mapping[str, Mapping[str, tuple[str, str, str]]] = {
     'localiser': {'motion': ('cs3_ros.localisers.motion', 'MotionLocaliser', 'MotionConfig')},
-    'hands': {'mediapipe': ('cs3_ros.hands.mediapipe', 'MediaPipeHands', 'MediaPipeHandsConfig')},
+    'hands': {'mediapipe': ('cs3_ros.hands.mediapipe', 'MediaPipeHands', 'MediaPipeConfig')},
     'masker': {'grabcut': ('cs3_ros.maskers.grabcut', 'GrabCutMasker', 'GrabCutConfig')},
 }
 """Stage family -> name in the YAML -> module, class, settings dataclass."""

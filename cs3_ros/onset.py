@@ -5,8 +5,9 @@ candidate when, averaged over the bands, its level jumps above both the running 
 everything heard in the last 100 ms, and does not go on rising afterwards: a struck object is
 loudest at once, a syllable takes tens of milliseconds. Bands whose level fluctuates anyway count
 less, so that the threshold adapts to the background. The onset is the sample of the amplitude
-peak within 20 ms of the jump, or 40 ms where the jump is far
-above the noise.
+peak within 20 ms of the jump, or within 40 ms where it is clear of the background.
+
+A strong onset raises the threshold for some seconds; of peaks close together the louder one counts.
 
 Everything lives on an absolute grid of samples, so that the onsets do not depend on how the stream
 is cut into chunks. Latency: an onset is returned with the chunk that brings the sample 100 ms
@@ -42,7 +43,7 @@ CERTAIN = 3.5  # unless the jump has this many times the threshold and the floor
 PAST = 20  # how far back a jump is compared; the frame before overlaps and is left out
 FUTURE = range(3, 8)  # when the level must have stopped rising
 PEAK = 4  # where the amplitude peak is searched;
-PEAK_OF_CERTAIN = 8  # that of a jump far above the noise may come later
+LATE_PEAK = 8  # where it is searched when it is clear of the background
 RIVAL = 3  # the largest jump within this distance stands
 HOLD = 6  # a louder peak this soon takes the place of an earlier one
 WARM_UP = 6  # after the start or a gap
@@ -54,6 +55,7 @@ MAXIMUM_MASKING = 2.2  # at most this many times the threshold,
 MASKING_S = 2.5  # fading with this time constant
 
 OFFSET_S = 0.1  # five periods of 50 Hz, six of 60 Hz
+CLEAR = 3.0  # clear of the background, as a ratio of amplitudes
 STEP_REST = 0.25  # a peak has at least this part of a lasting step of the offset
 
 MAXIMUM_PIECE_S = 1.0  # bounds the memory of a long push
@@ -351,8 +353,7 @@ class OnsetDetector:
             certain = strength > CERTAIN and 2 * (frame - self._learning_from) > LEARNING
             if strength <= demand or not (certain or _sudden(course)):
                 continue
-            span = PEAK_OF_CERTAIN if strength > CERTAIN else PEAK
-            peak = self._peak(stretch, frame, span, float(stretch.means[LEAD + row, -1]))
+            peak = self._peak(stretch, frame, float(stretch.means[LEAD + row, -1]))
             if peak is not None:
                 self._masking = min(max(MASKING * strength, demand), MAXIMUM_MASKING)
                 self._masked_from = frame
@@ -374,17 +375,18 @@ class OnsetDetector:
         unknown = max(0.0, 1 - (frame - self._learning_from) / LEARNING)
         return masking * (1 + 1.5 * missing + 0.8 * unknown)
 
-    def _peak(
-        self, stretch: _Stretch, frame: int, span: int, floor_dbfs: float
-    ) -> DetectedOnset | None:
+    def _peak(self, stretch: _Stretch, frame: int, floor_dbfs: float) -> DetectedOnset | None:
         """The amplitude peak of the jump in ``frame``; None for a mere step of the offset."""
         hop = self._hop
         origin = self._position - stretch.samples.size
         begin = frame * hop - origin
-        sound = stretch.samples[begin : begin + span * hop].astype(np.float64)
+        sound = stretch.samples[begin : begin + LATE_PEAK * hop].astype(np.float64)
         before = stretch.samples[max(0, begin - round(OFFSET_S * self.rate)) : begin]
         offset = float(before.mean(dtype=np.float64)) if before.size else 0.0
         amplitude = np.abs(sound - offset)
+        background = np.abs(before - offset).max(initial=0)
+        if amplitude[: PEAK * hop].max() < CLEAR * background:
+            amplitude = amplitude[: PEAK * hop]
         index = int(amplitude.argmax())
         # No further than what is there whenever a frame is decided.
         stop = begin + min(index + 5 * hop, (TRAIL + 2) * hop)

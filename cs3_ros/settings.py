@@ -17,6 +17,7 @@ import yaml
 from cs3_ros.buffers import AudioConfig, FrameConfig
 from cs3_ros.config import from_mapping, setting, validate
 from cs3_ros.onset import OnsetConfig
+from cs3_ros.pcm import FORMATS
 from cs3_ros.verification import VerificationConfig
 
 
@@ -51,7 +52,7 @@ class NodeConfig:
     audio_sample_format: str = setting(
         'S16LE',
         'Sample format when audio_rate is set; otherwise audio_info says it.',
-        choices=('S16LE', 'S32LE', 'F32LE'),
+        choices=FORMATS,
     )
     audio_timeout_s: float = setting(
         1.0,
@@ -68,6 +69,11 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        if (self.audio_rate > 0) != (self.audio_channels > 0):
+            raise ValueError(
+                f'audio_rate = {self.audio_rate} and audio_channels = {self.audio_channels}: '
+                'expected both, or neither to take them from audio_info'
+            )
 
 
 @dataclass(frozen=True)

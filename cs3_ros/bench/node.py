@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 PEERS = 'cs3_ros.bench.node_peers'
-START_S = 60.0
+START_S = 20.0
 """A process that is not there after this long is given up."""
 ANSWER_S = 5.0
 """A click without masks after this long is given up."""
@@ -131,6 +131,7 @@ class Listener:
         from diagnostic_msgs.msg import DiagnosticArray
 
         self.count = 0
+        self._problem = ''
         self._node = node
         self._values: dict[str, dict[str, str]] = {}
         node.create_subscription(DiagnosticArray, '/diagnostics', self._keep, 10)
@@ -140,6 +141,8 @@ class Listener:
         for status in message.status:
             values = {item.key: item.value for item in status.values}
             self._values[status.name.rpartition(' ')[2]] = values
+            if status.level == status.ERROR:
+                self._problem = status.message
 
     def counter(self, status: str, name: str) -> int:
         """A counter of the node; 0 before it is known."""
@@ -157,12 +160,14 @@ class Listener:
         """Listen until something is true.
 
         Raises:
-            RuntimeError: it took too long or a child ended.
+            RuntimeError: it took too long, a child ended or the node says that it failed.
         """
         deadline = time.monotonic() + START_S
         while not condition():
             for child in children:
                 child.check()
+            if self._problem:
+                raise RuntimeError(f'the node: {self._problem}')
             if time.monotonic() > deadline:
                 logs = '\n'.join(f'--- {child.name}\n{child.text}' for child in children)
                 raise RuntimeError(f'{what}: not after {START_S:g} s\n{logs}')

@@ -18,15 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from cs3_ros.collision import NS_PER_S, Box, Frame, HandObject, Image, Points, Side
+from cs3_ros.collision import NS_PER_S, Frame, HandObject, Image, Points, Side
 from cs3_ros.config import setting, validate
 
 WRIST, THUMB_TIP, INDEX_BASE, INDEX_TIP, MIDDLE_BASE, PINKY_BASE = 0, 4, 5, 8, 9, 17
 TIPS = (4, 8, 12, 16, 20)
+OBJECT_REACH = 1.7
+"""Half the side of the box guessed round a held object, hand sizes (wrist to middle knuckle)."""
 
 
 @dataclass(frozen=True)
-class MediaPipeHandsConfig:
+class MediaPipeConfig:
     """Settings of ``MediaPipeHands``."""
 
     min_confidence: float = setting(
@@ -64,7 +66,7 @@ class MediaPipeHands:
         ImportError: mediapipe is not installed; the message names the extra.
     """
 
-    def __init__(self, config: MediaPipeHandsConfig = MediaPipeHandsConfig()) -> None:
+    def __init__(self, config: MediaPipeConfig = MediaPipeConfig()) -> None:
         self.config = config
         with _quiet_stderr():
             self._solution = _load(config.min_confidence)
@@ -74,21 +76,16 @@ class MediaPipeHands:
     def detect(self, frames: Sequence[Frame], index: int) -> tuple[HandObject, ...]:
         """At most one hand per side, right hand first, in pixels of ``frames[index]``.
 
-        The event frame is looked at first; while a side is missing its neighbours follow, nearest
-        first, and give what the event frame did not.
+        The event frame is looked at first. Where it shows no hand its neighbours follow, nearest
+        first, until one does. A second hand is not searched for: it measurably harms.
         """
         image = frames[index].image
         found: dict[Side, Detection] = {}
         for position in search_order(frames, index, self.config):
             picture = frames[position].image
-            if picture.shape != image.shape:
-                continue
-            for side, detection in wearers(self.look(picture), picture.shape[:2]).items():
-                if side not in found and not any(
-                    overlap(detection.landmarks, other.landmarks) > 0.2 for other in found.values()
-                ):
-                    found[side] = detection
-            if len(found) == 2:
+            if picture.shape == image.shape:
+                found = wearers(self.look(picture), picture.shape[:2])
+            if found:
                 break
         sides: tuple[Side, ...] = ('right', 'left')
         return tuple(
@@ -126,7 +123,7 @@ def views(height: int, width: int) -> list[tuple[int, int, int, int]]:
     return [(0, 0, width, height), *squares]
 
 
-def search_order(frames: Sequence[Frame], index: int, config: MediaPipeHandsConfig) -> list[int]:
+def search_order(frames: Sequence[Frame], index: int, config: MediaPipeConfig) -> list[int]:
     """Positions of the frames to look at: the event frame, then its neighbours, nearest first."""
     stamp = frames[index].stamp_ns
     ages = [(abs(frame.stamp_ns - stamp), place) for place, frame in enumerate(frames)]
@@ -225,16 +222,18 @@ def hand_object(side: Side, detection: Detection, shape: tuple[int, int]) -> Han
     forward = forward / max(float(np.hypot(*forward)), 1e-6)
     size = hand_size(marks)
     grip = (pinch + tips.mean(0)) / 2
-    centre = grip + 0.5 * size * forward
-    corner = np.clip(np.stack([centre - 1.25 * size, centre + 1.25 * size]), 0, limit)
-    box: Box = tuple(float(value) for value in corner.reshape(-1))  # type: ignore[assignment]
+    reach = OBJECT_REACH * size
+    # What is held sticks out beyond the finger tips, away from the wrist.
+    centre, point = grip + 0.5 * size * forward, grip + 0.35 * size * forward
+    x0, y0 = np.clip(centre - reach, 0, limit).tolist()
+    x1, y1 = np.clip(centre + reach, 0, limit).tolist()
     return HandObject(
         side=side,
         score=detection.score,
         hand_box=(float(low[0]), float(low[1]), float(high[0]), float(high[1])),
         hand_hull=hull(marks, shape),
-        grip_points=np.clip(grip[None], 0, limit - 1).astype(np.float32),
-        object_box=box if box[2] - box[0] >= 2 and box[3] - box[1] >= 2 else None,
+        grip_points=np.clip(point[None], 0, limit - 1).astype(np.float32),
+        object_box=(x0, y0, x1, y1) if min(x1 - x0, y1 - y0) >= 2 else None,
     )
 
 

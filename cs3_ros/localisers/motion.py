@@ -101,13 +101,11 @@ def action_heat(frames: Sequence[Frame], index: int) -> NDArray[np.float32]:
     return (prior * (BACKGROUND + speed) / (BACKGROUND + 1)).astype(np.float32)
 
 
-BACKGROUND = 0.1
+BACKGROUND = 0.02
 """Heat of what does not move, relative to what moves most."""
 
 
-def own_motion(
-    first: NDArray[np.uint8], second: NDArray[np.uint8]
-) -> NDArray[np.float64]:
+def own_motion(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Optical flow from one grey picture to another less that of the background, [h, w, 2] pixels.
 
     The background's flow is a polynomial of second order in x and y (a turning and walking head

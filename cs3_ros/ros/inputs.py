@@ -23,6 +23,22 @@ UNREAD_CHUNKS = 200
 """Sound messages kept until the first audio_info tells how to read them."""
 
 
+def check_audio(config: NodeConfig) -> tuple[type, SoundFormat | None]:
+    """Message class of the sound, and its format where the parameters say it.
+
+    Raises:
+        ImportError: ``audio_message`` names a message that is not installed.
+        ValueError: the format given by parameters is none.
+    """
+    if config.audio_message == 'AudioStamped':
+        return message_class('audio_common_msgs/msg/AudioStamped'), None
+    if not config.audio_rate:
+        return AudioDataStamped, None
+    return AudioDataStamped, SoundFormat(
+        config.audio_rate, config.audio_channels, config.audio_sample_format
+    )
+
+
 class Inputs:
     """The subscriptions of an active node; callbacks only store.
 
@@ -33,9 +49,12 @@ class Inputs:
         on_frame: called with every frame.
         on_sound: called with every chunk of sound.
 
+    Attributes:
+        format: how the bytes of the sound are read; None until audio_info tells.
+        refusals: ``image`` or ``audio`` -> why the last message was refused.
+
     Raises:
-        ImportError: ``audio_message`` names a message that is not installed.
-        ValueError: ``audio_rate`` without ``audio_channels``.
+        ImportError, ValueError: as ``check_audio`` does.
     """
 
     def __init__(
@@ -46,7 +65,8 @@ class Inputs:
         on_frame: Callable[[Frame], None],
         on_sound: Callable[[SoundChunk], None],
     ) -> None:
-        self.format: SoundFormat | None = None
+        audio_type, self.format = check_audio(config)
+        self.refusals: dict[str, str] = {}
         self.audio_frame_id = ''
         self.silent_since = time.monotonic()
         self._node = node
@@ -54,6 +74,7 @@ class Inputs:
         self._on_frame = on_frame
         self._on_sound = on_sound
         self._unread: deque[AudioDataStamped] = deque()
+        self._no_format: ValueError | None = None
         self._subscriptions: list[FollowingSubscription] = []
         self._images: list[FollowingSubscription] = []
         if config.image_transport in ('auto', 'compressed'):
@@ -67,14 +88,9 @@ class Inputs:
                 self._listen(ImageMessage, 'image', self._image, config.image_depth, 'frames')
             )
         if config.audio_message == 'AudioStamped':
-            audio_type = message_class('audio_common_msgs/msg/AudioStamped')
             self._listen(audio_type, 'audio', self._audio_stamped, config.audio_depth, 'audio')
             return
-        if config.audio_rate:
-            self.format = SoundFormat(
-                config.audio_rate, config.audio_channels, config.audio_sample_format
-            )
-        else:
+        if self.format is None:
             self._listen(AudioInfo, 'audio_info', self._audio_info, 10, 'audio')
         self._listen(AudioDataStamped, 'audio', self._audio_data, config.audio_depth, 'audio')
 
@@ -113,7 +129,7 @@ class Inputs:
         try:
             frame = messages.frame_from_message(message)
         except ValueError as error:
-            self._refuse('refused_frames', error)
+            self._refuse('image', error)
         else:
             self._on_frame(frame)
 
@@ -121,8 +137,8 @@ class Inputs:
         try:
             self.format = messages.format_from_info(info)
         except ValueError as error:
-            self._refuse('refused_audio', error)
-            return
+            self.format, self._no_format = None, error
+            self._refuse('audio', error)
         while self._unread:
             self._audio_data(self._unread.popleft())
 
@@ -132,11 +148,14 @@ class Inputs:
         if sound_format is not None:
             self._sound(message, lambda: messages.sound_from_data(message, sound_format))
             return
+        if self._no_format is not None:
+            self._refuse('audio', self._no_format)
+            return
         self._unread.append(message)
         if len(self._unread) > UNREAD_CHUNKS:
             self._unread.popleft()
             self._refuse(
-                'refused_audio',
+                'audio',
                 ValueError(
                     'no audio_info says how to read the sound; publish it or set audio_rate'
                 ),
@@ -150,11 +169,13 @@ class Inputs:
         try:
             chunk = read()
         except ValueError as error:
-            self._refuse('refused_audio', error)
+            self._refuse('audio', error)
             return
         self.audio_frame_id = message.header.frame_id
         self._on_sound(chunk)
 
-    def _refuse(self, counter: str, error: ValueError) -> None:
+    def _refuse(self, what: str, error: ValueError) -> None:
+        counter = 'refused_frames' if what == 'image' else 'refused_audio'
         self._counts[counter] += 1
+        self.refusals[what] = str(error)
         self._node.get_logger().warning(f'{counter}: {error}', throttle_duration_sec=5.0)

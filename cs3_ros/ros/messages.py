@@ -24,6 +24,10 @@ from cs3_ros.images import compressed_frame, raw_frame
 from cs3_ros.pcm import SoundChunk, SoundFormat, decode
 
 
+LAST_SECOND = 2**31 - 1 - 3600
+"""Stamps end with the int32 of their seconds; an onset may lie a little after its message."""
+
+
 def stamp_to_ns(stamp: Time) -> int:
     """builtin_interfaces/Time to int nanoseconds."""
     return stamp.sec * NS_PER_S + stamp.nanosec
@@ -39,14 +43,25 @@ def header(stamp_ns: int, frame_id: str) -> Header:
     return Header(stamp=ns_to_stamp(stamp_ns), frame_id=frame_id)
 
 
+def _stamp_ns(message: Any) -> int:
+    """The stamp of a message with a header, where it leaves room for what follows from it."""
+    stamp = message.header.stamp
+    if stamp.nanosec >= NS_PER_S or stamp.sec > LAST_SECOND:
+        raise ValueError(
+            f'header stamp of {stamp.sec} s and {stamp.nanosec} ns: expected at most {LAST_SECOND} '
+            f's and less than {NS_PER_S} ns; check the clock of the driver'
+        )
+    return stamp_to_ns(stamp)
+
+
 def frame_from_message(message: ImageMessage | CompressedImage) -> Frame:
     """A frame that keeps the message and decodes it when an event picks it.
 
     Raises:
         ValueError: the message cannot be a picture (unknown encoding, zero size, too few bytes,
-            truncated file); the text says what was found and what was expected.
+            truncated file, impossible stamp); the text says what was found and expected.
     """
-    stamp_ns, frame_id = stamp_to_ns(message.header.stamp), message.header.frame_id
+    stamp_ns, frame_id = _stamp_ns(message), message.header.frame_id
     if isinstance(message, CompressedImage):
         return compressed_frame(stamp_ns, frame_id, message.format, message.data)
     return raw_frame(
@@ -79,10 +94,10 @@ def sound_from_data(message: Any, sound_format: SoundFormat) -> SoundChunk:
     """The sound of an AudioDataStamped (ros-drivers audio_common_msgs).
 
     Raises:
-        ValueError: the bytes do not fit the format.
+        ValueError: the bytes do not fit the format, or an impossible stamp.
     """
     samples = decode(message.audio.data, sound_format)
-    return SoundChunk(stamp_to_ns(message.header.stamp), sound_format.rate, samples)
+    return SoundChunk(_stamp_ns(message), sound_format.rate, samples)
 
 
 def sound_from_audio_stamped(message: Any) -> SoundChunk:
@@ -92,7 +107,8 @@ def sound_from_audio_stamped(message: Any) -> SoundChunk:
     one is filled, and the channel count and rate in ``audio.info``.
 
     Raises:
-        ValueError: no array is filled, or the channel count does not divide the samples.
+        ValueError: no array is filled, the channel count does not divide the samples, or an
+            impossible stamp.
     """
     data, info = message.audio.audio_data, message.audio.info
     full_scales = {
@@ -114,9 +130,7 @@ def sound_from_audio_stamped(message: Any) -> SoundChunk:
             'expected positive numbers and whole sample groups'
         )
     samples = (values.astype(np.float64) / full_scale).astype(np.float32)
-    return SoundChunk(
-        stamp_to_ns(message.header.stamp), info.rate, samples.reshape(-1, info.channels)
-    )
+    return SoundChunk(_stamp_ns(message), info.rate, samples.reshape(-1, info.channels))
 
 
 def image_message(stamp: Header, image: Image | NDArray[np.uint8]) -> ImageMessage:

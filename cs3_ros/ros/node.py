@@ -25,7 +25,7 @@ from cs3_ros.pipeline import Pipeline
 from cs3_ros.ros import parameters
 from cs3_ros.ros.diagnostics import Diagnostics, Snapshot
 from cs3_ros.ros.environment import ros
-from cs3_ros.ros.inputs import Inputs
+from cs3_ros.ros.inputs import Inputs, check_audio
 from cs3_ros.ros.outputs import Outputs
 from cs3_ros.settings import NodeConfig, Settings
 from cs3_ros.stream import CollisionStream, Update
@@ -74,6 +74,9 @@ class Cs3Node(LifecycleNode):
         self.create_timer(HOUSEKEEPING_S, self._keep_house, clock=wall)
         self.add_on_set_parameters_callback(lambda new: parameters.check_change(self, new))
         self.add_post_set_parameters_callback(self._apply_parameters)
+        # In rclpy an impossible transition raises through the executor and ends the node.
+        self._rclpy_change_state = self._service_change_state.callback
+        self._service_change_state.callback = self._change_state
         for name in parameters.unknown_overrides(self):
             self.get_logger().warning(f'parameter {name!r} is not known and has no effect')
 
@@ -86,6 +89,8 @@ class Cs3Node(LifecycleNode):
                 raise ValueError('; '.join(self._refused.values()))
             self._config, self._settings = parameters.read(self)
             self._bundle = load_bundle(self._config.bundle)
+            check_audio(self._config)
+            self._new_stream()  # refuses buffers that are too short for the bundle
             self._pipeline = self._factory(self._bundle, self._settings)
             self._pipeline.warm_up()
         except Exception as error:  # a stage may raise anything while it loads
@@ -100,12 +105,10 @@ class Cs3Node(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Worker and subscriptions."""
         assert self._bundle and self._pipeline and self._outputs
-        config, settings = self._config, self._settings
+        config = self._config
         self._counts.clear()
         try:
-            self._stream = CollisionStream(
-                self._bundle.clip, settings.onset, settings.audio, settings.frames
-            )
+            self._stream = self._new_stream()
             self._worker = Worker(
                 self._pipeline, config.queue_size, self._on_collision, self._on_error
             )
@@ -149,6 +152,19 @@ class Cs3Node(LifecycleNode):
         if self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
+    def _change_state(self, request: Any, response: Any) -> Any:
+        try:
+            return self._rclpy_change_state(request, response)
+        except RuntimeError as error:
+            self.get_logger().warning(f'lifecycle transition refused: {error}')
+            response.success = False
+            return response
+
+    def _new_stream(self) -> CollisionStream:
+        assert self._bundle is not None
+        settings = self._settings
+        return CollisionStream(self._bundle.clip, settings.onset, settings.audio, settings.frames)
+
     def _failed(self, transition: str, error: Exception) -> TransitionCallbackReturn:
         self._problem = f'{transition} failed: {error}'
         self.get_logger().error(self._problem)
@@ -163,6 +179,7 @@ class Cs3Node(LifecycleNode):
         if self._stream is not None:
             self._counts.update(self._stream.counts)
         self._inputs = self._worker = self._stream = None
+        self._problem = ''
 
     # ---- the way of the data --------------------------------------------------------------
 
@@ -235,8 +252,10 @@ class Cs3Node(LifecycleNode):
         counts = Counter(self._counts)
         readings: dict[str, dict[str, str]] = {'image': {}, 'audio': {}, 'events': {}}
         if self._worker and self._stream and self._inputs:
-            counts.update(self._worker.counts)
+            counts.update(dict(self._worker.counts))  # a copy: the worker goes on counting
             counts.update(self._stream.counts)
+            for name, reason in self._inputs.refusals.items():
+                readings[name]['last_refused'] = reason
             readings['events']['queue'] = str(self._worker.waiting)
             readings['audio']['format'] = str(self._inputs.format or 'unknown')
             image, audio = self._stream.frames.latest, self._stream.audio

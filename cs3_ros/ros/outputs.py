@@ -35,7 +35,7 @@ class Outputs:
     def destroy(self) -> None:
         """Remove the publishers."""
         for publisher in self._publishers:
-            self._node.destroy_publisher(publisher)
+            self._node.destroy_lifecycle_publisher(publisher)
 
     def label_info(self, stamp: Header) -> None:
         """Say once, latched, what the values of the mask image mean."""
