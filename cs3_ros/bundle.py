@@ -65,11 +65,14 @@ class Bundle:
         try:
             module = importlib.import_module(module_name)
             config = from_mapping(getattr(module, config_name), values, where)
-            return getattr(module, class_name)(config)
-        except (ImportError, OSError) as error:
+        except ImportError as error:
             raise BundleError(f'{where}: {error}') from error
         except ValueError as error:
             raise BundleError(str(error)) from error
+        try:
+            return getattr(module, class_name)(config)
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
+            raise BundleError(f'{where}: {error}') from error
 
 
 def bundle_names() -> list[str]:
@@ -123,9 +126,7 @@ def _parse(data: Any, where: str) -> Bundle:
         raise ValueError(f'{where}: expected hands, a localiser or both, got neither')
     for family, values in stages.items():
         known = ', '.join(sorted(STAGES[family]))
-        if not isinstance(values, dict) or values.get('type') not in STAGES[family]:
+        if not isinstance(values, dict) or str(values.get('type')) not in STAGES[family]:
             raise ValueError(f'{where}: {family} = {values!r}: expected a type, one of {known}')
-    if not isinstance(data['clip'], dict):
-        raise ValueError(f'{where}: clip = {data["clip"]!r}: expected a mapping')
     clip = from_mapping(ClipConfig, data['clip'], f'{where}, clip')
     return Bundle(str(data['name']), str(data.get('description', '')).strip(), clip, stages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 BENCHES = ('onset', 'lite', 'live', 'node')
@@ -14,16 +14,23 @@ BENCHES = ('onset', 'lite', 'live', 'node')
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2 for a wrong call, 1 for a failure)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ['bench'] and arguments[1:2] and arguments[1] in BENCHES:
-        return _bench(arguments[1], arguments[2:])
+    bench = arguments[1] if arguments[:1] == ['bench'] and len(arguments) > 1 else ''
+    if bench in BENCHES:
+        return _told(f'bench {bench}', lambda: _bench(bench, arguments[2:]))
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command != 'node':
         parser.error(f'unrecognized arguments: {" ".join(rest)}')
+    name = f'bag {options.bag_command}' if options.command == 'bag' else options.command
+    return _told(name, lambda: _run(options, rest))
+
+
+def _told(name: str, run: Callable[[], int]) -> int:
+    """Run a command; its failure is told in one line."""
     try:
-        return _run(options, rest)
+        return run()
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f'cs3 {options.command}: {error}', file=sys.stderr)
+        print(f'cs3 {name}: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

@@ -66,10 +66,12 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """Build a settings dataclass from a mapping, refusing unknown keys.
 
     Raises:
-        ValueError: an unknown key or a bad value; the message begins with ``where``.
+        ValueError: no mapping, an unknown key or a bad value; the message begins with ``where``.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f'{where}: expected a mapping of names to values, got {values!r}')
     known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - known)
+    unknown = sorted(str(key) for key in set(values) - known)
     if unknown:
         raise ValueError(
             f'{where}: unknown key(s) {", ".join(unknown)}; known: {", ".join(sorted(known))}'

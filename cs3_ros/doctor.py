@@ -96,19 +96,21 @@ def _packages() -> Iterator[Finding]:
         torch = importlib.import_module('torch')
     except ImportError:
         yield Finding('torch', 'note', 'not installed; lite does not need it')
+    except Exception as error:
+        yield Finding('torch', 'fail', str(error), 'pip install "cs3_ros[models]", or remove torch')
     else:
         cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no CUDA'
         yield Finding('torch', 'ok', f'{torch.__version__}, {cuda}')
 
 
 def _bundles() -> Iterator[Finding]:
-    from cs3_ros.bundle import BundleError, bundle_names, load_bundle
+    from cs3_ros.bundle import bundle_names, load_bundle
 
     for name in bundle_names():
         try:
             load_bundle(name).build()
             yield Finding(f'bundle {name}', 'ok', 'loads')
-        except BundleError as error:
+        except Exception as error:  # a stage may raise anything while it loads
             yield Finding(f'bundle {name}', 'fail', str(error), 'install what is named above')
 
 
@@ -125,7 +127,17 @@ def _ros(seconds: float) -> Iterator[Finding]:
         )
         return
     yield Finding('ros', 'ok', topics.describe())
-    for report in topics.observe(seconds):
+    try:
+        reports = topics.observe(seconds)
+    except RuntimeError as error:
+        yield Finding(
+            'ros topics',
+            'fail',
+            str(error),
+            'unset RMW_IMPLEMENTATION, or install the middleware that it names',
+        )
+        return
+    for report in reports:
         found = f'{report.type}, {report.publishers} publisher(s), {report.qos}, '
         found += f'{report.rate_hz:.1f} Hz'
         if report.format:

@@ -59,13 +59,15 @@ class Run:
         self._recording = recording
         self._pipeline = pipeline
         self._frame_numbers: dict[int, int] = {}
+        self._frame_count = 0
 
     def __iter__(self) -> Iterator[Found]:
         for item in self._recording:
             if isinstance(item, SoundChunk):
                 update = self.stream.push_audio(item.stamp_ns, item.samples, item.rate)
             else:
-                self._frame_numbers.setdefault(item.stamp_ns, len(self._frame_numbers))
+                self._frame_numbers.setdefault(item.stamp_ns, self._frame_count)
+                self._frame_count += 1
                 update = self.stream.push_frame(item)
             yield from self._answers(update)
         yield from self._answers(self.stream.flush())
@@ -74,26 +76,24 @@ class Run:
         for event in update.complete:
             try:
                 collision = self._pipeline(event.clip)
-            except ValueError as error:  # a frame that cannot be decoded
+            except Exception as error:  # a broken frame; a stage may raise anything
                 self.failed.append((event.onset.stamp_ns, str(error)))
                 continue
             yield Found(collision, self._frame_numbers[collision.frame.stamp_ns])
 
 
 def run(video: Path, options: argparse.Namespace) -> int:
-    """``cs3 run``."""
+    """``cs3 run``; 1 where an event failed."""
     from cs3_ros.media import VideoFile
 
     if not 0 < options.start < 2**31:
         raise ValueError(f'--start {options.start:g}: expected seconds above 0 and below 2^31')
     recording = VideoFile(video, origin_ns=round(options.start * NS_PER_S))
-    if recording.sound_format is None:
-        raise ValueError(f'{video}: has no sound track, so no collision can be heard in it')
     return _process(recording, options)
 
 
 def replay(bag: Path, options: argparse.Namespace) -> int:
-    """``cs3 replay``."""
+    """``cs3 replay``; 1 where an event failed."""
     from cs3_ros.bags import BagRecording
 
     return _process(BagRecording(bag), options)
@@ -106,6 +106,8 @@ def _process(recording: Recording, options: argparse.Namespace) -> int:
     settings = load_settings(options.params) if options.params else Settings()
     bundle = load_bundle(options.bundle)
     pipeline = bundle.build(settings.verification)
+    if recording.sound_format is None:
+        raise ValueError(f'{recording.path}: has no sound, so no collision can be heard in it')
     origin_ns = recording.origin_ns
     writer = ResultWriter(options.out, origin_ns)
     events = Run(recording, bundle, pipeline, settings)
@@ -123,4 +125,4 @@ def _process(recording: Recording, options: argparse.Namespace) -> int:
     if not options.no_overlay:
         write_overlay_video(options.out / 'overlay.mp4', recording, writer.stills, progress=True)
     print(f'{len(writer.entries)} event(s): {path}')
-    return 0
+    return int(len(events.failed) > 0)

@@ -107,15 +107,15 @@ def load_settings(path: Path | str) -> Settings:
     where = f'settings file {str(path)!r}'
     try:
         data = yaml.safe_load(Path(path).read_text('utf-8'))
-        parameters = next(iter(data.values()))['ros__parameters']
-    except OSError as error:
+        parameters = _nested(next(iter(data.values()))['ros__parameters'])
+    except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f'{where} cannot be read: {error}') from error
     except (yaml.YAMLError, AttributeError, TypeError, KeyError, StopIteration) as error:
         raise ValueError(
             f'{where}: expected a ROS parameter file, "/**:" with "ros__parameters:" below it; '
             f'got {error!r}'
         ) from error
-    return settings_from(_nested(parameters), where)
+    return settings_from(parameters, where)
 
 
 def settings_from(parameters: Mapping[str, Any], where: str) -> Settings:

@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.collision import NS_PER_S, Frame, HandObject, Image, Mask, Prompt
+from cs3_ros.collision import (
+    NS_PER_S,
+    AudioClip,
+    Frame,
+    HandObject,
+    Image,
+    Localisation,
+    Mask,
+    Prompt,
+)
 from cs3_ros.pcm import SoundChunk, SoundFormat
 from cs3_ros.pipeline import Pipeline
 
@@ -54,9 +63,24 @@ class BoxMasker:
         return masks
 
 
-def fake_pipeline(pause_s: float = 0.0, fail: Callable[[], bool] = lambda: False) -> Pipeline:
+class SmoothHeatMap:
+    """A localiser that hears everything on the left."""
+
+    def encode(self, frames: Sequence[Frame], index: int) -> Any:
+        return frames[index].image.shape[:2]
+
+    def locate(self, encoded: Any, audio: AudioClip) -> Localisation:
+        height, width = encoded
+        heat = np.repeat(np.linspace(1, 0, width, dtype=np.float32)[None], height, axis=0)
+        return Localisation(heat, (0, 0, width / 4, height), 0.5)
+
+
+def fake_pipeline(
+    pause_s: float = 0.0, fail: Callable[[], bool] = lambda: False, heat_map: bool = False
+) -> Pipeline:
     """A pipeline that always finds two touching boxes."""
-    return Pipeline('fake', BoxMasker(pause_s, fail), hands=BothHands())
+    localiser = SmoothHeatMap() if heat_map else None
+    return Pipeline('fake', BoxMasker(pause_s, fail), hands=BothHands(), localiser=localiser)
 
 
 class BrightMasker(BoxMasker):
@@ -150,7 +174,9 @@ def picture_message(time_s: float, picture: Image | None = None, frame_id: str =
     """sensor_msgs/Image, rgb8, ``time_s`` after 1000 s."""
     from cs3_ros.ros.messages import header, image_message
 
-    return image_message(header(stamp_ns(time_s), frame_id), blocks() if picture is None else picture)
+    return image_message(
+        header(stamp_ns(time_s), frame_id), blocks() if picture is None else picture
+    )
 
 
 def jpeg_message(time_s: float, picture: Image | None = None) -> Any:
@@ -232,7 +258,9 @@ def clip_messages(
     if sound is None:
         sound = sound_messages(click_sound(clicks_s, duration_s), start_s)
     pictures = [picture(start_s + k / 10) for k in range(round(duration_s * 10) + 1)]
-    stamped = sorted([*pictures, *sound], key=lambda m: (m.header.stamp.sec, m.header.stamp.nanosec))
+    stamped = sorted(
+        [*pictures, *sound], key=lambda m: (m.header.stamp.sec, m.header.stamp.nanosec)
+    )
     return [info_message(), *stamped]
 
 

@@ -9,115 +9,20 @@ own, in a ROS domain of its own.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import os
-import random
-import signal
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cs3_ros.bench.processes import Child, children, own_domain
+
 PEERS = 'cs3_ros.bench.node_peers'
-START_S = 20.0
+START_S = 60.0
 """A process that is not there after this long is given up."""
 ANSWER_S = 5.0
 """A click without masks after this long is given up."""
-MB = 1e6
-
-
-class Child:
-    """A process of this package whose output is kept and whose cost can be read.
-
-    Args:
-        module: what ``python -m`` runs.
-        arguments: its arguments.
-        log: file for its output.
-    """
-
-    def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
-        import psutil
-
-        self.name = ' '.join((module.rpartition('.')[2], *arguments))
-        self._log = log
-        # The wheels' bootstrap marks its process; a child has to find its libraries itself.
-        inherited = {k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'}
-        with log.open('wb') as output:
-            self._process = subprocess.Popen(
-                [sys.executable, '-m', module, *arguments],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=inherited,
-                preexec_fn=_end_with_parent,
-            )
-        self._usage = psutil.Process(self._process.pid)
-
-    @property
-    def text(self) -> str:
-        """What it has written."""
-        return self._log.read_text('utf-8', 'replace')
-
-    def last_json(self) -> dict[str, int]:
-        """The figures in its last line.
-
-        Raises:
-            RuntimeError: it ended before it could write them.
-        """
-        try:
-            figures: dict[str, int] = json.loads(self.text.splitlines()[-1])
-        except (IndexError, ValueError) as error:
-            raise RuntimeError(f'{self.name} left no figures:\n{self.text}') from error
-        return figures
-
-    def check(self) -> None:
-        """Raise RuntimeError where the process has ended."""
-        if self._process.poll() is not None:
-            raise RuntimeError(f'{self.name} ended ({self._process.returncode}):\n{self.text}')
-
-    def cost(self) -> tuple[float, float]:
-        """CPU seconds so far, user and system, and resident megabytes now."""
-        self.check()
-        times = self._usage.cpu_times()
-        return times.user + times.system, self._usage.memory_info().rss / MB
-
-    def stop(self) -> None:
-        """Interrupt it as Ctrl-C does; kill it where that does not help."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def _end_with_parent() -> None:
-    """In the child: have the kernel interrupt it when the benchmark ends, however it ends."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
-
-
-@contextmanager
-def _children() -> Iterator[Any]:
-    """A function that starts children; they end with the context."""
-    children: list[Child] = []
-    with tempfile.TemporaryDirectory(prefix='cs3_bench_') as folder:
-
-        def start(module: str, *arguments: str) -> Child:
-            children.append(Child(module, arguments, Path(folder) / f'{len(children)}.log'))
-            return children[-1]
-
-        try:
-            yield start
-        finally:
-            for child in children:
-                child.stop()
 
 
 class Listener:
@@ -130,14 +35,14 @@ class Listener:
     def __init__(self, node: Any) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
 
-        self.count = 0
+        self._count = 0
         self._problem = ''
         self._node = node
         self._values: dict[str, dict[str, str]] = {}
         node.create_subscription(DiagnosticArray, '/diagnostics', self._keep, 10)
 
     def _keep(self, message: Any) -> None:
-        self.count += 1
+        self._count += 1
         for status in message.status:
             values = {item.key: item.value for item in status.values}
             self._values[status.name.rpartition(' ')[2]] = values
@@ -173,6 +78,12 @@ class Listener:
                 raise RuntimeError(f'{what}: not after {START_S:g} s\n{logs}')
             self.spin(0.1)
 
+    def settle(self, status: str, name: str, expected: int) -> None:
+        """Listen until a counter is where it should be, at most to the third diagnostics."""
+        last = self._count + 3
+        while self.counter(status, name) < expected and self._count < last:
+            self.spin(0.1)
+
 
 def idle(seconds: float, warm_up_s: float, bundle: str) -> dict[str, Any]:
     """CPU and memory of the node and of the plain node while nothing happens.
@@ -187,7 +98,7 @@ def idle(seconds: float, warm_up_s: float, bundle: str) -> dict[str, Any]:
 
     from cs3_ros.ros.environment import ros
 
-    with _own_domain(), _children() as start:
+    with own_domain(), children() as start:
         node, plain = start('cs3_ros.cli', 'node', '--bundle', bundle), start(PEERS, 'decoder')
         camera = start(PEERS, 'camera')
         watched = {'node': node, 'plain': plain}
@@ -202,7 +113,7 @@ def idle(seconds: float, warm_up_s: float, bundle: str) -> dict[str, Any]:
                 'pictures and sound arrive at the node',
                 everyone,
             )
-            with tqdm(total=round(warm_up_s + seconds), unit='s', desc='idle') as bar:
+            with tqdm(total=round(warm_up_s + seconds), unit='s', desc='idle', disable=None) as bar:
                 _pass(listener, warm_up_s, bar)
                 before = {name: child.cost() for name, child in watched.items()}
                 begin = time.monotonic()
@@ -210,10 +121,11 @@ def idle(seconds: float, warm_up_s: float, bundle: str) -> dict[str, Any]:
                 elapsed = time.monotonic() - begin
                 after = {name: child.cost() for name, child in watched.items()}
             camera.stop()
-            seen = listener.count
-            listener.until(lambda: listener.count >= seen + 2, 'the last diagnostics', (node,))
+            published = camera.last_json()
+            listener.settle('image', 'frames', published['frames'])
+            listener.settle('audio', 'audio_chunks', published['chunks'])
             plain.stop()
-        published, decoded = camera.last_json(), plain.last_json()['frames']
+        decoded = plain.last_json()['frames']
     frames = listener.counter('image', 'frames')
     chunks = listener.counter('audio', 'audio_chunks')
     figures: dict[str, Any] = {
@@ -252,7 +164,7 @@ def many_events(count: int) -> dict[str, Any]:
     from cs3_ros.ros.environment import ros
 
     rss: list[float] = []
-    with _own_domain(), _children() as start:
+    with own_domain(), children() as start:
         node = start(PEERS, 'fake_node')
         with ros():
             from cs3_ros.bench.node_peers import Clicks
@@ -260,9 +172,9 @@ def many_events(count: int) -> dict[str, Any]:
             clicks = Clicks()
             listener = Listener(clicks)
             listener.until(lambda: clicks.connected, 'the node listens', (node,))
-            listener.spin(1.0)  # by then it has read audio_info and follows the publishers' QoS
+            listener.spin(0.5)  # by then it has read audio_info and follows the publishers' QoS
             begin, cpu = time.monotonic(), node.cost()[0]
-            for period in tqdm(range(count), unit='event', desc='clicks'):
+            for period in tqdm(range(count), unit='event', desc='clicks', disable=None):
                 clicks.publish(period)
                 # Two periods are under way, so that the node never waits for this process.
                 deadline = time.monotonic() + ANSWER_S
@@ -272,8 +184,7 @@ def many_events(count: int) -> dict[str, Any]:
                         break
                 rss.append(node.cost()[1])
             elapsed, cpu = time.monotonic() - begin, node.cost()[0] - cpu
-            seen = listener.count
-            listener.until(lambda: listener.count >= seen + 2, 'the last diagnostics', (node,))
+            listener.settle('events', 'done', len(clicks.mask_ns))
     both = sorted(set(clicks.onset_ns) & set(clicks.mask_ns))
     latency_ms = [(clicks.mask_ns[k] - clicks.onset_ns[k]) / 1e6 for k in both]
     block = max(1, min(1000, count // 10))
@@ -295,22 +206,6 @@ def many_events(count: int) -> dict[str, Any]:
         'rss_mb': blocks,
         'rss_growth_mb': blocks[-1] - blocks[0],
     }
-
-
-@contextmanager
-def _own_domain() -> Iterator[None]:
-    """A random domain on this machine only, for this process and its children."""
-    mine = {
-        'ROS_DOMAIN_ID': str(random.randrange(1, 100)),
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-    }
-    before = dict(os.environ)
-    os.environ.update(mine)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _pass(listener: Listener, seconds: float, bar: Any) -> None:

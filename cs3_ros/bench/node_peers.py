@@ -122,8 +122,10 @@ class Clicks(Node):
         self._audio = self.create_publisher(AudioDataStamped, 'audio', 1000)
         info = self.create_publisher(AudioInfo, 'audio_info', LATCHED)
         info.publish(audio_info(RATE))
-        self.create_subscription(Header, 'onset', self._onset, 100)
-        self.create_subscription(ImageMessage, 'collision_masks', self._masks, 100)
+        on_onset: Any = self._onset  # rclpy's annotations know callbacks without info only
+        on_masks: Any = self._masks
+        self.create_subscription(Header, 'onset', on_onset, 100)
+        self.create_subscription(ImageMessage, 'collision_masks', on_masks, 100)
         self._jpeg = array.array('B', jpeg(textured(0, 96, 64)))
         rng = np.random.default_rng(1)
         self._periods = [encode(self._sound(rng)) for _ in range(16)]

@@ -41,6 +41,9 @@ class MediaPipeConfig:
         8, 'Most frames searched besides the event frame.', minimum=0, maximum=30
     )
 
+    def __post_init__(self) -> None:
+        validate(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Detection:
@@ -80,16 +83,17 @@ class MediaPipeHands:
         first, until one does. A second hand is not searched for: it measurably harms.
         """
         image = frames[index].image
+        height, width = image.shape[:2]
         found: dict[Side, Detection] = {}
         for position in search_order(frames, index, self.config):
             picture = frames[position].image
             if picture.shape == image.shape:
-                found = wearers(self.look(picture), picture.shape[:2])
+                found = wearers(self.look(picture), (height, width))
             if found:
                 break
         sides: tuple[Side, ...] = ('right', 'left')
         return tuple(
-            hand_object(side, found[side], image.shape[:2]) for side in sides if side in found
+            hand_object(side, found[side], (height, width)) for side in sides if side in found
         )
 
     def look(self, image: Image) -> list[Detection]:
@@ -271,11 +275,15 @@ def _load(min_confidence: float) -> Any:
 def _quiet_stderr() -> Iterator[None]:
     """Keep what native code says while the graph is built off the terminal."""
     sys.stderr.flush()
-    saved = os.dup(2)
-    with open(os.devnull, 'w') as sink:
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+    try:
+        saved = os.dup(2)
+    except OSError:  # a daemon without a terminal has nothing to keep quiet
+        yield
+        return
+    try:
+        with open(os.devnull, 'w') as sink:
+            os.dup2(sink.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

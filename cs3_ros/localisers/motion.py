@@ -29,6 +29,8 @@ PRIOR_CENTRE = (0.5, 0.65)
 """Where the action is expected, fractions of width and height."""
 PRIOR_SPREAD = 0.3
 """Standard deviation of that expectation, fraction of each side."""
+BACKGROUND = 0.02
+"""Heat of what does not move, relative to what moves most."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,6 @@ def action_heat(frames: Sequence[Frame], index: int) -> NDArray[np.float32]:
     return (prior * (BACKGROUND + speed) / (BACKGROUND + 1)).astype(np.float32)
 
 
-BACKGROUND = 0.02
-"""Heat of what does not move, relative to what moves most."""
-
-
 def own_motion(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Optical flow from one grey picture to another less that of the background, [h, w, 2] pixels.
 
@@ -113,7 +111,7 @@ def own_motion(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[n
     """
     import cv2
 
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     # Propagation runs within stripes whose number is that of the threads: off, any machine agrees.
     search.setUseSpatialPropagation(False)
     start = np.zeros((*first.shape, 2), np.float32)

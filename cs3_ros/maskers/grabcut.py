@@ -22,8 +22,8 @@ ROUNDS = 2
 """Rounds of GrabCut; more change next to nothing."""
 GAUSSIANS = 5
 """Colours in each of GrabCut's models; it needs as many pixels."""
-POINT_REACH = 0.12
-"""How far an object reaches round its points where no box is given, fraction of the short side."""
+POINT_REACH = 0.2
+"""How far to look round points where no box is given, fraction of the short side."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class GrabCutMasker:
         crop = image[top:bottom, left:right]
         scale = min(1.0, self.config.working_side / max(crop.shape[:2]))
         size = (max(round(crop.shape[1] * scale), 1), max(round(crop.shape[0] * scale), 1))
-        small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+        small = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
         cut = self._cut_small(
             small, _moved(prompt, (left, top), scale), _scaled(region, (left, top), scale)
         )
@@ -124,10 +124,12 @@ class GrabCutMasker:
         hands = np.zeros((height, width), np.uint8)
         for polygon in prompt.exclude:
             if len(polygon) >= 3:
-                cv2.fillPoly(hands, [np.round(polygon).astype(np.int32)], 1)
+                cv2.fillPoly(hands, [np.round(polygon).astype(np.int32)], (1,))
         radius = max(round(config.point_radius * _side(region)), 1)
         sure = _discs(prompt.positive_points, radius, height, width)
-        shape = inside if prompt.box is not None else sure
+        shape = inside
+        if prompt.box is None:
+            shape = _discs(prompt.positive_points, max(round(_side(region) / 4), 1), height, width)
         shape = (shape & (hands == 0)) | (sure & inside)
 
         trimap = np.full((height, width), cv2.GC_BGD, np.uint8)
@@ -143,7 +145,7 @@ class GrabCutMasker:
         cv2.grabCut(
             image,
             trimap,
-            None,
+            (0, 0, 0, 0),
             np.zeros((1, 65)),
             np.zeros((1, 65)),
             ROUNDS,
@@ -225,7 +227,7 @@ def _discs(points: Points, radius: int, height: int, width: int) -> NDArray[np.b
 
     discs = np.zeros((height, width), np.uint8)
     for x, y in np.round(points).astype(int).tolist():
-        cv2.circle(discs, (x, y), radius, 1, -1)
+        cv2.circle(discs, (x, y), radius, (1,), -1)
     return discs > 0
 
 

@@ -58,10 +58,10 @@ class Snapshot:
     """Why configure failed, or the last error of a stage; empty when all is well."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """All counters since activation."""
-    publishers: Mapping[str, int] = field(default_factory=dict)
-    """Topic -> publishers now."""
+    publishers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Status name -> topic -> publishers now."""
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Status name -> further readings."""
+    """Status name -> further readings; ``last_refused`` says why nothing can be used."""
 
 
 class Diagnostics:
@@ -101,11 +101,17 @@ class Diagnostics:
             level, text = OK, f'{rate:.1f} per s'
             if not active:
                 text = snapshot.state
+            elif name != 'events' and rate == 0 and risen:
+                level = WARN
+                reason = snapshot.values.get(name, {}).get('last_refused')
+                text = '; '.join(
+                    ['nothing usable', ', '.join(risen), *([reason] if reason else [])]
+                )
             elif name != 'events' and rate == 0:
-                topics = {t: n for t, n in snapshot.publishers.items() if name in t}
                 level = WARN
                 text = 'nothing received; publishers: ' + ', '.join(
-                    f'{topic} {number}' for topic, number in topics.items()
+                    f'{topic} {number}'
+                    for topic, number in snapshot.publishers.get(name, {}).items()
                 )
             elif risen:
                 level, text = WARN, f'{text}; {", ".join(risen)}'

@@ -54,12 +54,20 @@ def ros(arguments: Sequence[str] | None = ()) -> Iterator[None]:
 
     Args:
         arguments: as for ``rclpy.init``; None takes those of the process.
+
+    Raises:
+        KeyboardInterrupt: a signal ended ROS, at whatever call it was.
     """
     prepare_environment()
     import rclpy
+    from rclpy.executors import ExternalShutdownException
 
     rclpy.init(args=None if arguments is None else list(arguments))
     try:
         yield
+    except (RuntimeError, ExternalShutdownException) as error:
+        if rclpy.ok():
+            raise
+        raise KeyboardInterrupt from error
     finally:
         rclpy.try_shutdown()

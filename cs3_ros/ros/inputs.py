@@ -94,18 +94,20 @@ class Inputs:
             self._listen(AudioInfo, 'audio_info', self._audio_info, 10, 'audio')
         self._listen(AudioDataStamped, 'audio', self._audio_data, config.audio_depth, 'audio')
 
-    def publishers(self) -> dict[str, int]:
-        """Topic -> publishers now."""
-        return {s.topic: s.publishers for s in self._subscriptions}
+    def publishers(self) -> dict[str, dict[str, int]]:
+        """``image`` and ``audio`` -> topic -> publishers now."""
+        found: dict[str, dict[str, int]] = {'image': {}, 'audio': {}}
+        for subscription in self._subscriptions:
+            what = 'image' if subscription.topic_name.startswith('image') else 'audio'
+            found[what][subscription.topic] = subscription.publishers
+        return found
 
     def update(self) -> None:
         """Follow the publishers: their QoS, and one of the two transports of a camera."""
+        # The raw transport costs ten times as much: only while the compressed one is not there.
+        unneeded = self._images[1:] if self._images[0].publishers else []
         for subscription in self._subscriptions:
-            subscription.update()
-        if len(self._images) == 2 and all(s.publishers for s in self._images):
-            raw = self._images.pop()  # the compressed one costs a tenth of the raw one
-            raw.destroy()
-            self._subscriptions.remove(raw)
+            subscription.update(listen=subscription not in unneeded)
 
     def destroy(self) -> None:
         """Stop listening."""

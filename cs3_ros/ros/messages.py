@@ -23,7 +23,6 @@ from cs3_ros.collision import NS_PER_S, Collision, Frame, Image
 from cs3_ros.images import compressed_frame, raw_frame
 from cs3_ros.pcm import SoundChunk, SoundFormat, decode
 
-
 LAST_SECOND = 2**31 - 1 - 3600
 """Stamps end with the int32 of their seconds; an onset may lie a little after its message."""
 

@@ -19,6 +19,9 @@ from cs3_ros.collision import NS_PER_S
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import header
 
+MAX_AGE_S = 2.0
+"""A block older than this at its callback has no believable capture time."""
+
 
 def import_sounddevice() -> Any:
     """The sounddevice module.
@@ -55,6 +58,7 @@ class Microphone(Node):
         channels: int = 1,
         block_s: float = 0.02,
     ) -> None:
+        sounddevice = import_sounddevice()
         super().__init__('cs3_microphone', namespace='cs3')
         self.dropped = 0
         self._rate, self._frame_id = rate, 'microphone'
@@ -66,7 +70,7 @@ class Microphone(Node):
         )
         self._audio = self.create_publisher(AudioDataStamped, 'audio', 100)
         self._info = self.create_publisher(AudioInfo, 'audio_info', latched)
-        sounddevice = import_sounddevice()
+        self._stream: Any = None
         try:
             self._stream = sounddevice.RawInputStream(
                 samplerate=rate,
@@ -78,6 +82,8 @@ class Microphone(Node):
             )
             self._stream.start()
         except (sounddevice.PortAudioError, ValueError) as error:
+            self.close()
+            self.destroy_node()
             raise RuntimeError(
                 f'microphone {device!r} at {rate} Hz, {channels} channel(s): {error}; '
                 '`python -m sounddevice` lists what there is'
@@ -105,16 +111,19 @@ class Microphone(Node):
 
     def close(self) -> None:
         """Release the device."""
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
 
     def _captured(self, data: Any, frames: int, times: Any, status: Any) -> None:
         """PortAudio's own thread: only take the time and hand over."""
         if status:
             self.get_logger().warning(f'microphone: {status}', throttle_duration_sec=5.0)
         age_s = times.currentTime - times.inputBufferAdcTime
+        if not 0 <= age_s <= MAX_AGE_S:  # some hosts give 0 as capture time
+            age_s = frames / self._rate
         now_ns = self.get_clock().now().nanoseconds
         try:
-            self._blocks.put_nowait((now_ns - int(age_s * NS_PER_S), bytes(data)))
+            self._blocks.put_nowait((now_ns - round(age_s * NS_PER_S), bytes(data)))
         except queue.Full:
             self.dropped += 1
             self.get_logger().warning(

@@ -12,8 +12,8 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
@@ -27,6 +27,7 @@ from cs3_ros.ros.diagnostics import Diagnostics, Snapshot
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.inputs import Inputs, check_audio
 from cs3_ros.ros.outputs import Outputs
+from cs3_ros.ros.spin import Spinner
 from cs3_ros.settings import NodeConfig, Settings
 from cs3_ros.stream import CollisionStream, Update
 from cs3_ros.worker import Worker
@@ -292,17 +293,26 @@ def main(arguments: Sequence[str] | None = None, factory: PipelineFactory = buil
         arguments: ROS arguments (``--ros-args ...``); None takes those of the process.
         factory: makes the pipeline at configure.
     """
-    with ros(arguments):
-        node = Cs3Node(factory)
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        try:
-            if node.get_parameter('autostart').value:
-                node.autostart()
-            executor.spin()
-        except (KeyboardInterrupt, ExternalShutdownException):
-            node.get_logger().info('interrupted')
-        finally:
-            node.close()
-            node.destroy_node()
+    try:
+        with ros(arguments):
+            _run(factory)
+    except KeyboardInterrupt:  # by a signal at whatever moment
+        get_logger('cs3').info('interrupted')
     return 0
+
+
+def _run(factory: PipelineFactory) -> None:
+    node = Cs3Node(factory)
+    try:
+        if node.get_parameter('autostart').value:
+            node.autostart()
+        # Not earlier: an interrupted start would leave the events executor with callbacks, and
+        # it aborts the process then.
+        spinner = Spinner(node)
+        try:
+            spinner.spin()
+        finally:
+            spinner.close()
+    finally:
+        node.close()
+        node.destroy_node()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from typing import Any
 
 import rclpy
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -51,19 +51,24 @@ class Player(Node):
         bag: the bag.
         rate: speed, 1.0 is the recorded one.
         clock: also publish ``/clock`` (for nodes with ``use_sim_time``).
+
+    Raises:
+        ImportError: a message type is not installed; names the package.
+        ValueError: an impossible rate.
     """
 
     def __init__(self, bag: Bag, rate: float = 1.0, clock: bool = False) -> None:
-        super().__init__('cs3_player')
-        if rate <= 0:
+        if not 0 < rate < math.inf:
             raise ValueError(f'rate = {rate}: expected a positive factor such as 1.0')
+        topics = [topic for topic in bag.topics if topic.name != '/clock' or not clock]
+        classes = [message_class(topic.msgtype) for topic in topics]
+        super().__init__('cs3_player')
         self._bag = bag
         self._rate = rate
         self._clock_out = self.create_publisher(Clock, '/clock', 10) if clock else None
         self._outputs: dict[str, Publisher] = {
-            topic.name: self.create_publisher(message_class(topic.msgtype), topic.name, _qos(topic))
-            for topic in bag.topics
-            if topic.name != '/clock' or not clock
+            topic.name: self.create_publisher(message_type, topic.name, _qos(topic))
+            for topic, message_type in zip(topics, classes, strict=True)
         }
 
     def unmatched(self) -> list[str]:
@@ -87,6 +92,8 @@ class Player(Node):
         Args:
             progress: called with the number of messages published since the last call.
         """
+        if not self._outputs:
+            return 0
         count, start, bag_start_ns = 0, time.monotonic(), self._bag.start_ns
         clock_ns = bag_start_ns
         for message in self._bag.messages(list(self._outputs)):
@@ -96,7 +103,7 @@ class Player(Node):
                 clock_ns += round(CLOCK_PERIOD_NS * self._rate)
             self._sleep_until(start, message.log_ns - bag_start_ns)
             if not self.context.ok():
-                break
+                return count
             self._outputs[message.topic.name].publish(message.data)
             count += 1
             progress(1)
@@ -105,9 +112,9 @@ class Player(Node):
         return count
 
     def _sleep_until(self, start: float, offset_ns: int) -> None:
-        delay = start + offset_ns / 1e9 / self._rate - time.monotonic()
-        if delay > 0:
-            time.sleep(delay)
+        end = start + offset_ns / 1e9 / self._rate
+        while (delay := end - time.monotonic()) > 0 and self.context.ok():
+            time.sleep(min(delay, 0.1))
 
 
 def _qos(topic: BagTopic) -> QoSProfile:
@@ -141,7 +148,7 @@ def main(options: argparse.Namespace) -> int:
                     player.play(lambda count: bar.update(count) and None)
                 if not options.loop or not player.context.ok():
                     return 0
-        except (KeyboardInterrupt, ExternalShutdownException):
+        except KeyboardInterrupt:
             return 130
         finally:
             player.destroy_node()

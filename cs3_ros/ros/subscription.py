@@ -63,10 +63,17 @@ class FollowingSubscription:
         """How many publishers the topic has now."""
         return self._node.count_publishers(self.topic)
 
-    def update(self) -> None:
-        """Follow the publishers of this moment; cheap when nothing changed."""
+    def update(self, listen: bool = True) -> None:
+        """Follow the publishers of this moment; cheap when nothing changed.
+
+        Args:
+            listen: False stops receiving until an update with True.
+        """
+        if not listen:
+            self.destroy()
+            return
         wanted = self._wanted()
-        if wanted != self._qos and self.publishers:
+        if self._subscription is None or (wanted != self._qos and self.publishers):
             self.destroy()
             self._qos = wanted
             self._subscription = self._subscribe()

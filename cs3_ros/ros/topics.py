@@ -18,6 +18,9 @@ from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import format_from_info
 from cs3_ros.ros.subscription import matching_qos
 
+DISCOVERY_S = 1.0
+"""How long publishers are looked for."""
+
 INPUTS: tuple[tuple[str, Any, bool], ...] = (
     ('image/compressed', CompressedImage, True),
     ('image', Image, True),
@@ -64,7 +67,7 @@ def observe(seconds: float, namespace: str = '/cs3') -> list[TopicReport]:
             type_name = f'{message_class.__module__.split(".")[0]}/msg/{message_class.__name__}'
             reports.append(TopicReport(name, type_name, optional))
             seen[name] = []
-        _spin(node, 1.0)  # discovery
+        _spin(node, DISCOVERY_S)
         for report, (_, message_class, _) in zip(reports, INPUTS, strict=True):
             infos = node.get_publishers_info_by_topic(report.name)
             report.publishers = len(infos)

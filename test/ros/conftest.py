@@ -67,6 +67,22 @@ class Process:
     def wait(self, timeout_s: float = 60.0) -> int:
         return self._process.wait(timeout_s)
 
+    def catches_signals(self) -> bool:
+        """ROS has put its handlers in place."""
+        try:
+            status = Path(f'/proc/{self._process.pid}/status').read_text()
+        except OSError:
+            return True
+        return bool(int(status.split('SigCgt:')[1].split()[0], 16) >> (signal.SIGTERM - 1) & 1)
+
+    def signal_after(self, condition: Callable[[], bool], number: int) -> int:
+        """Send a signal once ROS would catch it and the condition holds; the exit status."""
+        deadline = time.monotonic() + 20
+        while not (self.catches_signals() and condition()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._process.send_signal(number)
+        return self._process.wait(15)
+
     def stop(self) -> int:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
@@ -127,7 +143,16 @@ def listener(domain: None) -> Iterator[Listener]:
     listener = Listener()
     yield listener
     listener.node.destroy_node()
-    rclpy.shutdown()
+    rclpy.try_shutdown()
+
+
+def executor() -> Any:
+    """The executor that the node runs on: rclpy's events executor where there is one."""
+    try:
+        from rclpy.experimental import EventsExecutor
+    except ImportError:
+        return rclpy.executors.SingleThreadedExecutor()
+    return EventsExecutor()
 
 
 class Rig:
@@ -160,7 +185,7 @@ class Rig:
             parameter_overrides=[rclpy.Parameter(name, value=v) for name, v in values.items()],
         )
         self.peer = rclpy.create_node('peer', namespace=namespace)
-        self.executor = rclpy.executors.SingleThreadedExecutor()
+        self.executor = executor()
         self.executor.add_node(self.node)
         self.executor.add_node(self.peer)
         self.heard: dict[str, list[Any]] = {}

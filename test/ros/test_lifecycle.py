@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 import weakref
 from pathlib import Path
@@ -238,3 +239,11 @@ def test_no_autostart_waits_for_a_manager(start, listener) -> None:
         request = ChangeState.Request(transition=Transition(id=number))
         assert listener.call(ChangeState, '/cs3/cs3/change_state', request).success
     assert node.stop() == 0
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('words', ['', 'bundle lite'], ids=['starting', 'running'])
+def test_a_signal_ends_the_node_without_a_traceback(start, number: int, words: str) -> None:
+    node = start('fake_node')
+    assert node.signal_after(lambda: words in node.text, number) in (0, 130), node.text
+    assert 'Traceback' not in node.text and 'RCLError' not in node.text

@@ -1,0 +1,126 @@
+"""Processes of a benchmark: in a ROS domain of their own, measured, and never left behind."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Child:
+    """A process of this package whose output is kept and whose cost can be read.
+
+    Args:
+        module: what ``python -m`` runs.
+        arguments: its arguments.
+        log: file for its output.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
+        import psutil
+
+        self.name = ' '.join((module.rpartition('.')[2], *arguments))
+        self._log = log
+        # The wheels' bootstrap marks its process; a child has to find its libraries itself.
+        inherited = {k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'}
+        with log.open('wb') as output:
+            self._process = subprocess.Popen(
+                [sys.executable, '-m', module, *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=inherited,
+                preexec_fn=_end_with_parent,
+            )
+        self._usage = psutil.Process(self._process.pid)
+
+    @property
+    def text(self) -> str:
+        """What it has written."""
+        return self._log.read_text('utf-8', 'replace')
+
+    def last_json(self) -> dict[str, int]:
+        """The figures in its last line.
+
+        Raises:
+            RuntimeError: it ended before it could write them.
+        """
+        try:
+            figures: dict[str, int] = json.loads(self.text.splitlines()[-1])
+        except (IndexError, ValueError) as error:
+            raise RuntimeError(f'{self.name} left no figures:\n{self.text}') from error
+        return figures
+
+    def check(self) -> None:
+        """Raise RuntimeError where the process has ended."""
+        if self._process.poll() is not None:
+            raise RuntimeError(f'{self.name} ended ({self._process.returncode}):\n{self.text}')
+
+    def cost(self) -> tuple[float, float]:
+        """CPU seconds so far, user and system, and resident megabytes now."""
+        self.check()
+        times = self._usage.cpu_times()
+        return times.user + times.system, self._usage.memory_info().rss / 1e6
+
+    def interrupt(self) -> None:
+        """Ask it to end as Ctrl-C does."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+
+    def stop(self) -> None:
+        """Interrupt it and wait; kill it where that does not help."""
+        self.interrupt()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _end_with_parent() -> None:
+    """In the child: have the kernel interrupt it when the benchmark ends, however it ends."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
+
+
+@contextmanager
+def children() -> Iterator[Callable[..., Child]]:
+    """A function that starts children; they end with the context."""
+    started: list[Child] = []
+    with tempfile.TemporaryDirectory(prefix='cs3_bench_') as folder:
+
+        def start(module: str, *arguments: str) -> Child:
+            started.append(Child(module, arguments, Path(folder) / f'{len(started)}.log'))
+            return started[-1]
+
+        try:
+            yield start
+        finally:
+            for child in started:
+                child.interrupt()
+            for child in started:
+                child.stop()
+
+
+@contextmanager
+def own_domain() -> Iterator[None]:
+    """A random domain on this machine only, for this process and its children."""
+    mine = {
+        'ROS_DOMAIN_ID': str(random.randrange(1, 100)),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+    }
+    before = dict(os.environ)
+    os.environ.update(mine)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

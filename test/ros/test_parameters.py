@@ -1,0 +1,140 @@
+"""Parameters of the node: what they say of themselves, who may change them and when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import rclpy
+from fakes import clip_messages, fake_pipeline, picture_message
+from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+from vision_msgs.msg import Detection2DArray
+
+from cs3_ros.settings import NodeConfig, Settings, field_of, parameter_names
+
+CONFIG = Path(__file__).resolve().parents[2] / 'config' / 'cs3.yaml'
+
+
+def set_parameter(rig, name: str, value):
+    """As ``ros2 param set`` does."""
+    message = rclpy.Parameter(name, value=value).to_parameter_msg()
+    request = SetParameters.Request(parameters=[message])
+    return rig.call(SetParameters, 'cs3/set_parameters', request).results[0]
+
+
+def test_every_parameter_describes_itself(rig) -> None:
+    rig = rig()
+    names = parameter_names()
+    listed = set(rig.call(ListParameters, 'cs3/list_parameters').result.names)
+    assert set(names) <= listed
+    request = DescribeParameters.Request(names=names)
+    answer = rig.call(DescribeParameters, 'cs3/describe_parameters', request)
+    for name, descriptor in zip(names, answer.descriptors, strict=True):
+        field = field_of(name)
+        meta = field.metadata
+        assert descriptor.description.startswith(meta['doc']), name
+        assert descriptor.read_only != meta['hot'], name
+        assert ('restart' in descriptor.description) == descriptor.read_only
+        for choice in meta['choices']:
+            assert choice in descriptor.additional_constraints
+        ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
+        bounds = [(r.from_value, r.to_value) for r in ranges]
+        bounded = meta['minimum'] is not None and meta['maximum'] is not None
+        assert bounds == ([(meta['minimum'], meta['maximum'])] if bounded else []), name
+        kind = type(field.default)
+        assert descriptor.type == rclpy.Parameter(name, value=kind(field.default)).type_.value
+
+
+def test_the_defaults_of_the_node_are_those_of_the_library(rig) -> None:
+    node = rig().node
+    from cs3_ros.ros.parameters import read
+
+    config, settings = read(node)
+    assert (config.queue_size, config.bundle) == (NodeConfig().queue_size, 'lite')
+    assert settings == Settings()
+
+
+def test_the_node_with_the_shipped_file(rig) -> None:
+    rig = rig(arguments=['--ros-args', '--params-file', str(CONFIG)])
+    from cs3_ros.ros.parameters import read, unknown_overrides
+
+    assert unknown_overrides(rig.node) == []
+    given = set(rig.node._parameter_overrides)
+    assert given == set(parameter_names())
+    assert read(rig.node) == (NodeConfig(), Settings())
+    rig.start()
+
+
+def test_a_higher_threshold_takes_effect_at_once(rig) -> None:
+    rig = rig().start()
+    onsets = rig.listen(Header, 'onset')
+    rig.send(*clip_messages(start_s=0.0))
+    assert rig.counted(onsets=1, audio_chunks=40)
+    assert set_parameter(rig, 'onset.minimum_dbfs', 0.0).successful
+    rig.send(*clip_messages(start_s=0.8))
+    assert rig.counted(audio_chunks=80)
+    assert set_parameter(rig, 'onset.minimum_dbfs', -70.0).successful
+    rig.send(*clip_messages(start_s=1.6))
+    assert rig.until(lambda: len(onsets) == 2)
+    assert onsets[1].stamp.sec == 1002 and rig.counted(onsets=2)
+
+
+def test_a_hot_threshold_of_verification_takes_effect_at_once(rig) -> None:
+    def factory(bundle, settings):
+        pipeline = fake_pipeline()
+        pipeline.verification = settings.verification
+        return pipeline
+
+    rig = rig(factory, verification__beta=5.0).start()
+    detections = rig.listen(Detection2DArray, 'detections')
+    rig.send(picture_message(0.0))
+    assert rig.counted(frames=1)
+    numbers = []
+    for min_area in (0.0, 0.9):
+        assert set_parameter(rig, 'verification.min_area', min_area).successful
+        assert rig.call(Trigger, 'cs3/segment_now').success
+        assert rig.counted(done=len(numbers) + 1)
+        numbers.append(sum(len(d.detections) for d in detections))
+    assert rig.node._pipeline.verification.beta == 5.0
+    assert numbers == [2, 2], 'masks below the area are no objects any more'
+    assert rig.counted(with_objects=1, without_objects=1)
+
+
+@pytest.mark.parametrize(
+    'name, value, words',
+    [
+        ('bundle', 'nano', 'read-only'),
+        ('queue_size', 8, 'read-only'),
+        ('frames.buffer_s', 5.0, 'read-only'),
+        ('onset.refractory_s', -1.0, 'onset.refractory_s'),
+        ('onset.refractory_s', 'often', 'DOUBLE'),
+        ('verification.beta_reference', 10**6, 'beta_reference'),
+        ('verification.beta', float('nan'), 'verification.beta'),
+    ],
+)
+def test_what_may_not_be_changed_is_refused_and_says_so(rig, name, value, words) -> None:
+    rig = rig().start()
+    before = rig.node.get_parameter(name).value
+    result = set_parameter(rig, name, value)
+    assert not result.successful and words in result.reason
+    assert rig.node.get_parameter(name).value == before
+    assert rig.node._settings == Settings()
+
+
+def test_a_misspelt_parameter_is_reported(rig, capfd) -> None:
+    rig(onset__treshold_db=3.0, use_sim_time=False, audio_rat=3)
+    printed = capfd.readouterr().err
+    assert "'onset.treshold_db' is not known" in printed and "'audio_rat'" in printed
+    assert 'use_sim_time' not in printed
+
+
+def test_sim_time_without_a_clock_still_diagnoses_and_answers(rig) -> None:
+    rig = rig(use_sim_time=True).start()
+    masks = rig.listen(Image, 'collision_masks')
+    status = rig.next_diagnostics()
+    assert status['node'].message == 'active'
+    rig.send(*clip_messages())
+    assert rig.until(lambda: masks) and rig.counted(done=1)

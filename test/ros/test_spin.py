@@ -1,0 +1,54 @@
+"""The executor of the node: messages come through, with and without rclpy's events executor."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from std_msgs.msg import Header
+
+from cs3_ros.ros import spin
+
+
+@pytest.mark.parametrize('events', [True, False])
+def test_messages_arrive_until_shutdown(domain, monkeypatch, events: bool) -> None:
+    if events:
+        pytest.importorskip('rclpy.experimental')
+    else:
+        monkeypatch.setattr(spin, '_events_executor', lambda: None)
+    rclpy.init()
+    node = rclpy.create_node('spun')
+    heard: list[str] = []
+    late: list[object] = []
+
+    def hear(message: Header) -> None:
+        heard.append(message.frame_id)
+        if len(heard) == 1:  # as the node does when it follows a publisher's QoS
+            late.append(node.create_subscription(Header, 'second', hear, 10))
+
+    node.create_subscription(Header, 'first', hear, 10)
+    publishers = {name: node.create_publisher(Header, name, 10) for name in ('first', 'second')}
+    spinner = spin.Spinner(node)
+    assert isinstance(spinner._executor, SingleThreadedExecutor) is not events
+
+    def publish() -> None:
+        for _ in range(1000):
+            name = 'second' if late else 'first'
+            publishers[name].publish(Header(frame_id=name))
+            time.sleep(0.02)
+            if heard[-1:] == ['second']:
+                break
+        rclpy.shutdown()
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    with suppress(ExternalShutdownException):
+        spinner.spin()
+    thread.join()
+    spinner.close()
+    node.destroy_node()
+    assert heard[0] == 'first' and heard[-1] == 'second'

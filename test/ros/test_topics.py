@@ -1,0 +1,311 @@
+"""The topics of the node: QoS that follows, transports, names, lazy pictures; doctor's look."""
+
+from __future__ import annotations
+
+import array
+import threading
+from functools import partial
+
+import pytest
+import rclpy
+from audio_common_msgs.msg import AudioDataStamped, AudioInfo
+from fakes import (
+    blocks,
+    click_sound,
+    clip_messages,
+    fake_pipeline,
+    info_message,
+    jpeg_message,
+    picture_message,
+    sound_messages,
+)
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+
+from cs3_ros import draw
+from cs3_ros.images import decode_image
+from cs3_ros.ros import topics
+from cs3_ros.ros.messages import stamp_to_ns
+from cs3_ros.ros.subscription import matching_qos
+
+BEST_EFFORT = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=1000)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def reliability(rig, topic: str) -> list[ReliabilityPolicy]:
+    """What the node subscribes with, as others see it."""
+    infos = rig.peer.get_subscriptions_info_by_topic(rig.peer.resolve_topic_name(topic))
+    return [info.qos_profile.reliability for info in infos]
+
+
+# ---- QoS ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'offered, wanted',
+    [
+        ([], ReliabilityPolicy.RELIABLE),
+        ([RELIABLE], ReliabilityPolicy.RELIABLE),
+        ([BEST_EFFORT], ReliabilityPolicy.BEST_EFFORT),
+        ([RELIABLE, BEST_EFFORT], ReliabilityPolicy.BEST_EFFORT),
+    ],
+)
+def test_matching_reliability(offered, wanted) -> None:
+    qos = matching_qos(offered, 7)
+    assert (qos.reliability, qos.depth) == (wanted, 7)
+    assert qos.durability == DurabilityPolicy.VOLATILE
+
+
+def test_latched_only_where_all_are() -> None:
+    assert matching_qos([LATCHED, LATCHED], 1).durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert matching_qos([LATCHED, RELIABLE], 1).durability == DurabilityPolicy.VOLATILE
+
+
+@pytest.mark.parametrize('late', [False, True], ids=['before activation', 'after activation'])
+@pytest.mark.parametrize('qos', [BEST_EFFORT, RELIABLE], ids=['best effort', 'reliable'])
+def test_the_reliability_of_the_camera_is_followed(rig, qos, late: bool) -> None:
+    rig = rig()
+    if late:
+        rig.start()
+    camera = rig.publisher(Image, 'image', qos, matched=0)
+    if not late:
+        assert rig.until(lambda: rig.node.count_publishers('image'))
+        rig.start()
+    assert rig.until(lambda: reliability(rig, 'image') == [qos.reliability])
+    assert rig.until(lambda: camera.get_subscription_count() == 1)
+    camera.publish(picture_message(0.0))
+    assert rig.counted(frames=1)
+
+
+def test_a_reliable_and_a_best_effort_camera_are_both_heard(rig) -> None:
+    rig = rig().start()
+    first = rig.publisher(Image, 'image', RELIABLE)
+    first.publish(picture_message(0.0))
+    assert rig.counted(frames=1)
+    second = rig.peer.create_publisher(Image, 'image', BEST_EFFORT)
+    assert rig.until(lambda: reliability(rig, 'image') == [ReliabilityPolicy.BEST_EFFORT])
+    for publisher in (first, second):
+        assert rig.until(lambda p=publisher: p.get_subscription_count() == 1)
+    first.publish(picture_message(0.1))
+    second.publish(picture_message(0.2))
+    assert rig.counted(frames=3)
+    rig.peer.destroy_publisher(second)
+    assert rig.until(lambda: reliability(rig, 'image') == [ReliabilityPolicy.RELIABLE])
+
+
+def test_a_latched_audio_info_reaches_a_late_node(rig) -> None:
+    rig = rig()
+    rig.publisher(AudioInfo, 'audio_info', LATCHED, matched=0).publish(info_message(16_000))
+    rig.start()
+    assert rig.until(lambda: '16000' in rig.reading('format'))
+
+
+def test_sound_before_its_audio_info_is_not_lost(rig) -> None:
+    rig = rig().start()
+    onsets = rig.listen(Header, 'onset')
+    rig.send(*sound_messages(click_sound((0.5,), 0.8)))
+    rig.next_diagnostics()
+    assert rig.reading('audio_chunks') == '0' and not onsets
+    rig.send(info_message())
+    assert rig.counted(audio_chunks=40, gaps=0, refused_audio=0)
+    assert rig.until(lambda: onsets)
+    assert abs(stamp_to_ns(onsets[0].stamp) - 1_000_500_000_000) < 1_000_000
+
+
+# ---- transports -------------------------------------------------------------------------------
+
+
+def test_of_two_transports_the_compressed_one_wins(rig) -> None:
+    rig = rig().start()
+    raw = rig.publisher(Image, 'image')
+    raw.publish(picture_message(0.0))
+    assert rig.counted(frames=1)
+    compressed = rig.publisher(CompressedImage, 'image/compressed')
+    assert rig.until(lambda: raw.get_subscription_count() == 0), 'both transports are listened to'
+    for k in range(1, 4):
+        raw.publish(picture_message(k / 10))
+        compressed.publish(jpeg_message(k / 10))
+    assert rig.counted(frames=4, duplicate_frames=0)
+    assert isinstance(rig.node._stream.frames.latest.payload, array.array | bytes)
+    assert rig.node._stream.frames.latest.nbytes < 3000
+
+
+def test_the_raw_transport_comes_back_when_the_compressed_one_goes(rig) -> None:
+    rig = rig().start()
+    raw = rig.publisher(Image, 'image')
+    compressed = rig.publisher(CompressedImage, 'image/compressed')
+    assert rig.until(lambda: raw.get_subscription_count() == 0)
+    rig.peer.destroy_publisher(compressed)
+    assert rig.until(lambda: raw.get_subscription_count() == 1), 'nobody listens any more'
+    raw.publish(picture_message(0.0))
+    assert rig.counted(frames=1)
+
+
+@pytest.mark.parametrize('transport, other', [('raw', 'image/compressed'), ('compressed', 'image')])
+def test_a_transport_may_be_demanded(rig, transport: str, other: str) -> None:
+    rig = rig(image_transport=transport).start()
+    rig.send(picture_message(0.0) if transport == 'raw' else jpeg_message(0.0))
+    assert rig.counted(frames=1)
+    assert rig.peer.count_subscribers(other) == 0
+
+
+# ---- what is published -------------------------------------------------------------------------
+
+
+def test_segment_now_says_what_it_can_do(rig) -> None:
+    rig = rig()
+    rig.node.trigger_configure()
+    answer = rig.call(Trigger, 'cs3/segment_now')
+    assert not answer.success and 'not active' in answer.message
+    rig.node.trigger_activate()
+    answer = rig.call(Trigger, 'cs3/segment_now')
+    assert not answer.success and 'no frame' in answer.message
+    rig.send(picture_message(0.25))
+    assert rig.counted(frames=1)
+    masks = rig.listen(Image, 'collision_masks')
+    answer = rig.call(Trigger, 'cs3/segment_now')
+    assert answer.success and answer.message == '1000.250000000'
+    assert rig.until(lambda: masks) and masks[0].header == picture_message(0.25).header
+
+
+def test_pictures_are_drawn_only_while_somebody_looks(rig, monkeypatch) -> None:
+    drawn: list[str] = []
+
+    def counting(name, function, *arguments):
+        drawn.append(name)
+        return function(*arguments)
+
+    for name in ('overlay', 'heat_map_image'):
+        monkeypatch.setattr(draw, name, partial(counting, name, getattr(draw, name)))
+    rig = rig(lambda bundle, settings: fake_pipeline(heat_map=True)).start()
+    rig.send(picture_message(0.0))
+    assert rig.counted(frames=1)
+
+    def event() -> None:
+        before = int(rig.reading('done'))
+        assert rig.call(Trigger, 'cs3/segment_now').success
+        assert rig.counted(done=before + 1)
+
+    event()
+    assert drawn == []
+    overlays = rig.listen(Image, 'overlay')
+    assert rig.until(lambda: rig.node.count_subscribers('overlay'))
+    event()
+    assert drawn == ['overlay'] and rig.until(lambda: overlays)
+    heat_maps = rig.listen(Image, 'heatmap')
+    assert rig.until(lambda: rig.node.count_subscribers('heatmap'))
+    event()
+    assert drawn == ['overlay', 'overlay', 'heat_map_image'] and rig.until(lambda: heat_maps)
+    message = overlays[0]
+    assert (message.encoding, message.width, message.height) == ('rgb8', 96, 64)
+    assert message.header == picture_message(0.0).header == heat_maps[0].header
+    picture = decode_image('rgb8', 64, 96, message.step, 0, message.data)
+    assert 0.1 < (picture != blocks()).any(axis=2).mean() <= 1
+
+
+def test_namespace_and_remappings(rig) -> None:
+    arguments = ['--ros-args', '-r', 'image:=/camera/color', '-r', 'collision_masks:=masks']
+    arguments += ['-r', '__node:=ears']
+    rig = rig(namespace='robot/left', arguments=arguments).start()
+    assert rig.node.get_fully_qualified_name() == '/robot/left/ears'
+    masks = rig.listen(Image, '/robot/left/masks')
+    camera = rig.publisher(Image, '/camera/color')
+    info, *stamped = clip_messages()
+    rig.send(info)
+    for message in stamped:
+        if isinstance(message, Image):
+            camera.publish(message)
+        else:
+            rig.send(message)
+    assert rig.until(lambda: masks)
+    assert rig.until(lambda: '/camera/color 1' in rig.next_diagnostics()['image'].message)
+    assert rig.until(lambda: rig.call(Trigger, 'ears/segment_now').success)
+
+
+def test_two_nodes_side_by_side(rig) -> None:
+    left, right = rig(namespace='left'), rig(namespace='right')
+    masks = {}
+    for one in (left, right):
+        one.start()
+        masks[one] = one.listen(Image, 'collision_masks')
+    assert [t.name for t in threading.enumerate()].count('cs3_worker') == 2
+    left.send(*clip_messages(start_s=0.0))
+    right.send(*clip_messages(start_s=5.0))
+    assert left.until(lambda: masks[left]) and right.until(lambda: masks[right])
+    assert [m.header.stamp.sec for m in masks[left] + masks[right]] == [1000, 1005]
+    assert left.counted(done=1) and right.counted(done=1)
+    assert left.status['node'].name == 'left/cs3: node'
+    left.node.trigger_deactivate()
+    right.send(*clip_messages(start_s=10.0))
+    assert right.until(lambda: len(masks[right]) == 2), 'the other one goes on'
+
+
+# ---- doctor's look ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def talker(domain):
+    """Publishes in a context and thread of its own, because ``observe`` initialises ROS itself."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node('talker', namespace='/cs3', context=context)
+    stop = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def talk(*sent, qos=RELIABLE):
+        names = {Image: 'image', AudioDataStamped: 'audio', AudioInfo: 'audio_info'}
+        publishers = [
+            (node.create_publisher(type(message), topic or names[type(message)], qos), message)
+            for message, topic in sent
+        ]
+
+        def run():
+            while not stop.wait(0.02):
+                for publisher, message in publishers:
+                    publisher.publish(message)
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+
+    yield talk
+    stop.set()
+    for thread in threads:
+        thread.join()
+    node.destroy_node()
+    context.shutdown()
+
+
+def observed(monkeypatch) -> dict[str, topics.TopicReport]:
+    monkeypatch.setattr(topics, 'DISCOVERY_S', 0.3)
+    return {report.name: report for report in topics.observe(0.3)}
+
+
+def test_observe_sees_rates_formats_and_qos(talker, monkeypatch) -> None:
+    talk = talker
+    talk((picture_message(0.0), None), qos=BEST_EFFORT)
+    talk((info_message(44_100, 2), None), (sound_messages(click_sound((), 0.02))[0], None))
+    seen = observed(monkeypatch)
+    image, audio, info = (seen[f'/cs3/{name}'] for name in ('image', 'audio', 'audio_info'))
+    assert (image.publishers, image.qos, image.format) == (1, 'best effort', 'rgb8 96x64')
+    assert image.rate_hz > 10 and audio.rate_hz > 10 and audio.qos == 'reliable'
+    assert info.format == '44100 Hz, 2 ch, S16LE' and not info.problem
+    assert seen['/cs3/image/compressed'].publishers == 0
+
+
+def test_observe_names_what_the_node_would_refuse(talker, monkeypatch) -> None:
+    picture = picture_message(0.0)
+    picture.encoding = 'nv21'
+    talker((picture, None), (info_message(coding='mp3'), None), (Header(), 'audio'))
+    seen = observed(monkeypatch)
+    assert 'nv21' in seen['/cs3/image'].problem
+    assert 'format:=wave' in seen['/cs3/audio_info'].problem
+    assert 'std_msgs/msg/Header is published' in seen['/cs3/audio'].problem
+    assert 'expected audio_common_msgs/msg/AudioDataStamped' in seen['/cs3/audio'].problem
+
+
+def test_describe_names_the_middleware_and_the_domain(domain, monkeypatch) -> None:
+    monkeypatch.setenv('ROS_DOMAIN_ID', '42')
+    assert topics.describe().endswith(', rmw_fastrtps_cpp, domain 42')

@@ -1,0 +1,209 @@
+"""``cs3 run`` and ``cs3 replay``: events, failures and files, with fake stages."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fakes import ClickRecording, click_sound, fake_pipeline
+from tiny_media import write_media
+
+from cs3_ros import offline
+from cs3_ros.bag_writer import make_bag
+from cs3_ros.bundle import Bundle, BundleError, load_bundle
+from cs3_ros.collision import Frame
+from cs3_ros.offline import Run
+from cs3_ros.settings import Settings
+
+BUNDLE = load_bundle('lite')
+
+
+class Recorded(ClickRecording):
+    """Stamps from 1000 s; frames may be spoilt or doubled by number."""
+
+    origin_ns = 1_000_000_000_000
+
+    def __init__(self, *arguments, broken=(), doubled=(), **keywords) -> None:
+        super().__init__(*arguments, **keywords)
+        self._broken, self._doubled = broken, doubled
+
+    def __iter__(self):
+        number = 0
+        for item in super().__iter__():
+            item = replace(item, stamp_ns=item.stamp_ns + self.origin_ns)
+            if not isinstance(item, Frame):
+                yield item
+                continue
+            if number in self._broken:
+                item = Frame(item.stamp_ns, b'', self._spoilt)
+            yield item
+            if number in self._doubled:
+                yield item
+            number += 1
+
+    @staticmethod
+    def _spoilt(payload) -> np.ndarray:
+        raise ValueError('the picture is broken')
+
+
+def run(recording, pipeline=None, settings=Settings()) -> Run:
+    return Run(recording, BUNDLE, pipeline or fake_pipeline(), settings)
+
+
+def test_each_click_is_found_on_the_nearest_frame():
+    found = list(run(Recorded((0.5, 1.21, 2.0))))
+    onsets_s = [event.collision.onset.stamp_ns / 1e9 - 1000 for event in found]
+    assert np.allclose(onsets_s, (0.5, 1.21, 2.0), atol=1e-3)
+    assert [event.frame_index for event in found] == [15, 36, 60]
+    assert [event.collision.frame.image[0, 0, 0] for event in found] == [45, 108, 180]
+    assert all(len(event.collision.objects) == 2 for event in found)
+
+
+def test_events_at_both_ends_are_found():
+    """The last one has less sound and fewer frames after it than the bundle asks for."""
+    found = list(run(Recorded((0.13, 2.97))))
+    assert [event.frame_index for event in found] == [4, 89]
+
+
+def test_the_same_recording_gives_the_same_labels():
+    images = [
+        [event.collision.label_image().tobytes() for event in run(Recorded((0.5, 1.2)))]
+        for _ in range(2)
+    ]
+    assert images[0] == images[1] and len(images[0]) == 2
+
+
+def test_a_frame_that_cannot_be_decoded_costs_its_event_and_no_other():
+    events = run(Recorded((0.5, 1.2, 2.0), broken={36}))
+    assert [event.frame_index for event in events] == [15, 60]
+    ((stamp_ns, reason),) = events.failed
+    assert abs(stamp_ns / 1e9 - 1001.2) < 1e-3 and reason == 'the picture is broken'
+
+
+def test_a_stage_that_raises_costs_its_event_and_no_other():
+    failures = iter([False, True, False])
+    events = run(Recorded((0.5, 1.2, 2.0)), fake_pipeline(fail=lambda: next(failures)))
+    assert [event.frame_index for event in events] == [15, 60]
+    ((stamp_ns, reason),) = events.failed
+    assert abs(stamp_ns / 1e9 - 1001.2) < 1e-3 and 'told to fail' in reason
+
+
+def test_frames_are_numbered_as_they_lie_in_the_recording():
+    """Frame 3 comes twice, with the same stamp: the second one is number 4."""
+    events = run(Recorded((0.5,), doubled={3}))
+    assert [event.frame_index for event in events] == [16]
+    assert events.stream.counts['duplicate_frames'] == 1
+
+
+def test_settings_take_effect():
+    deaf = Settings(onset=replace(Settings().onset, minimum_dbfs=0.0))
+    assert list(run(Recorded((0.5,)), settings=deaf)) == []
+
+
+# ---- commands ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake_stages(monkeypatch) -> None:
+    monkeypatch.setattr(Bundle, 'build', lambda self, verification: fake_pipeline())
+
+
+@pytest.fixture(scope='module')
+def video(tmp_path_factory) -> Path:
+    sound = click_sound((0.4,), 0.8)[:, None]
+    return write_media(tmp_path_factory.mktemp('video') / 'clip.mkv', frames=24, sound=sound)
+
+
+def options(out: Path, **changes) -> argparse.Namespace:
+    given = dict(bundle='lite', out=out, params=None, no_overlay=False, start=1000.0)
+    return argparse.Namespace(**given | changes)
+
+
+def test_run_writes_events_labels_masks_and_overlay(fake_stages, video, tmp_path, capsys):
+    out = tmp_path / 'deep' / 'out'
+    assert offline.run(video, options(out)) == 0
+    (entry,) = json.loads((out / 'events.json').read_text())
+    assert abs(entry['onset_s'] - 0.4) < 1e-3 and entry['frame_index'] == 12
+    assert entry['frame_s'] == pytest.approx(0.4, abs=1e-3)
+    assert entry['onset_stamp_ns'] == pytest.approx(1000.4e9, abs=1e6)
+    labels = cv2.imread(str(out / entry['label_image']), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == (48, 64) and set(labels.ravel()) == {0, 1, 2}
+    for number, found in enumerate(entry['objects'], 1):
+        mask = cv2.imread(str(out / found['mask']), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(mask == 255, labels == number)
+    assert (out / 'overlay.mp4').stat().st_size > 0
+    assert f'1 event(s): {out / "events.json"}' in capsys.readouterr().out
+
+
+def test_run_without_overlay_and_with_another_start(fake_stages, video, tmp_path):
+    assert offline.run(video, options(tmp_path / 'out', no_overlay=True, start=5.0)) == 0
+    assert not (tmp_path / 'out' / 'overlay.mp4').exists()
+    (entry,) = json.loads((tmp_path / 'out' / 'events.json').read_text())
+    assert entry['id'].startswith('5.4') and abs(entry['onset_s'] - 0.4) < 1e-3
+
+
+def test_replay_finds_what_run_finds(fake_stages, video, tmp_path):
+    bag = make_bag(video, tmp_path / 'bag', image='raw')
+    assert offline.run(video, options(tmp_path / 'a', no_overlay=True)) == 0
+    assert offline.replay(bag, options(tmp_path / 'b', no_overlay=True)) == 0
+    entries = [json.loads((tmp_path / k / 'events.json').read_text()) for k in 'ab']
+    for entry in (*entries[0], *entries[1]):
+        del entry['timings_ms']
+    assert entries[0] == entries[1] and len(entries[0]) == 1
+    images = [(tmp_path / k / entries[0][0]['label_image']).read_bytes() for k in 'ab']
+    assert images[0] == images[1]
+
+
+def test_parameters_of_a_file_are_used(fake_stages, video, tmp_path, capsys):
+    params = tmp_path / 'deaf.yaml'
+    params.write_text('/**:\n  ros__parameters:\n    onset.minimum_dbfs: 0.0\n')
+    assert offline.run(video, options(tmp_path / 'out', params=params)) == 0
+    assert json.loads((tmp_path / 'out' / 'events.json').read_text()) == []
+    assert '0 event(s)' in capsys.readouterr().out
+    params.write_text('/**:\n  ros__parameters:\n    onset.minimum_db: 0.0\n')
+    with pytest.raises(ValueError, match=r'deaf.yaml.*unknown key\(s\) minimum_db'):
+        offline.run(video, options(tmp_path / 'out', params=params))
+
+
+def test_failed_events_are_named_and_end_with_1(monkeypatch, video, tmp_path, capsys):
+    pipeline = fake_pipeline(fail=lambda: True)
+    monkeypatch.setattr(Bundle, 'build', lambda self, verification: pipeline)
+    assert offline.run(video, options(tmp_path / 'out')) == 1
+    assert 'event at 0.400 s failed: this stage was told to fail' in capsys.readouterr().err
+    assert json.loads((tmp_path / 'out' / 'events.json').read_text()) == []
+
+
+def test_a_video_without_sound_says_so(fake_stages, tmp_path):
+    silent = write_media(tmp_path / 'silent.mkv', frames=5)
+    with pytest.raises(ValueError, match='silent.mkv: has no sound'):
+        offline.run(silent, options(tmp_path / 'out'))
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_bag_without_sound_says_so(fake_stages, tmp_path):
+    bag = make_bag(write_media(tmp_path / 'silent.mkv', frames=5), tmp_path / 'bag')
+    with pytest.raises(ValueError, match='bag: has no sound'):
+        offline.replay(bag, options(tmp_path / 'out'))
+
+
+@pytest.mark.parametrize('door', [offline.run, offline.replay])
+def test_what_is_not_there_is_named(fake_stages, tmp_path, door):
+    with pytest.raises(FileNotFoundError, match='nothing.mp4'):
+        door(tmp_path / 'nothing.mp4', options(tmp_path / 'out'))
+
+
+def test_a_bundle_that_is_not_there_is_named_before_anything_is_written(video, tmp_path):
+    with pytest.raises(BundleError, match="'nothing' not found"):
+        offline.run(video, options(tmp_path / 'out', bundle='nothing'))
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('start', [0.0, -1.0, 2.0**31, float('nan'), float('inf')])
+def test_a_start_that_no_header_can_hold(video, tmp_path, start):
+    with pytest.raises(ValueError, match=r'--start .*: expected seconds above 0'):
+        offline.run(video, options(tmp_path / 'out', start=start))

@@ -1,0 +1,142 @@
+"""Settings and their YAML file: the file and the dataclasses say the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cs3_ros.settings import (
+    SECTIONS,
+    NodeConfig,
+    Settings,
+    field_of,
+    load_settings,
+    parameter_names,
+    settings_from,
+)
+
+CONFIG = Path(__file__).resolve().parents[1] / 'config' / 'cs3.yaml'
+
+
+def shipped() -> dict:
+    """Parameter name -> value of config/cs3.yaml."""
+    flat = {}
+    for key, value in yaml.safe_load(CONFIG.read_text())['/**']['ros__parameters'].items():
+        if isinstance(value, dict):
+            flat |= {f'{key}.{name}': inner for name, inner in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def test_the_shipped_file_lists_every_setting_with_its_default_and_no_other():
+    defaults = {name: field_of(name).default for name in parameter_names()}
+    assert shipped() == defaults
+    assert {k: type(v) for k, v in shipped().items()} == {k: type(v) for k, v in defaults.items()}
+
+
+def test_the_shipped_file_is_keyed_for_any_node_name():
+    assert list(yaml.safe_load(CONFIG.read_text())) == ['/**']
+
+
+def test_the_shipped_file_documents_every_setting():
+    lines = [line.strip() for line in CONFIG.read_text().splitlines()]
+    for name in parameter_names():
+        key = name.rpartition('.')[2]
+        meta = field_of(name).metadata
+        hot = ' (hot)' if meta['hot'] else ''
+        at = [k for k, line in enumerate(lines) if line.startswith(f'{key}:')]
+        assert f'# {meta["doc"]}{hot}' in [lines[k - 1] for k in at], name
+
+
+def test_the_shipped_file_loads_as_the_defaults():
+    assert load_settings(CONFIG) == Settings()
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / 'my.yaml'
+    path.write_text(text)
+    return path
+
+
+def parameters(tmp_path: Path, text: str) -> Path:
+    return write(tmp_path, f'/**:\n  ros__parameters:\n{text}')
+
+
+def test_what_a_file_does_not_name_keeps_its_default(tmp_path):
+    path = parameters(tmp_path, '    bundle: lite\n    verification: {beta: 20}\n')
+    settings = load_settings(path)
+    assert settings.verification.beta == 20.0 and settings.verification.alpha == 0.6
+    assert settings.onset == Settings().onset
+
+
+def test_dotted_and_nested_keys_are_the_same(tmp_path):
+    text = '    onset.floor_s: 2.0\n    onset: {refractory_s: 0.5}\n    use_sim_time: true\n'
+    onset = load_settings(parameters(tmp_path, text)).onset
+    assert (onset.floor_s, onset.refractory_s) == (2.0, 0.5)
+
+
+def test_an_empty_section_is_no_change(tmp_path):
+    assert load_settings(parameters(tmp_path, '    onset:\n    bundle: lite\n')) == Settings()
+
+
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        ('    onset: {treshold_db: 3.0}\n', r'my.yaml.*, onset: unknown key\(s\) treshold_db'),
+        ('    queue: 3\n', r'unknown key\(s\) queue; known: .*queue_size'),
+        ('    queue_size: 0\n', r'NodeConfig.queue_size = 0: expected a value in \[1, 64\]'),
+        ('    onset.floor_s: high\n', "floor_s = 'high': expected float, got str"),
+        ('    onset: 3\n', 'onset: expected a mapping of names to values, got 3'),
+        ('    audio_rate: 16000\n', 'audio_rate = 16000 and audio_channels = 0: expected both'),
+        ('    audio_channels: 1\n', 'audio_rate = 0 and audio_channels = 1: expected both'),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, text, words):
+    with pytest.raises(ValueError, match=words):
+        load_settings(parameters(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        'onset: {floor_s: 2}',
+        '[1, 2]',
+        '/**: {}',
+        '/**: [',
+        '/**:\n  ros__parameters: 3',
+        '\x00',
+    ],
+)
+def test_what_is_no_parameter_file_is_refused(tmp_path, text):
+    with pytest.raises(ValueError, match='my.yaml.: expected a ROS parameter file'):
+        load_settings(write(tmp_path, text))
+
+
+def test_a_file_of_other_bytes_is_refused(tmp_path):
+    path = tmp_path / 'my.yaml'
+    path.write_bytes(b'\xff\xfe\x80')
+    with pytest.raises(ValueError, match='my.yaml'):
+        load_settings(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match='nothing.yaml.*cannot be read'):
+        load_settings(tmp_path / 'nothing.yaml')
+
+
+def test_the_sound_format_is_given_whole_or_not_at_all():
+    assert NodeConfig(audio_rate=48_000, audio_channels=2).audio_sample_format == 'S16LE'
+    for values in ({'audio_rate': 1}, {'audio_channels': 1}):
+        with pytest.raises(ValueError, match='expected both'):
+            NodeConfig(**values)
+
+
+def test_names_and_fields_belong_together():
+    names = parameter_names()
+    assert len(names) == len(set(names)) and {n.partition('.')[0] for n in names} >= set(SECTIONS)
+    assert field_of('onset.nothing') is field_of('nothing.floor_s') is field_of('floor_s') is None
+    assert settings_from({}, 'here') == Settings()
