@@ -44,8 +44,8 @@ _FINGERS = (
     ([(33, 86), (40, 120), (44, 144), (46, 162)], [12.0, 10.5, 9.5, 8.0]),
     ([(-32, 25), (-62, 60), (-78, 88), (-86, 110)], [17.0, 14.0, 12.5, 10.0]),
 )
-_OBJECT = (-72.0, 120.0)  # middle of the held object, pixels right of and above the wrist
-_OBJECT_SIZE = (76, 104)  # pixels
+_OBJECT = (-20.0, 190.0)  # middle of the held object, pixels right of and above the wrist
+_OBJECT_SIZE = (170, 100)  # pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,15 +127,13 @@ class _Actor:
 
 
 def _table(rng: np.random.Generator) -> Image:
-    """A slate table top: soft light from the upper left, grain, and two lines of a cloth."""
+    """A slate table top: soft light from the upper left and grain."""
     import cv2
 
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     light = 1.1 - 0.35 * np.hypot(x / WIDTH - 0.35, y / HEIGHT - 0.3)
     grain = cv2.GaussianBlur(rng.normal(0, 26, (HEIGHT, WIDTH)), (0, 0), 3)
     table = np.array([96, 112, 112]) * light[:, :, None] + grain[:, :, None]
-    for row in (70, 84):
-        cv2.line(table, (0, row), (WIDTH, row - 18), (150, 168, 164), 3, cv2.LINE_AA)
     return np.clip(np.rint(table), 0, 255).astype(np.uint8)
 
 

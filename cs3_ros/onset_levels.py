@@ -14,45 +14,28 @@ from numpy.typing import NDArray
 
 HOP_S = 0.005
 BANDS = 24
-BAND_RANGE_HZ = (150.0, 16000.0)
-"""Below lie hum, rumble and handling noise."""
-LEAST_POWER = 1e-9
-"""Of one bin: just above the rounding of 16-bit sound, -90 dB."""
+BAND_RANGE_HZ = (150.0, 16000.0)  # below lie hum, rumble and handling noise
+LEAST_POWER = 1e-9  # of one bin: just above the rounding of 16-bit sound, -90 dB
 SILENCE_DB = -200.0
 
-PAST = 20
-"""How far back a jump is compared; the frame before overlaps and is left out."""
-FUTURE = range(3, 8)
-"""When the level must have stopped rising."""
-STILL_RISING = 1.5
-"""Weight of the level still to come against the jump."""
+PAST = 20  # how far back a jump is compared; the frame before overlaps and is left out
+FUTURE = range(3, 8)  # when the level must have stopped rising
+STILL_RISING = 1.5  # weight of the level still to come against the jump
 
-FLOOR_BLOCK = 10
-"""The floor is updated in blocks of this many frames."""
-STEADY_DB = 3.0
-"""A band that fluctuates by more than this (RMS) counts less."""
-FIRST_SPREAD_DB = 12.0
-"""Fluctuation assumed while nothing is known."""
+FLOOR_BLOCK = 10  # the floor is updated in blocks of this many frames
+STEADY_DB = 3.0  # a band that fluctuates by more than this (RMS) counts less
+FIRST_SPREAD_DB = 12.0  # fluctuation assumed while nothing is known
 
-RISE_DB = 3.0
-"""A sudden jump is preceded by a rise of at most this much,"""
-RISE_SHARE = 0.6
-"""or this part of the jump,"""
-LATER_DB = 1.0
-"""and followed by a rise of at most this much."""
+RISE_DB = 2.0  # a sudden jump is preceded by a rise of at most this much,
+RISE_SHARE = 0.55  # or this part of the jump
+FADING_DB = 2.0  # the first sound of all is no impact unless it fades by this much
 
-PEAK = 4
-"""The peak is searched in this many hops,"""
-LATE_PEAK = 8
-"""or in this many where it is clear of the background:"""
-CLEAR = 3.0
-"""this many times as loud (amplitude)."""
-AS_LOUD = 0.9
-"""Of peaks this much alike (amplitude) the first counts."""
-OFFSET_S = 0.1
-"""The offset is the mean of five periods of 50 Hz, six of 60 Hz."""
-STEP_REST = 0.25
-"""Beside a lasting step of the offset, a peak has at least this part of the step."""
+PEAK = 4  # the peak is searched in this many hops,
+LATE_PEAK = 8  # or in this many where it is clear of the background:
+CLEAR = 3.0  # this many times as loud (amplitude);
+AS_LOUD = 0.9  # of peaks this much alike (amplitude) the first counts
+OFFSET_S = 0.1  # the offset is the mean of five periods of 50 Hz, six of 60 Hz
+STEP_REST = 0.25  # beside a lasting step of the offset, a peak has this part of the step
 
 Floats = NDArray[np.float64]
 
@@ -116,10 +99,93 @@ class NoiseFloor:
         self.mean = self.mean + (weight / FLOOR_BLOCK) * np.add.reduce(deviation)
 
 
-def band_weights(variances: Floats) -> Floats:
-    """Weights in (0, 1] of bands whose levels have these variances in dB^2."""
-    weights: Floats = STEADY_DB / np.maximum(np.sqrt(variances), STEADY_DB)
-    return weights
+class Stretch:
+    """Sound without a gap. Frames and samples have absolute indices.
+
+    Args:
+        position: index of the first sample to come.
+        lead: rows that are kept before the first undecided frame.
+        bands: what makes the levels.
+        history: samples that are kept before the first undecided frame.
+    """
+
+    def __init__(self, position: int, lead: int, bands: Bands, history: int) -> None:
+        self.first = -(-position // bands.hop)
+        """First complete frame."""
+        self.position = position
+        """Index of the next sample."""
+        self.lead, self.bands, self.history = lead, bands, history
+        self.undecided = self.first
+        """Frame of row ``lead``."""
+        self.ended = False
+        self.samples = np.zeros(0, np.float32)
+        """The newest samples; the last one is the newest of all."""
+        self.levels = np.full((lead, bands.columns), SILENCE_DB)
+        """Levels of the newest frames, [frames, bands + 1]."""
+        self.means = self.levels
+        """Noise floor that was known before each of these frames."""
+        self.weights = self.levels
+        """Weight in (0, 1] of each band in each of these frames."""
+
+    @property
+    def next_frame(self) -> int:
+        """First frame without levels."""
+        return self.undecided - self.lead + self.levels.shape[0]
+
+    def take(self, samples: NDArray[np.float32], floor: NoiseFloor, floor_s: float) -> None:
+        """Append samples, the levels of the frames that they complete, and the floor."""
+        self.position += samples.size
+        self.samples = np.concatenate((self.samples, samples))
+        hop = self.bands.hop
+        frames = self.position // hop - 1 - self.next_frame
+        if frames > 0:
+            begin = self.next_frame * hop - (self.position - self.samples.size)
+            sound = self.samples[begin : begin + (frames + 1) * hop]
+            self._learn(self.bands.levels(sound), floor, floor_s)
+
+    def around(self, frame: int, hops: int) -> tuple[Floats, Floats]:
+        """Samples before the beginning of a frame (``history`` or fewer), and after it (hops)."""
+        begin = frame * self.bands.hop - (self.position - self.samples.size)
+        before = self.samples[max(0, begin - self.history) : begin]
+        after = self.samples[begin : begin + hops * self.bands.hop]
+        return before.astype(np.float64), after.astype(np.float64)
+
+    def _learn(self, levels: Floats, floor: NoiseFloor, floor_s: float) -> None:
+        """Append levels and the floor known before them; update the floor at block ends."""
+        frame, stop = self.next_frame, self.next_frame + levels.shape[0]
+        known = np.concatenate((self.levels[-FLOOR_BLOCK:], levels))
+        means, variances, counts = [], [], []
+        while frame < stop:
+            count = min(stop - frame, FLOOR_BLOCK - frame % FLOOR_BLOCK)
+            means.append(floor.mean)
+            variances.append(floor.variance)
+            counts.append(count)
+            frame += count
+            if frame % FLOOR_BLOCK == 0 and frame - FLOOR_BLOCK >= self.first:
+                end = known.shape[0] - (stop - frame)
+                floor.update(known[end - FLOOR_BLOCK : end], floor_s)
+        weights = STEADY_DB / np.maximum(np.sqrt(np.array(variances)), STEADY_DB)
+        self._append(levels, np.repeat(means, counts, axis=0), np.repeat(weights, counts, axis=0))
+
+    def end(self, count: int) -> None:
+        """Append ``count`` frames of silence, so that all can be decided."""
+        self.ended = True
+        silence = np.full((count, self.levels.shape[1]), SILENCE_DB)
+        self._append(silence, silence, silence)
+
+    def drop(self, count: int) -> None:
+        """The first ``count`` undecided frames are decided."""
+        self.levels, self.means = self.levels[count:], self.means[count:]
+        self.weights = self.weights[count:]
+        self.undecided += count
+        origin = self.position - self.samples.size
+        oldest = self.undecided * self.bands.hop - self.history
+        self.samples = self.samples[max(0, oldest - origin) :]
+
+    def _append(self, levels: Floats, means: Floats, weights: Floats) -> None:
+        self.levels = np.concatenate((self.levels, levels))
+        self.means = np.concatenate((self.means, means))
+        self.weights = np.concatenate((self.weights, weights))
 
 
 def jumps(levels: Floats, means: Floats, weights: Floats) -> Floats:
@@ -146,18 +212,39 @@ def jumps(levels: Floats, means: Floats, weights: Floats) -> Floats:
     return _mean(weight * jump) - STILL_RISING * _mean(weight * rising)
 
 
-def is_sudden(levels: Floats, row: int) -> bool:
-    """Whether the level jumps at once in ``row`` of [rows, bands]; judged on the bands that jump.
+def highest(values: Floats, reach: int) -> NDArray[np.bool_]:
+    """Which of ``values`` [N], ``reach`` left out at both ends, are the largest within reach."""
+    own = values[reach:-reach]
+    result = np.ones(own.size, bool)
+    for distance in range(1, reach + 1):
+        result &= own > values[reach - distance : -reach - distance]
+        result &= own >= values[reach + distance : values.size - reach + distance]
+    return result
 
-    A syllable has begun to rise 10 ms before its steepest frame or is louder after it.
+
+def is_sudden(levels: Floats, row: int) -> bool:
+    """Whether the bands that jump in ``row`` of [rows, bands] do so at once.
+
+    A syllable has begun to rise 10 ms before its steepest frame.
     """
     jumping = levels[row] > levels[row - PAST : row - 1].max(0) + RISE_DB
-    near = levels[row - 4 : row + FUTURE[-1] + 1]
-    course = (near[:, jumping] if jumping.any() else near).mean(1)
-    jump = course[4] - course[2]
-    before = course[2] - course[0]
-    after = course[5:].mean() - course[4]
-    return bool(before <= max(RISE_DB, RISE_SHARE * jump) and after <= LATER_DB)
+    near = levels[row - 4 : row + 1 : 2]
+    first, middle, last = (near[:, jumping] if jumping.any() else near).mean(1)
+    return bool(middle - first <= max(RISE_DB, RISE_SHARE * (last - middle)))
+
+
+def is_switched_on(levels: Floats, means: Floats, row: int) -> bool:
+    """Whether the first sound of all begins in ``row`` of [rows, bands + 1], and stays.
+
+    Before it even the floor ``means`` is digital silence. No room is that quiet: such silence comes
+    from a muted microphone or a coder's first frames.
+    """
+    heard = max(means[row, -1], levels[row - PAST : row - 3, -1].max())
+    if heard > 10 * np.log10(LEAST_POWER) + 0.1:
+        return False
+    top = levels[row : row + 2, :-1].mean(1).max()
+    later = levels[row + FUTURE[2] : row + FUTURE[-1] + 1, :-1].mean()
+    return bool(top - later < FADING_DB)
 
 
 def find_peak(sound: Floats, before: Floats, hop: int) -> tuple[int, float] | None:

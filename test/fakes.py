@@ -89,7 +89,7 @@ class BrightMasker(BoxMasker):
     def encode(self, image: Image) -> Any:
         super().encode(image)
         height, width = image.shape[0] // 8, image.shape[1] // 8
-        blocks = image.mean(axis=2).reshape(height, 8, width, 8).mean(axis=(1, 3))
+        blocks = image.min(axis=2).reshape(height, 8, width, 8).mean(axis=(1, 3))
         return np.kron(blocks > 127, np.ones((8, 8), bool))
 
     def segment(self, encoded: Any, prompts: Sequence[Prompt]) -> list[Mask]:

@@ -96,9 +96,12 @@ def test_long_push_equals_short_ones():
 def test_latency_is_bounded():
     sound = noise(2)
     peak = add_hit(sound, 1.0)
-    detector = OnsetDetector(RATE)
-    found = detector.push(sound[: peak + int(LOOKAHEAD_S * RATE)])
-    assert [onset.sample for onset in found] == pytest.approx([peak], abs=2)
+    for size in (70, 639, 641, RATE):
+        detector, found = OnsetDetector(RATE), []
+        stop = peak + int(LOOKAHEAD_S * RATE)
+        for begin in range(0, stop, size):
+            found += detector.push(sound[begin : min(begin + size, stop)])
+        assert [onset.sample for onset in found] == pytest.approx([peak], abs=2)
 
 
 def test_a_louder_peak_right_after_takes_the_place():
@@ -165,11 +168,43 @@ def test_edges_of_a_gap_are_no_onsets_and_the_count_goes_on():
 
 def test_skip_decides_what_is_pending():
     sound = noise(1)
-    peak = add_hit(sound, 0.985)
+    peak = add_hit(sound, 0.97)
     detector = OnsetDetector(RATE)
     assert detector.push(sound) == []
     detector.skip(5)
     assert [onset.sample for onset in detector.push(sound[:0])] == pytest.approx([peak], abs=2)
+
+
+@pytest.mark.parametrize('left_s', [0.001, 0.005, 0.012])
+def test_a_cut_is_no_onset(left_s):
+    sound = noise(1)
+    add_hit(sound, 1 - left_s)
+    assert detect(sound) == []
+
+
+def test_the_first_sound_after_digital_silence_must_fade():
+    silence = np.zeros(RATE, np.float32)
+    assert detect(np.concatenate((silence, noise(1, level=0.1)))) == []
+    peak = add_hit(silence, 0.5)
+    assert [onset.sample for onset in detect(silence)] == pytest.approx([peak], abs=2)
+
+
+def test_peaks_almost_as_loud_yield_to_the_first():
+    sound = noise(2, level=0.001)
+    first = RATE
+    sound[first], sound[first + 400] = 0.5, 0.52  # 25 ms later
+    assert [onset.sample for onset in detect(sound)] == [first]
+
+
+def test_restless_sound_raises_what_is_asked():
+    seconds = np.arange(10 * RATE) / RATE
+    swells = np.clip(np.sin(2 * np.pi * 4 * seconds) * 6, 0.03, 1).astype(np.float32)
+    detector = OnsetDetector(RATE)
+    detector.push(noise(10, level=0.05) * swells)
+    assert detector._unrest > 2
+    detector.reset()
+    detector.push(noise(10, level=0.05))
+    assert detector._unrest < 2
 
 
 def test_flush_goes_on_counting_and_reset_does_not():

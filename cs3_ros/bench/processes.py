@@ -38,7 +38,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env=inherited,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_listen_to_interrupts,
             )
         self._usage = psutil.Process(self._process.pid)
 
@@ -85,8 +85,9 @@ class Child:
             self._process.wait()
 
 
-def _end_with_parent() -> None:
+def _listen_to_interrupts() -> None:
     """In the child: have the kernel interrupt it when the benchmark ends, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what runs behind an &
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
 

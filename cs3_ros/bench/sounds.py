@@ -54,6 +54,32 @@ def speech_like(rng: np.random.Generator, count: int, rate: int) -> Signal:
     return _unit_rms(sound)
 
 
+def white_noise(rng: np.random.Generator, count: int, rate: int) -> Signal:
+    """White noise, unit RMS, float64 [count]."""
+    return _unit_rms(rng.normal(size=count))
+
+
+def modulated_noise(rng: np.random.Generator, count: int, rate: int) -> Signal:
+    """Pink noise swelling and fading about 4 times a second, unit RMS, float64 [count].
+
+    Attacks are half cosines of 30 to 80 ms, pauses are 32 dB quieter than the swells.
+    """
+    envelope = np.zeros(count)
+    position = 0
+    while position < count:
+        length = int(rate * rng.uniform(0.18, 0.33))
+        rise, fall = int(rate * rng.uniform(0.03, 0.08)), int(rate * rng.uniform(0.04, 0.1))
+        stay = max(0, int(length * rng.uniform(0.6, 0.95)) - rise - fall)
+        up = 0.5 - 0.5 * np.cos(np.pi * np.arange(rise) / rise)
+        down = 0.5 + 0.5 * np.cos(np.pi * np.arange(fall) / fall)
+        swell = rng.uniform(0.4, 1) * np.concatenate((up, np.ones(stay), down))
+        stop = min(count, position + swell.size)
+        envelope[position:stop] += swell[: stop - position]
+        position += length
+    noise = pink_noise(rng, count, rate)
+    return _unit_rms(noise * envelope + 0.025 * pink_noise(rng, count, rate))
+
+
 def _syllable(rng: np.random.Generator, count: int, rate: int) -> Signal:
     seconds = np.arange(count) / rate
     glide = rng.uniform(90, 250) * (1 + rng.uniform(-0.15, 0.15) * seconds / seconds[-1])
@@ -128,6 +154,7 @@ BACKGROUNDS: dict[str, Callable[[np.random.Generator, int, int], Signal]] = {
     'speech-like': speech_like,
     'hum': hum,
 }
+IMPACT_FREE = {**BACKGROUNDS, 'white noise': white_noise, 'modulated noise': modulated_noise}
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +172,7 @@ def scene(seed: int, background: str, snr_db: float | None, seconds: float, rate
 
     Args:
         seed: seed of everything random.
-        background: a key of ``BACKGROUNDS``.
+        background: a key of ``IMPACT_FREE``.
         snr_db: RMS of each impact's first 20 ms over the background's; None for no impacts.
         seconds: length of the scene.
         rate: samples per second.
@@ -153,7 +180,7 @@ def scene(seed: int, background: str, snr_db: float | None, seconds: float, rate
     rng = np.random.default_rng(seed)
     count = int(seconds * rate)
     level = 10 ** (BACKGROUND_DBFS / 20)
-    sound = level * BACKGROUNDS[background](rng, count, rate)
+    sound = level * IMPACT_FREE[background](rng, count, rate)
     peaks = []
     position = rng.uniform(0.6, 1.2)
     while snr_db is not None and position < seconds - 0.5:

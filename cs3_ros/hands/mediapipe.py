@@ -202,7 +202,7 @@ def lean(detection: Detection, shape: tuple[int, int]) -> float:
     """Evidence for a right hand, > 0, or a left one, < 0.
 
     The forearm of the right hand enters the picture from the right; the network's own label, which
-    is often wrong on hands seen from behind or cut off, has half a say.
+    is often wrong on hands seen from behind or cut off, has a quarter of a say.
     """
     height, width = shape
     marks = detection.landmarks
@@ -211,7 +211,7 @@ def lean(detection: Detection, shape: tuple[int, int]) -> float:
     # Where the forearm would cross the border, at most half a picture away.
     entry = marks[WRIST][0] + back[0] * 0.5 * height
     label = detection.rightness / max(detection.votes, 1)
-    return float(2 * entry / width - 1 + 0.5 * label)
+    return float(2 * entry / width - 1 + 0.25 * label)
 
 
 def hand_object(side: Side, detection: Detection, shape: tuple[int, int]) -> HandObject:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
@@ -36,7 +37,10 @@ class Spinner:
         while self._node.context.ok():
             # Without a deadline the events executor of the ROS wheels waits at full load and
             # delivers nothing.
-            self._executor.spin_until_future_complete(Future(), SPIN_S)
+            try:
+                self._executor.spin_until_future_complete(Future(), SPIN_S)
+            except InvalidHandle:  # an event of a subscription that was destroyed meanwhile
+                continue
 
     def close(self) -> None:
         """Let go of the node."""

@@ -92,7 +92,9 @@ class FollowingSubscription:
         def lost(status: Any) -> None:
             self._on_lost(status.total_count_change)
 
-        events = SubscriptionEventCallbacks(message_lost=lost)
+        # Not rclpy's defaults: they warn of the mismatch that update() is about to resolve, and the
+        # events executor raises InvalidHandle for an event of a subscription destroyed by then.
+        events = SubscriptionEventCallbacks(message_lost=lost, use_default_callbacks=False)
         return self._node.create_subscription(
             self._message_type, self.topic, self._callback, self._qos, event_callbacks=events
         )

@@ -197,6 +197,8 @@ class Rig:
         self.warned: list[str] = []
 
     def close(self) -> None:
+        self.executor.remove_node(self.node)
+        self.executor.remove_node(self.peer)
         self.node.close()
         self.node.destroy_node()
         self.peer.destroy_node()

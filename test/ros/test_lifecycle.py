@@ -6,6 +6,7 @@ import gc
 import signal
 import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,15 @@ import rclpy
 from fakes import clip_messages, fake_pipeline, picture_message
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import ExternalShutdownException
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from vision_msgs.msg import LabelInfo
 
 from cs3_ros.bundle import BundleError
+from cs3_ros.ros.spin import Spinner
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 INPUTS = ('image', 'image/compressed', 'audio', 'audio_info')
@@ -226,6 +230,27 @@ def test_an_event_that_failed_is_no_failure_of_the_next_life(rig) -> None:
     failing[0] = False
     assert change(rig, 'activate') and answers_a_click(rig, 0.0)
     assert rig.next_diagnostics()['node'].message == 'active'
+
+
+def test_an_event_of_what_is_gone_does_not_end_the_node(domain) -> None:
+    """The events executor raises it when a subscription is destroyed with an event under way."""
+    rclpy.init(args=[])
+    node = rclpy.create_node('ticking')
+    ticks: list[int] = []
+
+    def tick() -> None:
+        ticks.append(1)
+        if len(ticks) == 1:
+            raise InvalidHandle('destruction was requested')
+        rclpy.shutdown()
+
+    node.create_timer(0.01, tick)
+    spinner = Spinner(node)
+    with suppress(ExternalShutdownException):
+        spinner.spin()
+    spinner.close()
+    node.destroy_node()
+    assert len(ticks) == 2
 
 
 # ---- processes ------------------------------------------------------------------------------
