@@ -8,7 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-BENCHES = ('onset', 'lite', 'live', 'node')
+BENCHES = {
+    'onset': 'cs3_ros.bench.onset',
+    'lite': 'cs3_ros.bench.lite',
+    'live': 'cs3_ros.bench.live',
+    'node': 'cs3_ros.ros.bench_node',
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +90,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _bench(name: str, arguments: list[str]) -> int:
-    module = importlib.import_module(f'cs3_ros.bench.{name}')
+    module = importlib.import_module(BENCHES[name])
     parser = argparse.ArgumentParser(prog=f'cs3 bench {name}', description=module.__doc__)
     module.add_arguments(parser)
     return int(module.main(parser.parse_args(arguments)) or 0)

@@ -4,8 +4,7 @@ A frame (see ``onset_levels``) is a candidate when, averaged over the bands, its
 both the running noise floor and everything heard in the last 100 ms, and does not go on rising
 afterwards: a struck object is loudest at once, a syllable takes tens of milliseconds. Bands whose
 level fluctuates anyway count less, so that the threshold adapts to the background. The onset is the
-sample of the amplitude peak within 20 ms of the jump, or within 40 ms where it is clear of the
-background.
+sample of the amplitude peak within 20 ms of the jump, or 40 ms where clear of the background.
 
 A strong onset raises the threshold for some seconds, and so do jumps that were not enough: where
 they come often (speech, music, rattling), more is asked. Of peaks close together the louder counts.
@@ -44,7 +43,7 @@ UNLEARNT = 0.8  # at most this much more while the noise floor is not known,
 MASKING = 0.2  # after an onset up to this part of its strength,
 MAXIMUM_MASKING = 0.8  # at most this much more,
 UNREST = 0.04  # this much more for every recent candidate that was not sudden or too weak,
-CANDIDATE = 0.55  # these being levels.jumps of at least this part of the threshold;
+CANDIDATE = 0.55  # these being jumps of at least this part of the threshold;
 MEMORY_S = 2.5  # what was heard fades with this time constant.
 
 LEAD = levels.PAST + RIVAL
@@ -130,7 +129,8 @@ class OnsetDetector:
     def reset(self) -> None:
         """Forget everything; the next sample has index 0."""
         self._position = 0
-        self._waiting: list[NDArray[np.float32]] = []  # less than a batch
+        self._waiting: list[NDArray[np.float32]] = []
+        self._waiting_size = 0
         self._ready: list[DetectedOnset] = []
         self._forget()
 
@@ -157,7 +157,8 @@ class OnsetDetector:
                 'mix the channels first'
             )
         self._waiting.append(samples)
-        if sum(chunk.size for chunk in self._waiting) >= self._batch:
+        self._waiting_size += samples.size
+        if self._waiting_size >= self._batch:
             self._take_waiting()
         return self._collect()
 
@@ -182,9 +183,8 @@ class OnsetDetector:
         A jump in the last 25 ms is no onset: a cut looks alike. Indices go on with the next push.
         """
         self._end_stretch()
-        onsets = self._collect()
         self._forget()
-        return onsets
+        return self._collect()
 
     def _forget(self) -> None:
         self._floor = levels.NoiseFloor.unknown(self._bands.columns)
@@ -201,20 +201,18 @@ class OnsetDetector:
 
     def _take_waiting(self) -> None:
         samples = np.concatenate((np.zeros(0, np.float32), *self._waiting))
-        self._waiting = []
-        if not np.isfinite(samples).all():
-            samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        self._waiting, self._waiting_size = [], 0
+        samples = np.where(np.isfinite(samples), samples, np.float32(0))
         for begin in range(0, samples.size, self._piece):
             self._take(samples[begin : begin + self._piece])
 
     def _take(self, samples: NDArray[np.float32]) -> None:
         """Take in at most ``MAXIMUM_PIECE_S`` of sound."""
-        stretch = self._stretch
-        if stretch is None:
-            stretch = levels.Stretch(self._position, LEAD, self._bands, self._history)
-            self._stretch = stretch
+        if self._stretch is None:
+            self._stretch = levels.Stretch(self._position, LEAD, self._bands, self._history)
             if self._learning_from < 0:
-                self._learning_from = stretch.first
+                self._learning_from = self._stretch.first
+        stretch = self._stretch
         stretch.take(samples, self._floor, self.config.floor_s)
         self._position = stretch.position
         self._decide(stretch)
@@ -222,10 +220,9 @@ class OnsetDetector:
     def _end_stretch(self) -> None:
         """Decide what is pending; what follows has nothing to do with what was."""
         self._take_waiting()
-        stretch = self._stretch
-        if stretch is not None:
-            stretch.end(TRAIL)
-            self._decide(stretch)
+        if self._stretch is not None:
+            self._stretch.end(TRAIL)
+            self._decide(self._stretch)
         self._report_held()
         self._stretch = None
 
@@ -289,15 +286,13 @@ class OnsetDetector:
             self._held = peak
 
     def _report_held(self) -> None:
-        held, last = self._held, self._last
-        self._held = None
-        if held is None:
-            return
+        held, last, self._held = self._held, self._last, None
         quiet_time = self.config.refractory_s * self.rate
-        if last and held.sample - last.sample < quiet_time and held.peak_dbfs <= last.peak_dbfs:
-            return
-        self._last = held
-        self._ready.append(held)
+        if held and not (
+            last and held.sample - last.sample < quiet_time and held.peak_dbfs <= last.peak_dbfs
+        ):
+            self._last = held
+            self._ready.append(held)
 
 
 def _faded(hops: int) -> float:

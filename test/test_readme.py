@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -34,7 +35,7 @@ def commands(program: str) -> list[str]:
 def test_cs3_commands_parse(command: str) -> None:
     arguments = shlex.split(command)[1:]
     if arguments[0] == 'bench':
-        module = __import__(f'cs3_ros.bench.{arguments[1]}', fromlist=['add_arguments'])
+        module = importlib.import_module(cli.BENCHES[arguments[1]])
         parser = cli.argparse.ArgumentParser()
         module.add_arguments(parser)
         parser.parse_args(arguments[2:])

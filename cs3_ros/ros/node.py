@@ -5,6 +5,7 @@ Callbacks only store; one worker thread runs the pipeline and publishes its answ
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -293,11 +294,16 @@ def main(arguments: Sequence[str] | None = None, factory: PipelineFactory = buil
         arguments: ROS arguments (``--ros-args ...``); None takes those of the process.
         factory: makes the pipeline at configure.
     """
+    # rclpy ends ROS on SIGINT. A KeyboardInterrupt at any line besides could leave the events
+    # executor with callbacks, and it aborts the process then.
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         with ros(arguments):
             _run(factory)
-    except KeyboardInterrupt:  # by a signal at whatever moment
+    except KeyboardInterrupt:  # ROS ended in the middle of a call
         get_logger('cs3').info('interrupted')
+    finally:
+        signal.signal(signal.SIGINT, before)
     return 0
 
 

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +21,7 @@ from cs3_ros.collision import NS_PER_S, Image
 from cs3_ros.images import decode_image
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import stamp_to_ns
+from cs3_ros.ros.processes import children, own_domain
 
 START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 60.0
@@ -75,15 +70,15 @@ def play(bag: Path, bundle: str, speed: float = 1.0) -> LiveRun:
     Raises:
         RuntimeError: the node did not become active.
     """
-    os.environ['ROS_DOMAIN_ID'] = str(random.randrange(1, 100))  # of its own, on this machine
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    with ros(), _child('node', '--bundle', bundle) as node:
+    with own_domain(), ros(), children() as start:
+        node = start('cs3_ros.cli', 'node', '--bundle', bundle)
         spectator = _Spectator()
-        _spin(spectator, lambda: spectator.active or node.poll() is not None, START_TIMEOUT_S)
+        _spin(spectator, lambda: spectator.active or node.ended, START_TIMEOUT_S)
+        node.check()
         if not spectator.active:
-            raise RuntimeError(f'the node was not active after {START_TIMEOUT_S:g} s, see above')
-        with _child('bag', 'play', str(bag), '--rate', str(speed)) as player:
-            _spin(spectator, lambda: player.poll() is not None, float('inf'))
+            raise RuntimeError(f'the node was not active after {START_TIMEOUT_S:g} s:\n{node.text}')
+        player = start('cs3_ros.cli', 'bag', 'play', str(bag), '--rate', str(speed))
+        _spin(spectator, lambda: player.ended, float('inf'))
         _spin(spectator, lambda: False, CLOSING_S)
         _spin(spectator, lambda: spectator.finished, ANSWER_TIMEOUT_S)
         spectator.destroy_node()
@@ -149,18 +144,3 @@ def _spin(node: Node, condition: Callable[[], bool], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < deadline:
         rclpy.spin_once(node, timeout_sec=0.05)
-
-
-@contextmanager
-def _child(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """``cs3 ARGUMENTS`` as a process that ends with the block."""
-    process = subprocess.Popen([sys.executable, '-m', 'cs3_ros.cli', *arguments])
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()

@@ -1,4 +1,4 @@
-"""Processes of a benchmark: in a ROS domain of their own, measured, and never left behind."""
+"""Processes of the demo and the benchmarks: in a ROS domain of their own, never left behind."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ class Child:
     """
 
     def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
-        import psutil
-
         self.name = ' '.join((module.rpartition('.')[2], *arguments))
         self._log = log
         # The wheels' bootstrap marks its process; a child has to find its libraries itself.
@@ -40,7 +38,6 @@ class Child:
                 env=inherited,
                 preexec_fn=_listen_to_interrupts,
             )
-        self._usage = psutil.Process(self._process.pid)
 
     @property
     def text(self) -> str:
@@ -61,18 +58,26 @@ class Child:
 
     def check(self) -> None:
         """Raise RuntimeError where the process has ended."""
-        if self._process.poll() is not None:
+        if self.ended:
             raise RuntimeError(f'{self.name} ended ({self._process.returncode}):\n{self.text}')
 
     def cost(self) -> tuple[float, float]:
         """CPU seconds so far, user and system, and resident megabytes now."""
+        import psutil
+
         self.check()
-        times = self._usage.cpu_times()
-        return times.user + times.system, self._usage.memory_info().rss / 1e6
+        usage = psutil.Process(self._process.pid)
+        times = usage.cpu_times()
+        return times.user + times.system, usage.memory_info().rss / 1e6
+
+    @property
+    def ended(self) -> bool:
+        """True once it has ended."""
+        return self._process.poll() is not None
 
     def interrupt(self) -> None:
         """Ask it to end as Ctrl-C does."""
-        if self._process.poll() is None:
+        if not self.ended:
             self._process.send_signal(signal.SIGINT)
 
     def stop(self) -> None:
@@ -86,7 +91,7 @@ class Child:
 
 
 def _listen_to_interrupts() -> None:
-    """In the child: have the kernel interrupt it when the benchmark ends, however it ends."""
+    """In the child: have the kernel interrupt it when its parent ends, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what runs behind an &
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
@@ -96,7 +101,7 @@ def _listen_to_interrupts() -> None:
 def children() -> Iterator[Callable[..., Child]]:
     """A function that starts children; they end with the context."""
     started: list[Child] = []
-    with tempfile.TemporaryDirectory(prefix='cs3_bench_') as folder:
+    with tempfile.TemporaryDirectory(prefix='cs3_children_') as folder:
 
         def start(module: str, *arguments: str) -> Child:
             started.append(Child(module, arguments, Path(folder) / f'{len(started)}.log'))

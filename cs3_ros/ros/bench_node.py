@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cs3_ros.bench.processes import Child, children, own_domain
+from cs3_ros.ros.processes import Child, children, own_domain
 
-PEERS = 'cs3_ros.bench.node_peers'
+PEERS = 'cs3_ros.ros.bench_peers'
 START_S = 60.0
 """A process that is not there after this long is given up."""
 ANSWER_S = 5.0
@@ -167,7 +167,7 @@ def many_events(count: int) -> dict[str, Any]:
     with own_domain(), children() as start:
         node = start(PEERS, 'fake_node')
         with ros():
-            from cs3_ros.bench.node_peers import Clicks
+            from cs3_ros.ros.bench_peers import Clicks
 
             clicks = Clicks()
             listener = Listener(clicks)

@@ -1,4 +1,4 @@
-"""The other processes of the node benchmark: ``python -m cs3_ros.bench.node_peers ROLE``.
+"""The other processes of the node benchmark: ``python -m cs3_ros.ros.bench_peers ROLE``.
 
 ``camera`` publishes 720p30 JPEG and 48 kHz sound; ``decoder`` is the plain node that one would
 write first, it decodes every frame; ``fake_node`` is the node of this package with fake stages.
