@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ def main(options: argparse.Namespace) -> int:
     from cs3_ros.bags import BagRecording
     from cs3_ros.draw import write_overlay_video
     from cs3_ros.images import save_image
+    from cs3_ros.media import VideoFile
     from cs3_ros.ros.spectator import play
 
     out: Path = options.out
@@ -35,6 +37,8 @@ def main(options: argparse.Namespace) -> int:
     clip = options.clip or _sample(out)
     if not clip.is_file():
         raise FileNotFoundError(f'{clip}: no such video')
+    if VideoFile(clip).sound_format is None:
+        raise ValueError(f'{clip}: has no sound track, so no collision can be heard in it')
     print(f'clip    {clip}\nbundle  {options.bundle}')
     print(f'writes  {out}/bag, {out}/overlays, {out}/overlay.mp4; takes 20 s longer than the clip')
     bag = make_bag(clip, out / 'bag', progress=True)
@@ -65,7 +69,7 @@ def _print_table(live: LiveRun, origin_ns: int) -> None:
     for event in live.events:
         onset = f'{(event.onset_ns - origin_ns) / NS_PER_S:8.3f}'
         if event.label_image is None:
-            print(f'{onset} {"-":>8}  nothing found')
+            print(f'{onset} {"-":>8}  no masks')
             continue
         frame = f'{(event.frame_ns - origin_ns) / NS_PER_S:8.3f}'
         areas = [str((event.label_image == k + 1).sum()) for k in range(len(event.labels))]
