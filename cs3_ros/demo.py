@@ -76,8 +76,11 @@ def _print_table(live: LiveRun, origin_ns: int) -> None:
         latency_ms = (event.answered_s - event.heard_s) * 1e3
         objects, pixels = ' + '.join(event.labels), ' + '.join(areas)
         print(f'{onset} {frame}  {objects:27} {pixels:16} {latency_ms:10.0f}')
-    lost = live.counts.get('lost_frames', 0) + live.counts.get('lost_audio', 0)
-    frames, chunks = live.counts.get('frames', 0), live.counts.get('audio_chunks', 0)
+    count = Counter(live.counts)
+    lost = count['lost_frames'] + count['lost_audio']
     print(
-        f'{len(live.events)} event(s); {frames} frames and {chunks} chunks received, {lost} lost\n'
+        f'{len(live.events)} event(s): {count["with_objects"]} with masks, '
+        f'{count["without_objects"]} without, {count["dropped"]} dropped because the pipeline was '
+        f'busy, {count["failed"]} failed\n'
+        f'{count["frames"]} frames and {count["audio_chunks"]} chunks received, {lost} lost\n'
     )
