@@ -176,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = command('doctor', 'check this machine: one line of advice for each problem')
     doctor.add_argument('--seconds', type=float, default=2.0, help='how long to listen to topics')
+    doctor.add_argument('--namespace', default='/cs3', help='namespace of the topics')
     doctor.add_argument('--json', type=Path, help='also write the findings to this file')
 
     bench = command('bench', 'measure: cs3 bench onset|lite|live|node --help')

@@ -26,22 +26,23 @@ class Finding:
     """What to do; empty when all is well."""
 
 
-def examine(seconds: float = 2.0) -> Iterator[Finding]:
+def examine(seconds: float = 2.0, namespace: str = '/cs3') -> Iterator[Finding]:
     """Look at everything, one finding at a time.
 
     Args:
         seconds: how long to listen to the topics.
+        namespace: of the topics.
     """
     yield _interpreter()
     yield from _packages()
     yield from _bundles()
-    yield from _ros(seconds)
+    yield from _ros(seconds, namespace)
 
 
 def main(options: argparse.Namespace) -> int:
     """Print the findings; 1 when something fails."""
     findings = []
-    for finding in examine(options.seconds):
+    for finding in examine(options.seconds, options.namespace):
         findings.append(finding)
         print(f'{finding.level:>4}  {finding.name}: {finding.found}', flush=True)
         if finding.advice:
@@ -114,7 +115,7 @@ def _bundles() -> Iterator[Finding]:
             yield Finding(f'bundle {name}', 'fail', str(error), 'install what is named above')
 
 
-def _ros(seconds: float) -> Iterator[Finding]:
+def _ros(seconds: float, namespace: str) -> Iterator[Finding]:
     try:
         from cs3_ros.ros import topics
     except ImportError as error:
@@ -128,7 +129,7 @@ def _ros(seconds: float) -> Iterator[Finding]:
         return
     yield Finding('ros', 'ok', topics.describe())
     try:
-        reports = topics.observe(seconds)
+        reports = topics.observe(seconds, namespace)
     except RuntimeError as error:
         yield Finding(
             'ros topics',

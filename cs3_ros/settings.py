@@ -97,6 +97,9 @@ SECTIONS: Mapping[str, type] = {
     'verification': VerificationConfig,
 }
 
+NODE_KEYS = ('/**', '/**/cs3', '/cs3/cs3', 'cs3')
+"""Keys of a parameter file that mean this node; the first one that is there is read."""
+
 
 def load_settings(path: Path | str) -> Settings:
     """Read the settings of a ROS parameter file; what it does not name keeps its default.
@@ -107,12 +110,14 @@ def load_settings(path: Path | str) -> Settings:
     where = f'settings file {str(path)!r}'
     try:
         data = yaml.safe_load(Path(path).read_text('utf-8'))
-        parameters = _nested(next(iter(data.values()))['ros__parameters'])
+        node = next(key for key in NODE_KEYS if key in data)
+        parameters = _nested(data[node]['ros__parameters'])
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f'{where} cannot be read: {error}') from error
     except (yaml.YAMLError, AttributeError, TypeError, KeyError, StopIteration) as error:
         raise ValueError(
-            f'{where}: expected a ROS parameter file, "/**:" with "ros__parameters:" below it; '
+            f'{where}: expected a ROS parameter file, "/**:" (or /cs3/cs3) with '
+            f'"ros__parameters:" below it; '
             f'got {error!r}'
         ) from error
     return settings_from(parameters, where)

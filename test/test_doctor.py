@@ -172,7 +172,7 @@ def test_topics(machine, changes, level, words):
 
 def test_the_command_prints_advice_and_writes_json(machine, capsys, tmp_path):
     path = tmp_path / 'doctor.json'
-    options = argparse.Namespace(seconds=0.1, json=path)
+    options = argparse.Namespace(seconds=0.1, namespace='/cs3', json=path)
     assert doctor.main(options) == 0
     assert capsys.readouterr().out.endswith('0 failure(s), 0 warning(s)\n')
     machine['av'] = ImportError('no av')
@@ -193,7 +193,7 @@ def test_it_runs_here(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'torch', ModuleType('torch'))
     sys.modules['torch'].__version__ = '0'
     sys.modules['torch'].cuda = SimpleNamespace(is_available=lambda: False)
-    monkeypatch.setattr(doctor, '_ros', lambda seconds: iter(()))
+    monkeypatch.setattr(doctor, '_ros', lambda seconds, namespace: iter(()))
     found = list(examine(0.1))
     assert {'interpreter', 'numpy', 'cv2', 'av', 'rosbags', 'mediapipe', 'torch'} <= {
         f.name for f in found

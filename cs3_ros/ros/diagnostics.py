@@ -46,6 +46,10 @@ LOSSES = {
 """Counters that should stay at zero, by the status that shows them; a rise is a warning."""
 
 
+COUNTERS = {'image': 'frames', 'audio': 'audio_chunks', 'events': 'onsets'}
+"""What the rate of each status counts."""
+
+
 @dataclass
 class Snapshot:
     """The state of the node at one moment."""
@@ -80,48 +84,39 @@ class Diagnostics:
         """One status each for the node, the images, the sound and the events."""
         now = time.monotonic()
         elapsed, self._last_time = max(now - self._last_time, 1e-3), now
-        counts, active = snapshot.counts, snapshot.state == 'active'
-        level = ERROR if snapshot.problem and not active else OK
-        statuses = [
-            self._status(
-                'node',
-                level,
-                snapshot.problem or snapshot.state,
-                {'state': snapshot.state},
-                snapshot,
-            )
-        ]
-        for name, counter in (('image', 'frames'), ('audio', 'audio_chunks'), ('events', 'onsets')):
+        level = ERROR if snapshot.problem and snapshot.state != 'active' else OK
+        text = snapshot.problem or snapshot.state
+        statuses = [self._status('node', level, text, {'state': snapshot.state}, snapshot)]
+        counts = snapshot.counts
+        for name, counter in COUNTERS.items():
             rate = max(counts.get(counter, 0) - self._last.get(counter, 0), 0) / elapsed
-            risen = [
-                f'{loss} +{counts[loss] - self._last.get(loss, 0)}'
-                for loss in LOSSES[name]
-                if counts.get(loss, 0) > self._last.get(loss, 0)
-            ]
-            level, text = OK, f'{rate:.1f} per s'
-            if not active:
-                text = snapshot.state
-            elif name != 'events' and rate == 0 and risen:
-                level = WARN
-                reason = snapshot.values.get(name, {}).get('last_refused')
-                text = '; '.join(
-                    ['nothing usable', ', '.join(risen), *([reason] if reason else [])]
-                )
-            elif name != 'events' and rate == 0:
-                level = WARN
-                text = 'nothing received; publishers: ' + ', '.join(
-                    f'{topic} {number}'
-                    for topic, number in snapshot.publishers.get(name, {}).items()
-                )
-            elif risen:
-                level, text = WARN, f'{text}; {", ".join(risen)}'
-            if name == 'events' and active and snapshot.problem and 'failed' in ''.join(risen):
-                level, text = ERROR, snapshot.problem
+            level, text = self._judge(name, rate, snapshot)
             values = {'rate_hz': f'{rate:.2f}', counter: str(counts.get(counter, 0))}
             values |= {loss: str(counts.get(loss, 0)) for loss in LOSSES[name]}
             statuses.append(self._status(name, level, text, values, snapshot))
         self._last = dict(counts)
         return DiagnosticArray(header=header, status=statuses)
+
+    def _judge(self, name: str, rate: float, snapshot: Snapshot) -> tuple[bytes, str]:
+        """Level and text of the images, the sound or the events."""
+        if snapshot.state != 'active':
+            return OK, snapshot.state
+        rises = {
+            loss: snapshot.counts.get(loss, 0) - self._last.get(loss, 0) for loss in LOSSES[name]
+        }
+        losses = ', '.join(f'{loss} +{rise}' for loss, rise in rises.items() if rise > 0)
+        if name == 'events':
+            if snapshot.problem and rises['failed'] > 0:
+                return ERROR, snapshot.problem
+        elif rate == 0 and losses:
+            reason = snapshot.values.get(name, {}).get('last_refused')
+            return WARN, '; '.join(part for part in ('nothing usable', losses, reason) if part)
+        elif rate == 0:
+            topics = snapshot.publishers.get(name, {}).items()
+            publishers = ', '.join(f'{topic} {number}' for topic, number in topics)
+            return WARN, f'nothing received; publishers: {publishers}'
+        text = f'{rate:.1f} per s'
+        return (WARN, f'{text}; {losses}') if losses else (OK, text)
 
     def _status(
         self, name: str, level: bytes, text: str, values: Mapping[str, str], snapshot: Snapshot
