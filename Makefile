@@ -32,7 +32,7 @@ demo: setup ## masks of a collision over real ROS 2 topics (CLIP=video.mp4 takes
 	$(BIN)/cs3 demo $${CLIP:+"$$CLIP"}
 
 bench: setup ## the figures of docs/benchmarks.md (BENCH=onset runs only that one)
-	for bench in $(or $(BENCH),onset lite node); do $(BIN)/cs3 bench $$bench; done
+	for bench in $(or $(BENCH),onset lite live node); do $(BIN)/cs3 bench $$bench; done
 
 clean: ## remove what was built and cached, but not .venv (delete that by hand)
 	rm -rf build install log demo bench_out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

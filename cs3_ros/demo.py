@@ -12,13 +12,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cs3_ros.bench import REAL_CLIPS
 from cs3_ros.collision import NS_PER_S, event_id
 
 if TYPE_CHECKING:
     from cs3_ros.ros.spectator import LiveRun
-
-SAMPLES = Path('../shared/data/real_clips')
-"""Real clips beside a developer's checkout; a user's machine has none."""
 
 
 def main(options: argparse.Namespace) -> int:
@@ -56,7 +54,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _sample(out: Path) -> Path:
     """A real clip where there is one, otherwise a drawn one."""
-    real = sorted(SAMPLES.glob('*/clip.mp4'))
+    real = sorted(REAL_CLIPS.glob('*/clip.mp4'))
     if real:
         return real[0]
     from cs3_ros.drawn_clip import make_drawn_clip

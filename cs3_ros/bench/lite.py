@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from cs3_ros.assembler import ClipConfig
+from cs3_ros.bench import REAL_CLIPS
 from cs3_ros.bundle import load_bundle
 from cs3_ros.collision import (
     NS_PER_S,
@@ -124,7 +125,13 @@ def picture(image: Image, truth: Sequence[Mask], collision: Collision) -> Image:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``cs3 bench lite``."""
-    parser.add_argument('clips', type=Path, help='folder of annotated clip folders')
+    parser.add_argument(
+        'clips',
+        type=Path,
+        nargs='?',
+        default=REAL_CLIPS,
+        help='folder of annotated clip folders',
+    )
     parser.add_argument('--out', type=Path, help='folder for one picture per clip')
     parser.add_argument('--json', type=Path, help='file for all figures')
     parser.add_argument('--bundle', default='lite', help='bundle to run (default: lite)')

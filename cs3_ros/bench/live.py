@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cs3_ros.bench import REAL_CLIPS
 from cs3_ros.collision import NS_PER_S
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ Labels = dict[int, NDArray[np.uint8]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``cs3 bench live``."""
-    parser.add_argument('clips', type=Path, help='folder of clip folders')
+    parser.add_argument(
+        'clips', type=Path, nargs='?', default=REAL_CLIPS, help='folder of clip folders'
+    )
     parser.add_argument('--bundle', default='lite', help='bundle name or .yaml path')
     parser.add_argument('--json', type=Path, help='also write the table to this file')
 
