@@ -161,14 +161,13 @@ def many_events(count: int) -> dict[str, Any]:
     import rclpy
     from tqdm import tqdm
 
+    from cs3_ros.ros.bench_peers import Clicks
     from cs3_ros.ros.environment import ros
 
     rss: list[float] = []
     with own_domain(), children() as start:
         node = start(PEERS, 'fake_node')
         with ros():
-            from cs3_ros.ros.bench_peers import Clicks
-
             clicks = Clicks()
             listener = Listener(clicks)
             listener.until(lambda: clicks.connected, 'the node listens', (node,))
