@@ -4,9 +4,9 @@
 FROM ros:jazzy
 
 RUN apt-get update && apt-get install -y --no-install-recommends \
-        python3-venv python3-colcon-common-extensions python3-opencv \
-        ros-jazzy-audio-common-msgs ros-jazzy-vision-msgs ros-jazzy-cv-bridge \
-        ros-jazzy-message-filters ros-jazzy-rosbag2-storage-mcap libportaudio2 \
+        python3-venv python3-colcon-common-extensions \
+        ros-jazzy-audio-common-msgs ros-jazzy-vision-msgs \
+        ros-jazzy-rosbag2-storage-mcap libportaudio2 \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /ws

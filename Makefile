@@ -31,7 +31,7 @@ test: lint ## lint, types and all tests (ARGS='-k onset' goes to pytest)
 demo: setup ## masks of a collision over real ROS 2 topics (CLIP=video.mp4 takes your video)
 	$(BIN)/cs3 demo $${CLIP:+"$$CLIP"}
 
-bench: setup ## the figures of docs/benchmarks.md (BENCH=onset runs only that one)
+bench: setup ## measure (BENCH=onset only that one; lite and live need clips in ../shared)
 	for bench in $(or $(BENCH),onset lite live node); do $(BIN)/cs3 bench $$bench; done
 
 clean: ## remove what was built and cached, but not .venv (delete that by hand)

@@ -2,8 +2,8 @@ from glob import glob
 
 from setuptools import find_packages, setup
 
-# No OpenCV in the base install: exactly one may be present. On a robot it is apt's python3-opencv;
-# everywhere else it is opencv-contrib-python, the one distribution MediaPipe asks for.
+# No OpenCV in the base install: of the distributions on PyPI exactly one may be present, and it is
+# the one that MediaPipe asks for. In a robot's virtual environment it hides apt's python3-opencv.
 OPENCV = 'opencv-contrib-python>=4.11,<5'
 MODELS = [
     OPENCV,
@@ -36,7 +36,6 @@ setup(
         'PyYAML',
         'av',
         'rosbags',
-        'rosbags-image',
         'sounddevice',
         'tqdm',
     ],
@@ -46,14 +45,14 @@ setup(
         'train': [*MODELS, 'tensorboard', 'scipy', 'soundfile'],
         'test': [
             'pytest<9',  # launch_testing of Jazzy breaks with 9
-            'pytest-xdist',
             'hypothesis',
+            'rosbags-image',
             'scipy',
             'ruff',
             'mypy',
             'types-PyYAML',
         ],
-        'bench': ['librosa', 'psutil', 'scipy', 'soundfile'],
+        'bench': ['librosa', 'psutil'],
     },
     entry_points={
         'console_scripts': [

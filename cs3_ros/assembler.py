@@ -115,12 +115,6 @@ class ClipAssembler:
         for event in self._pending:
             self._cut_audio(event, audio)
 
-    def discard(self) -> int:
-        """Forget all waiting events; returns how many they were."""
-        count = len(self._pending)
-        self._pending.clear()
-        return count
-
     def clip_now(self, onset: Onset, audio: AudioBuffer) -> CollisionClip | None:
         """A clip round a moment that nobody heard; None where no frame is near.
 

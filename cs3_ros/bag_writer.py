@@ -24,7 +24,7 @@ from cs3_ros.bags import (
     RAW_TOPIC,
     typestore,
 )
-from cs3_ros.collision import NS_PER_S, Image
+from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Image
 from cs3_ros.media import Recording, VideoFile
 from cs3_ros.pcm import SoundChunk, SoundFormat, encode
 
@@ -47,7 +47,8 @@ def make_bag(
     Args:
         video: a video file or anything else that gives frames and sound.
         out_dir: folder of the bag; must not exist. It appears only when the bag is complete.
-        start_s: stamp of media time 0, seconds above 0 (which means "not set") and below 2^31 - 1.
+        start_s: stamp of media time 0, seconds above 0 (which means "not set") and at most
+            ``LAST_STAMP_NS``.
         image: JPEG, or the decoded pixels as they are (rgb8).
         storage: rosbag2 storage plugin.
         jpeg_quality: 1 to 100.
@@ -68,8 +69,9 @@ def make_bag(
         raise ValueError(f'image {image!r}: expected compressed or raw')
     if storage not in ('mcap', 'sqlite3'):
         raise ValueError(f'storage {storage!r}: expected mcap or sqlite3')
-    if not 0 < start_s < 2**31 - 1:
-        raise ValueError(f'start_s {start_s!r}: expected seconds above 0 and below 2147483647')
+    if not 0 < start_s * NS_PER_S <= LAST_STAMP_NS:
+        last_s = LAST_STAMP_NS // NS_PER_S
+        raise ValueError(f'start_s {start_s!r}: expected seconds above 0 and at most {last_s}')
     if not 1 <= jpeg_quality <= 100:
         raise ValueError(f'jpeg_quality {jpeg_quality!r}: expected 1 to 100')
     source = VideoFile(video) if isinstance(video, (str, Path)) else video

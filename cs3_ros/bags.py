@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cs3_ros.collision import NS_PER_S, Frame
+from cs3_ros.collision import NS_PER_S, Frame, header_stamp_ns
 from cs3_ros.images import compressed_frame, raw_frame
 from cs3_ros.pcm import SoundChunk, SoundFormat, decode
 
@@ -23,6 +23,8 @@ RAW_TOPIC = '/cs3/image'
 COMPRESSED_TOPIC = '/cs3/image/compressed'
 AUDIO_TOPIC = '/cs3/audio'
 INFO_TOPIC = '/cs3/audio_info'
+OWN_TOPICS = (COMPRESSED_TOPIC, RAW_TOPIC, AUDIO_TOPIC, INFO_TOPIC)
+"""What is looked for first, in this order."""
 
 RAW = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
@@ -67,8 +69,6 @@ class BagTopic:
     """``reliable`` or ``best_effort``, as offered when it was recorded."""
     durability: str = 'volatile'
     """``volatile`` or ``transient_local``, as offered when it was recorded."""
-    depth: int = 10
-    """History depth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +139,8 @@ class BagRecording:
     """A bag as a source of frames and sound; see Recording for the attributes.
 
     Topics that are not named are found: the ``/cs3`` names first, otherwise the only topic of a
-    fitting type. Pictures and sound that the node would refuse are left out and reported in the
-    log.
+    fitting type; of ``/cs3/image/compressed`` and ``/cs3/image`` the compressed one, as the node
+    takes it. Pictures and sound that the node would refuse are left out and reported in the log.
 
     Args:
         path: folder of the bag, or a single .mcap or .db3 file.
@@ -152,7 +152,7 @@ class BagRecording:
     Raises:
         FileNotFoundError: there is no such bag.
         ValueError: it cannot be read, has no pictures, a topic is ambiguous or of a wrong type,
-            or sound comes without a readable format.
+            sound comes without a readable format, or the noted origin is no number.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class BagRecording:
                 raise ValueError(f'{self.path}: {argument} {name!r} has no messages')
             return topic
         found = [topic for topic in self.bag.topics if topic.msgtype in msgtypes and topic.count]
-        own = [t for t in found if t.name in (RAW_TOPIC, COMPRESSED_TOPIC, AUDIO_TOPIC, INFO_TOPIC)]
+        own = [topic for name in OWN_TOPICS for topic in found if topic.name == name]
         if len(found) > 1 and not own:
             names = ', '.join(topic.name for topic in found)
             raise ValueError(f'{self.path}: has several fitting topics ({names}); give {argument}')
@@ -233,12 +233,29 @@ class BagRecording:
             raise ValueError(f'{self.path}: {self._info_topic.name}: {error}') from error
 
     def _origin_ns(self) -> int:
-        if ORIGIN_KEY in self.bag.custom_data:
-            return int(self.bag.custom_data[ORIGIN_KEY])
+        noted = self.bag.custom_data.get(ORIGIN_KEY)
+        if noted is not None:
+            try:
+                return int(noted)
+            except ValueError:
+                raise ValueError(
+                    f'{self.path}: {ORIGIN_KEY} in its metadata is {noted!r}: expected nanoseconds '
+                    'as a whole number; mend or remove it'
+                ) from None
         topics = [topic for topic in (self.image_topic, self.audio_topic) if topic is not None]
-        firsts = [next(self.bag.messages([topic.name])) for topic in topics]
-        stamps = [_stamp(_content(message)) for message in firsts]
-        return min([stamp for stamp in stamps if stamp] or [self.bag.start_ns])
+        stamps = [stamp for topic in topics for stamp in self._first_stamp(topic)]
+        return min(stamps, default=self.bag.start_ns)
+
+    def _first_stamp(self, topic: BagTopic) -> list[int]:
+        """The first stamp of a topic that can be used; empty where there is none."""
+        for message in self.bag.messages([topic.name]):
+            try:
+                stamp_ns = _stamp(_content(message))
+            except ValueError:  # reported when the messages are read
+                continue
+            if stamp_ns > 0:
+                return [stamp_ns]
+        return []
 
     def _size(self) -> tuple[int, int]:
         reason = ''
@@ -289,7 +306,6 @@ def _topic(name: str, info: Any) -> BagTopic:
         info.msgcount,
         'best_effort' if best_effort else 'reliable',
         'transient_local' if latched else 'volatile',
-        max(qos.depth, 1),
     )
 
 
@@ -307,7 +323,7 @@ def _content(message: BagMessage) -> Any:
 
 def _stamp(content: Any) -> int:
     stamp = content.header.stamp
-    return int(stamp.sec * NS_PER_S + stamp.nanosec)
+    return header_stamp_ns(stamp.sec, stamp.nanosec)
 
 
 def _frame(message: BagMessage) -> Frame:

@@ -119,21 +119,6 @@ class AudioBuffer:
         self._recent: deque[int] = deque(maxlen=self._RECENT)
 
     @property
-    def start_index(self) -> int:
-        """Number of the oldest sample kept."""
-        return max(0, self._end - self._capacity)
-
-    @property
-    def end_index(self) -> int:
-        """Number that the next sample will have."""
-        return self._end
-
-    @property
-    def start_ns(self) -> int | None:
-        """Time of the oldest sample kept; None while there is none."""
-        return None if self._clock is None else self._clock.time_ns(self.start_index)
-
-    @property
     def end_ns(self) -> int | None:
         """Time that the next sample will have; None while there is none."""
         return None if self._clock is None else self._clock.time_ns(self._end)
@@ -149,15 +134,9 @@ class AudioBuffer:
         Raises:
             ValueError: nothing was pushed yet, so there is no clock.
         """
-        return self._running_clock().time_ns(index)
-
-    def index_at(self, time_ns: int) -> int:
-        """Number of the sample nearest to a time, kept or not.
-
-        Raises:
-            ValueError: nothing was pushed yet, so there is no clock.
-        """
-        return self._running_clock().index_at(time_ns)
+        if self._clock is None:
+            raise ValueError('the audio buffer is empty: push a chunk before asking for times')
+        return self._clock.time_ns(index)
 
     def push(self, stamp_ns: int, samples: NDArray[np.float32]) -> AudioPush:
         """Store a chunk where its stamp says.
@@ -209,17 +188,13 @@ class AudioBuffer:
         if self._clock is not None:
             first = self._clock.index_at(start_ns)
             start_ns = self._clock.time_ns(first)
-            low, high = max(first, self.start_index), min(first + count, self._end)
+            oldest = max(0, self._end - self._capacity)
+            low, high = max(first, oldest), min(first + count, self._end)
             if low < high:
                 kept = np.arange(low, high) % self._capacity
                 samples[low - first : high - first] = self._samples[kept]
                 present[low - first : high - first] = self._present[kept]
         return AudioClip(start_ns, self.rate, samples, present)
-
-    def _running_clock(self) -> SampleClock:
-        if self._clock is None:
-            raise ValueError('the audio buffer is empty: push a chunk before asking for times')
-        return self._clock
 
     def _refused(self, outcome: AudioOutcome, samples: NDArray[np.float32]) -> AudioPush:
         return AudioPush(outcome, samples[:0], dropped=samples.size)

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _told(f'bench {bench}', lambda: _bench(bench, arguments[2:]))
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command != 'node':
+    if rest and (options.command != 'node' or rest[0] != '--ros-args'):
         parser.error(f'unrecognized arguments: {" ".join(rest)}')
     name = f'bag {options.bag_command}' if options.command == 'bag' else options.command
     return _told(name, lambda: _run(options, rest))
@@ -47,11 +47,11 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
         case 'run':
             from cs3_ros import offline
 
-            return offline.run(options.video, options)
+            return offline.run(options)
         case 'replay':
             from cs3_ros import offline
 
-            return offline.replay(options.bag, options)
+            return offline.replay(options)
         case 'bag' if options.bag_command == 'make':
             from cs3_ros.bag_writer import make_bag
 
@@ -136,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     replay = command('replay', 'find the collisions in a rosbag, offline and deterministic')
     replay.add_argument('bag', type=Path, help='folder of a rosbag2 bag (MCAP or sqlite3)')
     _offline_options(replay)
+    for name in ('image', 'audio', 'info'):
+        replay.add_argument(f'--{name}-topic', default='', help='found by its type when not given')
 
     bag = command('bag', 'make a rosbag of a video, or play a rosbag').add_subparsers(
         dest='bag_command', required=True, metavar='make|play'
@@ -190,7 +192,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _offline_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--bundle', default='lite', help='bundle name or .yaml path')
+    parser.add_argument(
+        '--bundle', help='bundle name or .yaml path; default as in --params, or lite'
+    )
     parser.add_argument('--out', type=Path, default=Path('cs3_out'), help='output folder')
     parser.add_argument('--params', type=Path, help='ROS parameter file with settings')
     parser.add_argument('--no-overlay', action='store_true', help='do not write overlay.mp4')

@@ -27,6 +27,10 @@ LABELS: tuple[Label, ...] = ('right_hand', 'left_hand', 'audio_visual')
 
 NS_PER_S = 1_000_000_000
 
+LAST_STAMP_NS = (2**31 - 1 - 3600) * NS_PER_S
+"""Latest stamp that is taken in: the seconds of a ROS stamp are an int32, and what follows from a
+message (an onset, the rest of a recording) may lie later than its stamp."""
+
 
 def _no_points() -> Points:
     return np.zeros((0, 2), np.float32)
@@ -49,6 +53,14 @@ class Frame:
     def image(self) -> Image:
         """The decoded picture, RGB uint8 [H, W, 3]; decoded once per Frame object."""
         return self.decode(self.payload)
+
+    @property
+    def image_or_none(self) -> Image | None:
+        """The decoded picture; None where the payload is broken, for frames that may be missing."""
+        try:
+            return self.image
+        except ValueError:
+            return None
 
     @property
     def nbytes(self) -> int:
@@ -228,6 +240,22 @@ class Collision:
         for value, candidate in by_area:
             labels[candidate.mask] = value
         return labels
+
+
+def header_stamp_ns(sec: int, nanosec: int) -> int:
+    """The stamp of a message header in nanoseconds.
+
+    Raises:
+        ValueError: nanoseconds of a second or more, or later than ``LAST_STAMP_NS``.
+    """
+    stamp_ns = sec * NS_PER_S + nanosec
+    if nanosec >= NS_PER_S or stamp_ns > LAST_STAMP_NS:
+        raise ValueError(
+            f'header stamp of {sec} s and {nanosec} ns: expected at most '
+            f'{LAST_STAMP_NS // NS_PER_S} s and less than {NS_PER_S} ns; '
+            'check the clock of the driver'
+        )
+    return stamp_ns
 
 
 def event_id(stamp_ns: int) -> str:

@@ -18,6 +18,9 @@ from cs3_ros.collision import NS_PER_S, event_id
 if TYPE_CHECKING:
     from cs3_ros.ros.spectator import LiveRun
 
+WORK = 'demo_files'
+"""Folder in the output folder that belongs to the demo: it is emptied at every run."""
+
 
 def main(options: argparse.Namespace) -> int:
     """Run the demo."""
@@ -29,37 +32,37 @@ def main(options: argparse.Namespace) -> int:
     from cs3_ros.ros.spectator import play
 
     out: Path = options.out
-    for name in ('bag', 'overlays'):
-        shutil.rmtree(out / name, ignore_errors=True)
-    (out / 'overlays').mkdir(parents=True)
-    clip = options.clip or _sample(out)
-    if not clip.is_file():
-        raise FileNotFoundError(f'{clip}: no such video')
+    if options.clip is not None and not options.clip.is_file():
+        raise FileNotFoundError(f'{options.clip}: no such video')
+    work = out / WORK
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    clip = options.clip or _sample(work)
     if VideoFile(clip).sound_format is None:
         raise ValueError(f'{clip}: has no sound track, so no collision can be heard in it')
     print(f'clip    {clip}\nbundle  {options.bundle}')
-    print(f'writes  {out}/bag, {out}/overlays, {out}/overlay.mp4; takes 20 s longer than the clip')
-    bag = make_bag(clip, out / 'bag', progress=True)
+    print(f'writes  {out / "overlay.mp4"} and {work}; takes 20 s longer than the clip')
+    bag = make_bag(clip, work / 'bag', progress=True)
     live = play(bag, options.bundle)
     recording = BagRecording(bag)
     _print_table(live, recording.origin_ns)
     stills = {}
     for frame_ns, picture in live.overlays.items():
-        stills[frame_ns] = out / 'overlays' / f'{event_id(frame_ns)}.jpg'
+        stills[frame_ns] = work / f'{event_id(frame_ns)}.jpg'
         save_image(stills[frame_ns], picture)
     write_overlay_video(out / 'overlay.mp4', recording, stills, progress=True)
     print(f'video   {out / "overlay.mp4"}')
     return 0
 
 
-def _sample(out: Path) -> Path:
+def _sample(folder: Path) -> Path:
     """A real clip where there is one, otherwise a drawn one."""
     real = sorted(REAL_CLIPS.glob('*/clip.mp4'))
     if real:
         return real[0]
     from cs3_ros.drawn_clip import make_drawn_clip
 
-    return make_drawn_clip(out / 'drawn_clip.mp4').path
+    return make_drawn_clip(folder / 'drawn_clip.mp4').path
 
 
 def _print_table(live: LiveRun, origin_ns: int) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
-import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from cs3_ros.jsonfile import prepare_json, write_json
+
+if TYPE_CHECKING:
+    from cs3_ros.ros.topics import TopicReport
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,14 @@ def examine(seconds: float = 2.0, namespace: str = '/cs3') -> Iterator[Finding]:
 
 def main(options: argparse.Namespace) -> int:
     """Print the findings; 1 when something fails."""
+    prepare_json(options.json)
     findings = []
     for finding in examine(options.seconds, options.namespace):
         findings.append(finding)
         print(f'{finding.level:>4}  {finding.name}: {finding.found}', flush=True)
         if finding.advice:
             print(f'      -> {finding.advice}')
-    if options.json:
-        options.json.write_text(json.dumps([asdict(f) for f in findings], indent=1) + '\n', 'utf-8')
+    write_json(options.json, [asdict(finding) for finding in findings])
     failed = sum(finding.level == 'fail' for finding in findings)
     print(f'{failed} failure(s), {sum(f.level == "warn" for f in findings)} warning(s)')
     return int(failed > 0)
@@ -152,3 +157,25 @@ def _ros(seconds: float, namespace: str) -> Iterator[Finding]:
         elif report.rate_hz == 0 and not report.latched:
             level, advice = 'warn', f'no message in {seconds:g} s: is the driver running?'
         yield Finding(f'topic {report.name}', level, found, advice)
+    yield from _together(reports)
+
+
+def _together(reports: Sequence[TopicReport]) -> Iterator[Finding]:
+    """What only all topics tell: each transport of the images is optional, but not both."""
+    images = [report for report in reports if report.topic.startswith('image')]
+    if not any(report.publishers for report in images):
+        names = ' and '.join(report.name for report in images)
+        advice = 'start the camera driver, or remap image and image/compressed'
+        yield Finding('images', 'warn', f'nobody publishes {names}', advice)
+    sound, info = (
+        next(report for report in reports if report.topic == topic)
+        for topic in ('audio', 'audio_info')
+    )
+    if sound.publishers and not sound.other_types and not info.publishers:
+        yield Finding(
+            'sound format',
+            'warn',
+            f'{sound.name} without {info.name}: nobody tells how to read the bytes',
+            'have the driver publish AudioInfo, or set the parameters audio_rate, audio_channels '
+            'and audio_sample_format',
+        )

@@ -1,25 +1,24 @@
 """The offline doors, ``cs3 run`` and ``cs3 replay``: a recording through stream and pipeline.
 
-Deterministic: no clock, no queue, no thread; the live node gives the same label images as long as
-no frame is lost.
+Deterministic: no clock, no queue, no thread. From one bag the live node gives the same label
+images, bit for bit, as long as no frame, sound or event is lost.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from tqdm import tqdm
 
 from cs3_ros.bundle import Bundle, load_bundle
-from cs3_ros.collision import NS_PER_S, Collision
+from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Collision
 from cs3_ros.media import Recording
-from cs3_ros.pcm import SoundChunk
+from cs3_ros.pcm import SoundChunk, SoundFormat
 from cs3_ros.pipeline import Pipeline
-from cs3_ros.settings import Settings, load_settings
+from cs3_ros.settings import NodeConfig, Settings, load_parameters
 from cs3_ros.stream import CollisionStream, Update
 
 
@@ -44,6 +43,7 @@ class Run:
 
     Attributes:
         failed: onset stamp and reason of every event that a stage could not handle.
+        on_time: called with the stamp of every frame and chunk.
         stream: the engine, with its counters.
     """
 
@@ -55,6 +55,7 @@ class Run:
         settings: Settings,
     ) -> None:
         self.failed: list[tuple[int, str]] = []
+        self.on_time: Callable[[int], None] = lambda stamp_ns: None
         self.stream = CollisionStream(bundle.clip, settings.onset, settings.audio, settings.frames)
         self._recording = recording
         self._pipeline = pipeline
@@ -63,6 +64,7 @@ class Run:
 
     def __iter__(self) -> Iterator[Found]:
         for item in self._recording:
+            self.on_time(item.stamp_ns)
             if isinstance(item, SoundChunk):
                 update = self.stream.push_audio(item.stamp_ns, item.samples, item.rate)
             else:
@@ -82,47 +84,76 @@ class Run:
             yield Found(collision, self._frame_numbers[collision.frame.stamp_ns])
 
 
-def run(video: Path, options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """``cs3 run``; 1 where an event failed."""
     from cs3_ros.media import VideoFile
 
-    if not 0 < options.start < 2**31:
-        raise ValueError(f'--start {options.start:g}: expected seconds above 0 and below 2^31')
-    recording = VideoFile(video, origin_ns=round(options.start * NS_PER_S))
-    return _process(recording, options)
+    last_s = LAST_STAMP_NS // NS_PER_S
+    if not 0 < options.start <= last_s:
+        raise ValueError(f'--start {options.start:g}: expected seconds above 0 and up to {last_s}')
+    origin_ns = round(options.start * NS_PER_S)
+    node_config, settings = _parameters(options)
+    return _process(VideoFile(options.video, origin_ns=origin_ns), options, node_config, settings)
 
 
-def replay(bag: Path, options: argparse.Namespace) -> int:
+def replay(options: argparse.Namespace) -> int:
     """``cs3 replay``; 1 where an event failed."""
     from cs3_ros.bags import BagRecording
 
-    return _process(BagRecording(bag), options)
+    node_config, settings = _parameters(options)
+    sound_format = None
+    if node_config.audio_rate:
+        sound_format = SoundFormat(
+            node_config.audio_rate, node_config.audio_channels, node_config.audio_sample_format
+        )
+    recording = BagRecording(
+        options.bag,
+        image_topic=options.image_topic,
+        audio_topic=options.audio_topic,
+        info_topic=options.info_topic,
+        sound_format=sound_format,
+    )
+    return _process(recording, options, node_config, settings)
 
 
-def _process(recording: Recording, options: argparse.Namespace) -> int:
+def _parameters(options: argparse.Namespace) -> tuple[NodeConfig, Settings]:
+    return load_parameters(options.params) if options.params else (NodeConfig(), Settings())
+
+
+def _process(
+    recording: Recording,
+    options: argparse.Namespace,
+    node_config: NodeConfig,
+    settings: Settings,
+) -> int:
     from cs3_ros.draw import write_overlay_video
     from cs3_ros.results import ResultWriter
 
-    settings = load_settings(options.params) if options.params else Settings()
-    bundle = load_bundle(options.bundle)
-    pipeline = bundle.build(settings.verification)
     if recording.sound_format is None:
         raise ValueError(f'{recording.path}: has no sound, so no collision can be heard in it')
+    bundle = load_bundle(options.bundle or node_config.bundle)
+    pipeline = bundle.build(settings.verification)
     origin_ns = recording.origin_ns
-    writer = ResultWriter(options.out, origin_ns)
     events = Run(recording, bundle, pipeline, settings)
-    with tqdm(total=round(recording.duration_s, 2), unit='s', desc='listening') as bar:
+    with (
+        ResultWriter(options.out, origin_ns) as writer,
+        tqdm(total=round(recording.duration_s, 2), unit='s', desc='listening') as bar,
+    ):
+        events.on_time = lambda stamp_ns: _advance(bar, (stamp_ns - origin_ns) / NS_PER_S)
         for found in events:
             entry = writer.add(found.collision, found.frame_index)
-            bar.update(round(entry['onset_s'], 2) - bar.n)
             labels = ' + '.join(o['label'] for o in entry['objects']) or 'nothing found'
             bar.write(f'{entry["onset_s"]:8.3f} s  {labels}  ({entry["rule"]})')
-        bar.update(bar.total - bar.n)
-    path = writer.close()
     for stamp_ns, reason in events.failed:
         seconds = (stamp_ns - origin_ns) / NS_PER_S
         print(f'event at {seconds:.3f} s failed: {reason}', file=sys.stderr)
     if not options.no_overlay:
         write_overlay_video(options.out / 'overlay.mp4', recording, writer.stills, progress=True)
-    print(f'{len(writer.entries)} event(s): {path}')
+    print(f'{len(writer.entries)} event(s): {writer.path}')
     return int(len(events.failed) > 0)
+
+
+def _advance(bar: tqdm, seconds: float) -> None:
+    """Move the bar on, in steps that a person can see."""
+    if seconds >= bar.n + 0.1:
+        bar.update(round(seconds, 1) - bar.n)

@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 from cs3_ros import onset_levels as levels
 from cs3_ros.config import setting, validate
 
+RATES = (8_000, 96_000)
+"""Lowest and highest rate of sound that can be listened to, samples per second."""
+
 LOOKAHEAD_S = 0.14
 """An onset is decided at the latest this long after its peak."""
 
@@ -100,11 +103,24 @@ class DetectedOnset:
     """Level of the peak above the running noise floor (RMS above 150 Hz), in dB."""
 
 
+def check_rate(rate: int) -> None:
+    """Refuse sound that cannot be listened to.
+
+    Raises:
+        ValueError: the rate is out of ``RATES``.
+    """
+    low, high = RATES
+    if not low <= rate <= high:
+        raise ValueError(
+            f'sound of {rate} Hz: expected {low} to {high} Hz; record at such a rate or resample'
+        )
+
+
 class OnsetDetector:
     """Finds impacts in a stream of samples; the way it is cut into chunks makes no difference.
 
     Args:
-        rate: samples per second, 8000 to 96000.
+        rate: samples per second, within ``RATES``.
         config: thresholds.
 
     Raises:
@@ -112,11 +128,7 @@ class OnsetDetector:
     """
 
     def __init__(self, rate: int, config: OnsetConfig = OnsetConfig()) -> None:
-        if not 8000 <= rate <= 96000:
-            raise ValueError(
-                f'onset detector: sample rate {rate} Hz: expected 8000 to 96000 Hz; '
-                'resample the sound or set the rate of the audio topic'
-            )
+        check_rate(rate)
         self.rate = rate
         self.config = config
         self._bands = levels.Bands(rate)
@@ -166,7 +178,7 @@ class OnsetDetector:
         """Count samples that never arrived.
 
         Pending peaks are decided as if silence followed, and returned by the next call. The noise
-        floor survives; the first 50 ms after the gap cannot hold an onset.
+        floor survives; the first 30 ms after the gap cannot hold an onset.
 
         Raises:
             ValueError: ``count`` is negative.

@@ -21,14 +21,16 @@ class ResultWriter:
 
     The folder gets ``events.json`` (a list, one entry per event), ``labels/ID.png`` (what
     ``collision_masks`` carries: 0 background, 1 and 2 the objects), ``masks/ID_K.png`` (0 or 255)
-    and ``overlays/ID.jpg``. Paths in the JSON are relative to the folder.
+    and ``overlays/ID.jpg``. Paths in the JSON are relative to the folder. Use it as a context
+    manager: an interrupted run leaves the events it has found.
 
     Args:
         folder: made when it does not exist; the results of an earlier run in it are replaced.
         origin_ns: time stamp of media time 0.
 
     Attributes:
-        entries: what ``events.json`` will hold.
+        path: of ``events.json``.
+        entries: what it will hold.
         stills: stamp of the event frame -> its overlay picture.
 
     Raises:
@@ -39,15 +41,24 @@ class ResultWriter:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f'output {str(folder)!r} is a file: expected a folder')
         self.folder = folder
+        self.path = folder / 'events.json'
         self.entries: list[dict[str, Any]] = []
         self.stills: dict[int, Path] = {}
         self._origin_ns = origin_ns
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / 'events.json').exists():
+        if self.path.exists():
             for name in FOLDERS:
                 shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / 'overlay.mp4').unlink(missing_ok=True)
+        self._write()
         for name in FOLDERS:
             (folder / name).mkdir(exist_ok=True)
+
+    def __enter__(self) -> ResultWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._write()
 
     def add(self, collision: Collision, frame_index: int) -> dict[str, Any]:
         """Write one event; an event without objects has no label image.
@@ -96,8 +107,5 @@ class ResultWriter:
         self.entries.append(entry)
         return entry
 
-    def close(self) -> Path:
-        """Write ``events.json`` and return its path."""
-        path = self.folder / 'events.json'
-        path.write_text(json.dumps(self.entries, indent=1) + '\n', 'utf-8')
-        return path
+    def _write(self) -> None:
+        self.path.write_text(json.dumps(self.entries, indent=1) + '\n', 'utf-8')

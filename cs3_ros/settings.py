@@ -7,7 +7,8 @@ and the node read the very same file. ``config/cs3.yaml`` lists every setting.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import yaml
 
 from cs3_ros.buffers import AudioConfig, FrameConfig
 from cs3_ros.config import from_mapping, setting, validate
-from cs3_ros.onset import OnsetConfig
+from cs3_ros.onset import RATES, OnsetConfig, check_rate
 from cs3_ros.pcm import FORMATS
 from cs3_ros.verification import VerificationConfig
 
@@ -44,7 +45,7 @@ class NodeConfig:
         choices=('AudioDataStamped', 'AudioStamped'),
     )
     audio_rate: int = setting(
-        0, 'Sound samples per second; 0 takes it from audio_info.', minimum=0, maximum=384_000
+        0, 'Sound samples per second; 0 takes it from audio_info.', minimum=0, maximum=RATES[1]
     )
     audio_channels: int = setting(
         0, 'Interleaved sound channels; 0 takes them from audio_info.', minimum=0, maximum=64
@@ -74,6 +75,11 @@ class NodeConfig:
                 f'audio_rate = {self.audio_rate} and audio_channels = {self.audio_channels}: '
                 'expected both, or neither to take them from audio_info'
             )
+        if self.audio_rate:
+            try:
+                check_rate(self.audio_rate)
+            except ValueError as error:
+                raise ValueError(f'audio_rate = {self.audio_rate}: {error}') from error
 
 
 @dataclass(frozen=True)
@@ -97,60 +103,103 @@ SECTIONS: Mapping[str, type] = {
     'verification': VerificationConfig,
 }
 
-NODE_KEYS = ('/**', '/**/cs3', '/cs3/cs3', 'cs3')
-"""Keys of a parameter file that mean this node; the first one that is there is read."""
+NODE = '/cs3/cs3'
+"""The node whose parameters are read from a file: its default namespace and name."""
 
 
-def load_settings(path: Path | str) -> Settings:
-    """Read the settings of a ROS parameter file; what it does not name keeps its default.
+def load_parameters(path: Path | str) -> tuple[NodeConfig, Settings]:
+    """Read a ROS parameter file as a node ``/cs3/cs3`` would; what it does not name is default.
+
+    As in ROS, a key is a full node name whose parts may be nested, ``/*`` stands for one part and
+    ``/**`` for any number, and of all keys that mean the node the later ones overrule. Stricter
+    than ROS, a file that has nothing for the node is refused, and so are unknown parameters.
 
     Raises:
-        ValueError: not such a file, an unknown key or a value out of range; says which.
+        ValueError: not such a file, an unknown name or a value out of range; says which.
     """
     where = f'settings file {str(path)!r}'
     try:
         data = yaml.safe_load(Path(path).read_text('utf-8'))
-        node = next(key for key in NODE_KEYS if key in data)
-        parameters = _nested(data[node]['ros__parameters'])
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f'{where} cannot be read: {error}') from error
-    except (yaml.YAMLError, AttributeError, TypeError, KeyError, StopIteration) as error:
-        raise ValueError(
-            f'{where}: expected a ROS parameter file, "/**:" (or /cs3/cs3) with '
-            f'"ros__parameters:" below it; '
-            f'got {error!r}'
-        ) from error
-    return settings_from(parameters, where)
+    except yaml.YAMLError as error:
+        raise _no_parameter_file(where, str(error)) from error
+    found: dict[str, dict[str, Any]] = {}
+    for name, parameters in _nodes(data, ''):
+        if not isinstance(parameters, dict):
+            raise _no_parameter_file(where, f'{parameters!r} below {name}')
+        if _means_node(name):
+            found.setdefault(name, {}).update(_flat(parameters, ''))
+    if not found:
+        names = ', '.join(name for name, _ in _nodes(data, '')) or 'none'
+        raise _no_parameter_file(where, f'parameters for {names}')
+    values = {name: value for given in found.values() for name, value in given.items()}
+    for name, value in values.items():
+        field = field_of(name)
+        if field is not None and type(field.default) is float and type(value) is int:
+            # a node refuses it too: ROS parameters keep their type
+            raise ValueError(
+                f'{where}: {name} = {value}: expected float, got int; write {float(value)}'
+            )
+    return from_parameters(values, where)
 
 
-def settings_from(parameters: Mapping[str, Any], where: str) -> Settings:
-    """Settings from ``{section: {name: value}}``; node settings beside them are checked too.
+def from_parameters(values: Mapping[str, Any], where: str) -> tuple[NodeConfig, Settings]:
+    """Settings from ROS parameter names such as ``onset.floor_s``; the others keep their default.
 
     Raises:
-        ValueError: an unknown key or a value out of range; begins with ``where``.
+        ValueError: an unknown name or a value out of range; begins with ``where``.
     """
-    node_values = {k: v for k, v in parameters.items() if k not in SECTIONS and k != 'use_sim_time'}
-    from_mapping(NodeConfig, node_values, where)
-    return Settings(
+    own: dict[str, Any] = {}
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for name, value in values.items():
+        section, _, key = name.partition('.')
+        if key and section in SECTIONS:
+            sections[section][key] = value
+        elif not is_ros_parameter(name):
+            own[name] = value
+    return from_mapping(NodeConfig, own, where), Settings(
         **{
-            section: from_mapping(cls, parameters.get(section) or {}, f'{where}, {section}')
+            section: from_mapping(cls, sections[section], f'{where}, {section}')
             for section, cls in SECTIONS.items()
         }
     )
 
 
-def _nested(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """``{'onset.x': 1}`` and ``{'onset': {'x': 1}}`` mean the same in ROS."""
-    nested: dict[str, Any] = {}
-    for key, value in parameters.items():
-        section, _, name = key.partition('.')
-        if name:
-            nested.setdefault(section, {})[name] = value
-        elif isinstance(value, dict):
-            nested.setdefault(section, {}).update(value)
+def is_ros_parameter(name: str) -> bool:
+    """Whether every ROS node has this parameter."""
+    own = ('use_sim_time', 'start_type_description_service')
+    return name in own or name.startswith('qos_overrides.')
+
+
+def _nodes(data: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Every node name of a parameter file with what is below its ``ros__parameters``."""
+    for key, below in data.items() if isinstance(data, dict) else ():
+        if key == 'ros__parameters':
+            yield prefix, below
         else:
-            nested[key] = value
-    return nested
+            yield from _nodes(below, f'{prefix}/{str(key).removeprefix("/")}')
+
+
+def _means_node(name: str) -> bool:
+    pattern = re.escape(name).replace(r'/\*\*', r'(/\w+)*').replace(r'/\*', r'/\w+')
+    return re.fullmatch(pattern, NODE) is not None
+
+
+def _flat(parameters: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
+    """``{'onset': {'x': 1}}`` and ``{'onset.x': 1}`` mean the same in ROS."""
+    flat: dict[str, Any] = {}
+    for key, value in parameters.items():
+        name = f'{prefix}{key}'
+        flat |= _flat(value, f'{name}.') if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _no_parameter_file(where: str, got: str) -> ValueError:
+    return ValueError(
+        f'{where}: expected a ROS parameter file, "/**:" (or {NODE}) with "ros__parameters:" and '
+        f'names and values below it; got {got}'
+    )
 
 
 def field_of(parameter: str) -> dataclasses.Field[Any] | None:

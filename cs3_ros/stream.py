@@ -25,10 +25,8 @@ from cs3_ros.buffers import (
     FrameConfig,
 )
 from cs3_ros.collision import CollisionClip, Frame, Onset
-from cs3_ros.onset import DetectedOnset, OnsetConfig, OnsetDetector
+from cs3_ros.onset import RATES, DetectedOnset, OnsetConfig, OnsetDetector
 
-RATES = (8_000, 96_000)
-"""Sample rates that the onset detector takes; chunks of others are refused."""
 SILENCE_S = 1.0
 """A gap this long ends the sound before it, as the node's ``flush`` does."""
 CLIPPED_SHARE = 0.01
@@ -59,7 +57,6 @@ COUNTS: Mapping[str, str] = MappingProxyType(
         'onsets': 'onsets heard',
         'no_frame': 'onsets dropped because no frame was near',
         'clips': 'collision clips completed',
-        'abandoned': 'onsets forgotten by a reset from outside',
     }
 )
 """All counters and what they count."""
@@ -220,12 +217,6 @@ class CollisionStream:
         if self._ear is not None:
             self._close_all(self._ear, update)
         return update
-
-    def reset(self) -> None:
-        """Forget all sound, frames and open events; the counters stay."""
-        self.counts['abandoned'] += self._assembler.discard()
-        self.frames.clear()
-        self._ear = None
 
     def reconfigure(self, onset_config: OnsetConfig) -> None:
         """Use other onset thresholds from now on."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 
 from cs3_ros.collision import Collision, CollisionClip, Frame
 from cs3_ros.pipeline import Pipeline, Prepared
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -30,7 +33,8 @@ class Worker:
         pipeline: the four stages.
         capacity: events that may wait, at least 1; a further one drops the oldest waiting.
         on_collision: called on the worker thread with every answer.
-        on_error: called on the worker thread with the onset stamp and what a stage raised.
+        on_error: called on the worker thread with the onset stamp and what a stage raised; what it
+            raises itself is logged.
 
     ``counts`` holds ``done``, ``dropped`` and ``failed``; it is read from any thread.
     """
@@ -40,7 +44,7 @@ class Worker:
         pipeline: Pipeline,
         capacity: int,
         on_collision: Callable[[Collision], None],
-        on_error: Callable[[int, Exception], None],
+        on_error: Callable[[int, BaseException], None],
     ) -> None:
         if capacity < 1:
             raise ValueError(f'capacity = {capacity}: expected at least 1 waiting event')
@@ -113,11 +117,17 @@ class Worker:
                 if job.clip is None:
                     continue
                 self._on_collision(self._pipeline.finish(job.prepared, job.clip))
-            except Exception as error:  # a stage may raise anything; the node must live
+            except BaseException as error:  # anything, even SystemExit; the thread must live
                 self._end(job, 'failed')
-                self._on_error(job.onset_ns, error)
+                self._tell(job.onset_ns, error)
             else:
                 self._end(job, 'done')
+
+    def _tell(self, onset_ns: int, error: BaseException) -> None:
+        try:
+            self._on_error(onset_ns, error)
+        except BaseException:  # else no further event would be answered, without a word
+            _LOG.exception('on_error failed')
 
     def _end(self, job: _Job, outcome: str) -> None:
         with self._changed:

@@ -12,35 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.collision import (
-    NS_PER_S,
-    AudioClip,
-    Frame,
-    HandObject,
-    Image,
-    Localisation,
-    Mask,
-    Prompt,
-)
+from cs3_ros.bench.fake_stages import BothHands, BoxMasker, click_sound
+from cs3_ros.collision import NS_PER_S, AudioClip, Frame, Image, Localisation, Mask, Prompt
 from cs3_ros.pcm import SoundChunk, SoundFormat
 from cs3_ros.pipeline import Pipeline
 
 
-class BothHands:
-    """Two hands that hold touching boxes in the middle of the frame."""
-
-    def detect(self, frames: Sequence[Frame], index: int) -> tuple[HandObject, ...]:
-        height, width = frames[index].image.shape[:2]
-        x, y = width / 2, height / 2
-        box = (x, y, x + 1, y + 1)
-        return (
-            HandObject('right', 0.9, box, object_box=(x, y / 2, x * 1.5, y * 1.5)),
-            HandObject('left', 0.8, box, object_box=(x / 2, y / 2, x, y * 1.5)),
-        )
-
-
-class BoxMasker:
-    """The mask of a box is the box; a pause or an exception can be put in."""
+class TroubledMasker(BoxMasker):
+    """A pause or an exception can be put into it."""
 
     def __init__(self, pause_s: float = 0.0, fail: Callable[[], bool] = lambda: False) -> None:
         self.pause_s = pause_s
@@ -50,17 +29,7 @@ class BoxMasker:
         time.sleep(self.pause_s)
         if self.fail():
             raise RuntimeError('this stage was told to fail')
-        return image.shape[:2]
-
-    def segment(self, encoded: Any, prompts: Sequence[Prompt]) -> list[Mask]:
-        masks = []
-        for prompt in prompts:
-            mask = np.zeros(encoded, bool)
-            assert prompt.box is not None
-            x0, y0, x1, y1 = (round(value) for value in prompt.box)
-            mask[y0:y1, x0:x1] = True
-            masks.append(mask)
-        return masks
+        return super().encode(image)
 
 
 class SmoothHeatMap:
@@ -80,14 +49,13 @@ def fake_pipeline(
 ) -> Pipeline:
     """A pipeline that always finds two touching boxes."""
     localiser = SmoothHeatMap() if heat_map else None
-    return Pipeline('fake', BoxMasker(pause_s, fail), hands=BothHands(), localiser=localiser)
+    return Pipeline('fake', TroubledMasker(pause_s, fail), hands=BothHands(), localiser=localiser)
 
 
 class BrightMasker(BoxMasker):
     """The mask of a box are the 8x8 blocks in it that are more white than black."""
 
     def encode(self, image: Image) -> Any:
-        super().encode(image)
         height, width = image.shape[0] // 8, image.shape[1] // 8
         blocks = image.min(axis=2).reshape(height, 8, width, 8).mean(axis=(1, 3))
         return np.kron(blocks > 127, np.ones((8, 8), bool))
@@ -107,19 +75,6 @@ def blocks(seed: int = 1) -> Image:
     bright[3:5, 5:7] = True  # the two objects of BothHands touch here
     grey = np.where(np.kron(bright, np.ones((8, 8), bool)), 220, 30).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def click_sound(
-    clicks_s: Sequence[float], duration_s: float, rate: int = 48_000
-) -> NDArray[np.float32]:
-    """Clicks in faint noise, float32 [N] on the grid of S16LE."""
-    times = np.arange(round(duration_s * rate)) / rate
-    samples = np.random.default_rng(1).normal(0, 1e-3, times.size)
-    for click_s in clicks_s:
-        after = times - click_s
-        ring = 0.5 * np.exp(-np.maximum(after, 0) * 60) * np.cos(2 * np.pi * 2500 * after)
-        samples += np.where(after >= 0, ring, 0)
-    return (np.round(samples * 32768) / 32768).astype(np.float32)
 
 
 class ClickRecording:

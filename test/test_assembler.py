@@ -169,12 +169,6 @@ def test_sound_without_video_does_not_pile_up():
     assert bench.counts['no_frame'] >= 16
 
 
-def test_discarded_events_are_told():
-    bench = Bench()
-    bench.onset(1.0)
-    assert bench.assembler.discard() == 1 and len(bench.assembler) == 0
-
-
 def test_a_clip_now_has_the_newest_sound():
     bench = Bench(audio_before_s=0.5, audio_after_s=0.5)
     assert bench.assembler.clip_now(Onset(START, 0, 0), bench.audio) is None

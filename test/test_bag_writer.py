@@ -156,6 +156,7 @@ def test_nothing_is_left_of_a_bag_that_fails(tmp_path):
         ({'storage': 'bag'}, "storage 'bag': expected mcap or sqlite3"),
         ({'start_s': 0.0}, 'start_s 0.0: expected seconds above 0'),
         ({'start_s': float('nan')}, 'start_s nan: expected seconds'),
+        ({'start_s': 2**31 - 2.0}, 'expected seconds above 0 and at most 2147480047'),
         ({'jpeg_quality': 0}, 'jpeg_quality 0: expected 1 to 100'),
     ],
 )

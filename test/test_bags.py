@@ -14,6 +14,7 @@ from cs3_ros.bags import (
     AUDIO,
     COMPRESSED,
     INFO,
+    ORIGIN_KEY,
     RAW,
     Bag,
     BagMessage,
@@ -144,6 +145,67 @@ def test_own_names_go_before_others(tmp_path):
         [('/cs3/image', 1, raw_image(1)), ('/depth/image', 2, raw_image(2, '16UC1'))],
     )
     assert BagRecording(path).image_topic.name == '/cs3/image'
+
+
+def test_of_two_transports_the_compressed_one_is_taken(tmp_path):
+    raw, compressed = ('/cs3/image', 1, raw_image(1)), ('/cs3/image/compressed', 1, jpeg_image(1))
+    for name, stored in {'one': [raw, compressed], 'two': [compressed, raw]}.items():
+        path = write_bag(tmp_path / name, stored)
+        assert BagRecording(path).image_topic.name == '/cs3/image/compressed', 'as the node does'
+        assert BagRecording(path, image_topic='/cs3/image').size == (6, 2)
+
+
+@pytest.mark.parametrize(
+    'damage, expected', [('picture', 1990), ('sound', 2000), ('both', 2010), ('unset', 2000)]
+)
+def test_the_origin_is_the_first_stamp_that_can_be_used(tmp_path, damage, expected):
+    picture, heard = raw_image(2000), sound(1990)
+    if damage in ('picture', 'both'):
+        picture[1].header.stamp.nanosec = 2**32 - 1
+    if damage in ('sound', 'both'):
+        heard[1].header.stamp.nanosec = NS_PER_S
+    if damage == 'unset':
+        heard[1].header.stamp.nanosec = 0
+    stored = [('/i', 5, picture), ('/a', 6, heard), ('/n', 7, info())]
+    stored += [('/i', 8, raw_image(2030)), ('/a', 9, sound(2010))]
+    recording = BagRecording(write_bag(tmp_path / 'bag', stored))
+    assert recording.origin_ns == expected
+
+
+def test_a_cut_off_first_message_does_not_end_a_replay(tmp_path, caplog):
+    path, store = tmp_path / 'bag', typestore()
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection('/i', RAW, typestore=store)
+        whole = bytes(store.serialize_cdr(raw_image(2000)[1], RAW))
+        writer.write(connection, 5, whole[:10])
+        writer.write(connection, 6, whole)
+    recording = BagRecording(path)
+    assert recording.origin_ns == 2000
+    with caplog.at_level(logging.WARNING):
+        assert [frame.stamp_ns for frame in split(recording)[0]] == [2000]
+    assert '10 bytes cannot be read' in caplog.text
+
+
+def test_an_origin_that_is_no_number_names_the_bag(tmp_path):
+    path = tmp_path / 'bag'
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer.set_custom_data(ORIGIN_KEY, 'noon')
+        connection = writer.add_connection('/i', RAW, typestore=typestore())
+        writer.write(connection, 5, typestore().serialize_cdr(raw_image(5)[1], RAW))
+    with pytest.raises(ValueError, match="bag: cs3.media_time_0_ns .* is 'noon': expected nanosec"):
+        BagRecording(path)
+
+
+@pytest.mark.parametrize('sec, nanosec', [(5, 10**9), (5, 2**32 - 1), (2**31 - 1, 0)])
+def test_stamps_that_the_node_refuses_are_left_out(tmp_path, caplog, sec, nanosec):
+    stored = [('/i', 1, raw_image(1)), ('/n', 1, info()), ('/a', 2, sound(2))]
+    for topic, message in (('/i', raw_image(3)), ('/a', sound(3))):
+        message[1].header.stamp.sec, message[1].header.stamp.nanosec = sec, nanosec
+        stored.append((topic, 3, message))
+    with caplog.at_level(logging.WARNING):
+        frames, chunks = split(BagRecording(write_bag(tmp_path / 'bag', stored)))
+    assert [item.stamp_ns for item in (*frames, *chunks)] == [1, 2]
+    assert '2 message(s) left out: header stamp of' in caplog.text
 
 
 def test_no_pictures_is_refused(tmp_path):

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from cs3_ros.collision import (
+    LAST_STAMP_NS,
+    NS_PER_S,
     Candidate,
     Collision,
     Frame,
     Onset,
     Verdict,
     event_id,
+    header_stamp_ns,
 )
 
 
@@ -99,3 +102,20 @@ def test_no_object_gives_background():
 )
 def test_the_id_is_the_stamp_of_the_onset(stamp_ns, text):
     assert event_id(stamp_ns) == collision(stamp_ns=stamp_ns).id == text
+
+
+def test_a_damaged_frame_has_no_picture():
+    def damaged(payload):
+        raise ValueError('damaged')
+
+    assert Frame(1, b'', damaged).image_or_none is None
+    assert Frame.from_rgb(1, np.ones((2, 3, 3), np.uint8)).image_or_none.shape == (2, 3, 3)
+
+
+def test_header_stamps_end_before_their_seconds_do():
+    last_s = LAST_STAMP_NS // NS_PER_S
+    assert header_stamp_ns(3, 999_999_999) == 3_999_999_999
+    assert header_stamp_ns(last_s, 0) == LAST_STAMP_NS and last_s < 2**31 - 1
+    for sec, nanosec in ((last_s, 1), (2**31 - 1, 0), (5, NS_PER_S)):
+        with pytest.raises(ValueError, match=f'header stamp of {sec} s and {nanosec} ns: expected'):
+            header_stamp_ns(sec, nanosec)

@@ -119,14 +119,15 @@ def video(tmp_path_factory) -> Path:
     return write_media(tmp_path_factory.mktemp('video') / 'clip.mkv', frames=24, sound=sound)
 
 
-def options(out: Path, **changes) -> argparse.Namespace:
-    given = dict(bundle='lite', out=out, params=None, no_overlay=False, start=1000.0)
+def options(source: Path, out: Path, **changes) -> argparse.Namespace:
+    given = dict(video=source, bag=source, bundle=None, out=out, params=None, no_overlay=False)
+    given |= dict(start=1000.0, image_topic='', audio_topic='', info_topic='')
     return argparse.Namespace(**given | changes)
 
 
 def test_run_writes_events_labels_masks_and_overlay(fake_stages, video, tmp_path, capsys):
     out = tmp_path / 'deep' / 'out'
-    assert offline.run(video, options(out)) == 0
+    assert offline.run(options(video, out)) == 0
     (entry,) = json.loads((out / 'events.json').read_text())
     assert abs(entry['onset_s'] - 0.4) < 1e-3 and entry['frame_index'] == 12
     assert entry['frame_s'] == pytest.approx(0.4, abs=1e-3)
@@ -141,7 +142,7 @@ def test_run_writes_events_labels_masks_and_overlay(fake_stages, video, tmp_path
 
 
 def test_run_without_overlay_and_with_another_start(fake_stages, video, tmp_path):
-    assert offline.run(video, options(tmp_path / 'out', no_overlay=True, start=5.0)) == 0
+    assert offline.run(options(video, tmp_path / 'out', no_overlay=True, start=5.0)) == 0
     assert not (tmp_path / 'out' / 'overlay.mp4').exists()
     (entry,) = json.loads((tmp_path / 'out' / 'events.json').read_text())
     assert entry['id'].startswith('5.4') and abs(entry['onset_s'] - 0.4) < 1e-3
@@ -149,8 +150,8 @@ def test_run_without_overlay_and_with_another_start(fake_stages, video, tmp_path
 
 def test_replay_finds_what_run_finds(fake_stages, video, tmp_path):
     bag = make_bag(video, tmp_path / 'bag', image='raw')
-    assert offline.run(video, options(tmp_path / 'a', no_overlay=True)) == 0
-    assert offline.replay(bag, options(tmp_path / 'b', no_overlay=True)) == 0
+    assert offline.run(options(video, tmp_path / 'a', no_overlay=True)) == 0
+    assert offline.replay(options(bag, tmp_path / 'b', no_overlay=True)) == 0
     entries = [json.loads((tmp_path / k / 'events.json').read_text()) for k in 'ab']
     for entry in (*entries[0], *entries[1]):
         del entry['timings_ms']
@@ -162,18 +163,40 @@ def test_replay_finds_what_run_finds(fake_stages, video, tmp_path):
 def test_parameters_of_a_file_are_used(fake_stages, video, tmp_path, capsys):
     params = tmp_path / 'deaf.yaml'
     params.write_text('/**:\n  ros__parameters:\n    onset.minimum_dbfs: 0.0\n')
-    assert offline.run(video, options(tmp_path / 'out', params=params)) == 0
+    assert offline.run(options(video, tmp_path / 'out', params=params)) == 0
     assert json.loads((tmp_path / 'out' / 'events.json').read_text()) == []
     assert '0 event(s)' in capsys.readouterr().out
     params.write_text('/**:\n  ros__parameters:\n    onset.minimum_db: 0.0\n')
     with pytest.raises(ValueError, match=r'deaf.yaml.*unknown key\(s\) minimum_db'):
-        offline.run(video, options(tmp_path / 'out', params=params))
+        offline.run(options(video, tmp_path / 'out', params=params))
+
+
+def test_the_bundle_of_a_parameter_file_is_used_unless_another_is_given(
+    fake_stages, video, tmp_path
+):
+    params = tmp_path / 'params.yaml'
+    params.write_text('/**:\n  ros__parameters:\n    bundle: nothing\n')
+    with pytest.raises(BundleError, match="'nothing' not found"):
+        offline.run(options(video, tmp_path / 'out', params=params))
+    assert offline.run(options(video, tmp_path / 'out', params=params, bundle='lite')) == 0
+
+
+def test_a_bag_without_audio_info_is_read_by_parameters(fake_stages, video, tmp_path):
+    bag = make_bag(video, tmp_path / 'bag')
+    params = tmp_path / 'params.yaml'
+    values = ('audio_rate: 48000', 'audio_channels: 1')
+    params.write_text('/**:\n  ros__parameters:\n    ' + '\n    '.join(values) + '\n')
+    topics = dict(image_topic='/cs3/image/compressed', audio_topic='/cs3/audio')
+    assert offline.replay(options(bag, tmp_path / 'out', params=params, **topics)) == 0
+    assert len(json.loads((tmp_path / 'out' / 'events.json').read_text())) == 1
+    with pytest.raises(ValueError, match='has no topic'):
+        offline.replay(options(bag, tmp_path / 'out', image_topic='/elsewhere'))
 
 
 def test_failed_events_are_named_and_end_with_1(monkeypatch, video, tmp_path, capsys):
     pipeline = fake_pipeline(fail=lambda: True)
     monkeypatch.setattr(Bundle, 'build', lambda self, verification: pipeline)
-    assert offline.run(video, options(tmp_path / 'out')) == 1
+    assert offline.run(options(video, tmp_path / 'out')) == 1
     assert 'event at 0.400 s failed: this stage was told to fail' in capsys.readouterr().err
     assert json.loads((tmp_path / 'out' / 'events.json').read_text()) == []
 
@@ -181,29 +204,29 @@ def test_failed_events_are_named_and_end_with_1(monkeypatch, video, tmp_path, ca
 def test_a_video_without_sound_says_so(fake_stages, tmp_path):
     silent = write_media(tmp_path / 'silent.mkv', frames=5)
     with pytest.raises(ValueError, match='silent.mkv: has no sound'):
-        offline.run(silent, options(tmp_path / 'out'))
+        offline.run(options(silent, tmp_path / 'out'))
     assert not (tmp_path / 'out').exists()
 
 
 def test_a_bag_without_sound_says_so(fake_stages, tmp_path):
     bag = make_bag(write_media(tmp_path / 'silent.mkv', frames=5), tmp_path / 'bag')
     with pytest.raises(ValueError, match='bag: has no sound'):
-        offline.replay(bag, options(tmp_path / 'out'))
+        offline.replay(options(bag, tmp_path / 'out'))
 
 
 @pytest.mark.parametrize('door', [offline.run, offline.replay])
 def test_what_is_not_there_is_named(fake_stages, tmp_path, door):
     with pytest.raises(FileNotFoundError, match='nothing.mp4'):
-        door(tmp_path / 'nothing.mp4', options(tmp_path / 'out'))
+        door(options(tmp_path / 'nothing.mp4', tmp_path / 'out'))
 
 
 def test_a_bundle_that_is_not_there_is_named_before_anything_is_written(video, tmp_path):
     with pytest.raises(BundleError, match="'nothing' not found"):
-        offline.run(video, options(tmp_path / 'out', bundle='nothing'))
+        offline.run(options(video, tmp_path / 'out', bundle='nothing'))
     assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('start', [0.0, -1.0, 2.0**31, float('nan'), float('inf')])
 def test_a_start_that_no_header_can_hold(video, tmp_path, start):
     with pytest.raises(ValueError, match=r'--start .*: expected seconds above 0'):
-        offline.run(video, options(tmp_path / 'out', start=start))
+        offline.run(options(video, tmp_path / 'out', start=start))

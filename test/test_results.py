@@ -24,10 +24,10 @@ def collision(onset_ns: int, masks: int) -> Collision:
 
 
 def test_entries_and_pictures_agree(tmp_path) -> None:
-    writer = ResultWriter(tmp_path / 'out', origin_ns=10**9)
-    writer.add(collision(1_500_000_000, 2), frame_index=7)
-    writer.add(collision(2_500_000_000, 0), frame_index=9)
-    entries = json.loads(writer.close().read_text())
+    with ResultWriter(tmp_path / 'out', origin_ns=10**9) as writer:
+        writer.add(collision(1_500_000_000, 2), frame_index=7)
+        writer.add(collision(2_500_000_000, 0), frame_index=9)
+    entries = json.loads(writer.path.read_text())
     first, second = entries
     assert first['id'] == '1.500000000' and first['onset_s'] == 0.5 and first['frame_index'] == 7
     labels = cv2.imread(str(tmp_path / 'out' / first['label_image']), cv2.IMREAD_UNCHANGED)
@@ -41,10 +41,19 @@ def test_entries_and_pictures_agree(tmp_path) -> None:
 
 def test_a_second_run_replaces_the_first(tmp_path) -> None:
     for onset_ns in (1_500_000_000, 1_700_000_000):
-        writer = ResultWriter(tmp_path, origin_ns=0)
-        writer.add(collision(onset_ns, 1), 0)
-        writer.close()
+        with ResultWriter(tmp_path, origin_ns=0) as writer:
+            writer.add(collision(onset_ns, 1), 0)
+        (tmp_path / 'overlay.mp4').touch()
     assert [path.name for path in (tmp_path / 'labels').iterdir()] == ['1.700000000.png']
+    ResultWriter(tmp_path, origin_ns=0)
+    assert not list((tmp_path / 'labels').iterdir()) and not (tmp_path / 'overlay.mp4').exists()
+
+
+def test_an_interrupted_run_leaves_what_it_found(tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt), ResultWriter(tmp_path, origin_ns=0) as writer:
+        writer.add(collision(1_500_000_000, 1), 0)
+        raise KeyboardInterrupt
+    assert len(json.loads(writer.path.read_text())) == 1
 
 
 def test_a_file_is_refused(tmp_path) -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cs3_ros.onset import RATES
 from cs3_ros.settings import (
     SECTIONS,
     NodeConfig,
     Settings,
     field_of,
-    load_settings,
+    from_parameters,
+    load_parameters,
     parameter_names,
-    settings_from,
 )
 
 CONFIG = Path(__file__).resolve().parents[1] / 'config' / 'cs3.yaml'
@@ -52,7 +53,7 @@ def test_the_shipped_file_documents_every_setting():
 
 
 def test_the_shipped_file_loads_as_the_defaults():
-    assert load_settings(CONFIG) == Settings()
+    assert load_parameters(CONFIG) == (NodeConfig(), Settings())
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -66,20 +67,19 @@ def parameters(tmp_path: Path, text: str) -> Path:
 
 
 def test_what_a_file_does_not_name_keeps_its_default(tmp_path):
-    path = parameters(tmp_path, '    bundle: lite\n    verification: {beta: 20}\n')
-    settings = load_settings(path)
+    path = parameters(
+        tmp_path, '    bundle: lite\n    verification: {beta: 20.0}\n    queue_size: 7\n'
+    )
+    config, settings = load_parameters(path)
+    assert config == NodeConfig(queue_size=7)
     assert settings.verification.beta == 20.0 and settings.verification.alpha == 0.6
     assert settings.onset == Settings().onset
 
 
 def test_dotted_and_nested_keys_are_the_same(tmp_path):
     text = '    onset.floor_s: 2.0\n    onset: {refractory_s: 0.5}\n    use_sim_time: true\n'
-    onset = load_settings(parameters(tmp_path, text)).onset
+    onset = load_parameters(parameters(tmp_path, text))[1].onset
     assert (onset.floor_s, onset.refractory_s) == (2.0, 0.5)
-
-
-def test_an_empty_section_is_no_change(tmp_path):
-    assert load_settings(parameters(tmp_path, '    onset:\n    bundle: lite\n')) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,19 @@ def test_an_empty_section_is_no_change(tmp_path):
         ('    queue: 3\n', r'unknown key\(s\) queue; known: .*queue_size'),
         ('    queue_size: 0\n', r'NodeConfig.queue_size = 0: expected a value in \[1, 64\]'),
         ('    onset.floor_s: high\n', "floor_s = 'high': expected float, got str"),
-        ('    onset: 3\n', 'onset: expected a mapping of names to values, got 3'),
+        ('    onset: 3\n', r'unknown key\(s\) onset'),
+        ('    onset:\n    bundle: lite\n', r'unknown key\(s\) onset'),
+        ('    onset: {floor_s: 15}\n', 'onset.floor_s = 15: expected float, got int; write 15.0'),
+        ('    audio_timeout_s: 2\n', 'audio_timeout_s = 2: expected float, got int; write 2.0'),
+        ('    queue_size: 4.0\n', 'queue_size = 4.0: expected int, got float'),
+        ('    autostart:\n', 'autostart = None: expected bool'),
         ('    audio_rate: 16000\n', 'audio_rate = 16000 and audio_channels = 0: expected both'),
         ('    audio_channels: 1\n', 'audio_rate = 0 and audio_channels = 1: expected both'),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, text, words):
     with pytest.raises(ValueError, match=words):
-        load_settings(parameters(tmp_path, text))
+        load_parameters(parameters(tmp_path, text))
 
 
 @pytest.mark.parametrize(
@@ -109,34 +114,51 @@ def test_a_wrong_setting_is_named(tmp_path, text, words):
         '/**: [',
         '/**:\n  ros__parameters: 3',
         '\x00',
+        'cs3:\n  ros__parameters: {queue_size: 7}',
+        '/robot/cs3:\n  ros__parameters: {queue_size: 7}',
+        '/*:\n  ros__parameters: {queue_size: 7}',
     ],
 )
 def test_what_is_no_parameter_file_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match='my.yaml.: expected a ROS parameter file'):
-        load_settings(write(tmp_path, text))
+        load_parameters(write(tmp_path, text))
 
 
 def test_a_file_of_other_bytes_is_refused(tmp_path):
     path = tmp_path / 'my.yaml'
     path.write_bytes(b'\xff\xfe\x80')
     with pytest.raises(ValueError, match='my.yaml'):
-        load_settings(path)
+        load_parameters(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match='nothing.yaml.*cannot be read'):
-        load_settings(tmp_path / 'nothing.yaml')
+        load_parameters(tmp_path / 'nothing.yaml')
+
+
+def test_parameters_that_every_node_has_are_passed_over(tmp_path):
+    text = '    use_sim_time: true\n    qos_overrides./parameter_events.publisher.depth: 10\n'
+    text += '    start_type_description_service: false\n'
+    assert load_parameters(parameters(tmp_path, text)) == (NodeConfig(), Settings())
 
 
 def test_the_sound_format_is_given_whole_or_not_at_all():
     assert NodeConfig(audio_rate=48_000, audio_channels=2).audio_sample_format == 'S16LE'
-    for values in ({'audio_rate': 1}, {'audio_channels': 1}):
+    for values in ({'audio_rate': 16_000}, {'audio_channels': 1}):
         with pytest.raises(ValueError, match='expected both'):
             NodeConfig(**values)
+
+
+@pytest.mark.parametrize('rate', [1, RATES[0] - 1, RATES[1] + 1, 384_000])
+def test_a_rate_that_cannot_be_listened_to_is_refused(rate):
+    with pytest.raises(ValueError, match=f'audio_rate = {rate}: expected .*96000'):
+        NodeConfig(audio_rate=rate, audio_channels=1)
+    for allowed in RATES:
+        assert NodeConfig(audio_rate=allowed, audio_channels=1).audio_rate == allowed
 
 
 def test_names_and_fields_belong_together():
     names = parameter_names()
     assert len(names) == len(set(names)) and {n.partition('.')[0] for n in names} >= set(SECTIONS)
     assert field_of('onset.nothing') is field_of('nothing.floor_s') is field_of('floor_s') is None
-    assert settings_from({}, 'here') == Settings()
+    assert from_parameters({}, 'here') == (NodeConfig(), Settings())

@@ -1,4 +1,8 @@
-"""Benchmarks behind ``cs3 bench``; each module has ``add_arguments`` and ``main``."""
+"""Benchmarks behind ``cs3 bench``, and what they need.
+
+``onset``, ``lite``, ``live`` and ``cs3_ros.ros.bench_node`` have ``add_arguments`` and ``main``;
+``sounds`` and ``fake_stages`` serve them.
+"""
 
 from pathlib import Path
 

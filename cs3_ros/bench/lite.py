@@ -32,6 +32,8 @@ from cs3_ros.collision import (
     Onset,
 )
 from cs3_ros.draw import OBJECT_COLOURS, overlay
+from cs3_ros.images import save_image
+from cs3_ros.jsonfile import prepare_json, write_json
 from cs3_ros.media import VideoFile
 from cs3_ros.metrics import auc, centred_square, sample_score
 from cs3_ros.pipeline import Pipeline
@@ -147,6 +149,7 @@ def main(args: argparse.Namespace) -> int:
     """Run the benchmark; 0 when all clips were scored."""
     if args.every < 0:
         raise ValueError(f'--every {args.every}: expected 0 or a number of frames')
+    prepare_json(args.json)
     bundle = load_bundle(args.bundle)
     pipeline = _without(bundle.build(), args.without)
     peaks: list[dict[str, Any]] = []
@@ -162,9 +165,9 @@ def main(args: argparse.Namespace) -> int:
         print(_line(row), flush=True)
         if args.out is not None:
             truth = clip.truth(clip.peak_frame)
-            _write_png(
-                args.out / f'{clip.name}.png', picture(collision.frame.image, truth, collision)
-            )
+            args.out.mkdir(parents=True, exist_ok=True)
+            shown = picture(collision.frame.image, truth, collision)
+            save_image(args.out / f'{clip.name}.png', shown)
         for number in range(0, len(clip.frames), args.every) if args.every else ():
             if (other := score_frame(pipeline, bundle.clip, clip, number)) is not None:
                 others.append(other[0])
@@ -180,9 +183,7 @@ def main(args: argparse.Namespace) -> int:
         'frames': others,
     }
     _report(result)
-    if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + '\n', 'utf-8')
+    write_json(args.json, result)
     return 0
 
 
@@ -239,11 +240,3 @@ def _report(result: dict[str, Any]) -> None:
         for stage, times in summary['stages_ms'].items():
             if times['mean'] >= REPORTED_STAGES_MS:
                 print(f'  {stage:18s} {times["mean"]:7.1f} ms mean {times["max"]:8.1f} ms max')
-
-
-def _write_png(path: Path, image: Image) -> None:
-    import cv2
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image[..., ::-1]):
-        raise OSError(f'{path}: cannot be written')

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from cs3_ros.bench import REAL_CLIPS
 from cs3_ros.collision import NS_PER_S
+from cs3_ros.jsonfile import prepare_json, write_json
 
 if TYPE_CHECKING:
     from cs3_ros.media import Recording
@@ -43,6 +44,7 @@ def main(options: argparse.Namespace) -> int:
     folders = sorted(path.parent for path in options.clips.glob('*/clip.json'))
     if not folders:
         raise ValueError(f'{options.clips}: expected folders with clip.mp4 and clip.json in it')
+    prepare_json(options.json)
     rows = []
     for folder in tqdm(folders, unit='clip'):
         with tempfile.TemporaryDirectory(prefix='cs3_live_') as scratch:
@@ -62,8 +64,7 @@ def main(options: argparse.Namespace) -> int:
         f'\nwithin 50 ms: {near} of {len(rows)}; most events in a clip: '
         f'{max(row["events"] for row in rows)}'
     )
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + '\n', 'utf-8')
+    write_json(options.json, rows)
     good = all(r['replay_equal'] and r['run_equal'] and r['received'] == r['frames'] for r in rows)
     return 0 if good else 1
 

@@ -11,7 +11,6 @@ Nothing here depends on how the detector works.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.bench.sounds import BACKGROUNDS, IMPACT_FREE, Scene, scene
+from cs3_ros.jsonfile import prepare_json, write_json
 from cs3_ros.onset import OnsetConfig, OnsetDetector
 
 SNRS_DB = (0, 5, 10, 15, 20, 25, 30)
@@ -143,6 +143,7 @@ def run(
     """
     from tqdm import tqdm
 
+    prepare_json(json_path)
     seeds = range(seed, seed + scenes)
     cs3_counts: dict[str, list[Counts]] = {}
     librosa_counts: dict[str, list[Counts]] = {}
@@ -199,9 +200,7 @@ def run(
         'times_real_time': _speeds(timed, rate),
     }
     _print(figures)
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(figures, indent=1) + '\n')
+    write_json(json_path, figures)
     return figures
 
 

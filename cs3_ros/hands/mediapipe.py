@@ -80,14 +80,15 @@ class MediaPipeHands:
         """At most one hand per side, right hand first, in pixels of ``frames[index]``.
 
         The event frame is looked at first. Where it shows no hand its neighbours follow, nearest
-        first, until one does. A second hand is not searched for: it measurably harms.
+        first, until one does; damaged ones are passed over. A second hand is not searched for: it
+        measurably harms.
         """
         image = frames[index].image
         height, width = image.shape[:2]
         found: dict[Side, Detection] = {}
         for position in search_order(frames, index, self.config):
-            picture = frames[position].image
-            if picture.shape == image.shape:
+            picture = frames[position].image_or_none
+            if picture is not None and picture.shape == image.shape:
                 found = wearers(self.look(picture), (height, width))
             if found:
                 break

@@ -80,17 +80,19 @@ class MotionLocaliser:
 def action_heat(frames: Sequence[Frame], index: int) -> NDArray[np.float32]:
     """Own motion times prior, float32 [h, w] in [0, 1], long side ``LONG_SIDE``; nowhere zero.
 
-    Frames that are missing or of another size are left out; alone, the event frame gives the prior.
+    Frames that are missing, damaged or of another size are left out; alone, the event frame gives
+    the prior.
     """
-    event = _small_grey(frames[index].image)
+    image = frames[index].image
+    event = _small_grey(image)
     height, width = event.shape
     speeds = []
     for other in _neighbours(frames, index):
-        frame = frames[other]
-        if frame.image.shape != frames[index].image.shape:
+        picture = frames[other].image_or_none
+        if picture is None or picture.shape != image.shape:
             continue
-        seconds = abs(frame.stamp_ns - frames[index].stamp_ns) / NS_PER_S
-        flow = own_motion(event, _small_grey(frame.image))
+        seconds = abs(frames[other].stamp_ns - frames[index].stamp_ns) / NS_PER_S
+        flow = own_motion(event, _small_grey(picture))
         speeds.append(np.hypot(flow[..., 0], flow[..., 1]) / LONG_SIDE / seconds)
     rows, columns = np.mgrid[0:height, 0:width]
     x = ((columns + 0.5) / width - PRIOR_CENTRE[0]) / PRIOR_SPREAD

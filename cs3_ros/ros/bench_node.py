@@ -9,13 +9,14 @@ own, in a ROS domain of its own.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cs3_ros.jsonfile import prepare_json, write_json
 from cs3_ros.ros.processes import Child, children, own_domain
 
 PEERS = 'cs3_ros.ros.bench_peers'
@@ -55,11 +56,9 @@ class Listener:
 
     def spin(self, seconds: float) -> None:
         """Listen for a while."""
-        import rclpy
+        from cs3_ros.ros.spin import spin_until
 
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            rclpy.spin_once(self._node, timeout_sec=left)
+        spin_until(self._node, lambda: False, seconds)
 
     def until(self, condition: Any, what: str, children: Sequence[Child]) -> None:
         """Listen until something is true.
@@ -158,11 +157,14 @@ def many_events(count: int) -> dict[str, Any]:
         count: number of clicks.
     """
     import numpy as np
-    import rclpy
     from tqdm import tqdm
 
     from cs3_ros.ros.bench_peers import Clicks
     from cs3_ros.ros.environment import ros
+    from cs3_ros.ros.spin import spin_until
+
+    def answered(period: int) -> bool:
+        return period < 0 or period in clicks.mask_ns
 
     rss: list[float] = []
     with own_domain(), children() as start:
@@ -176,11 +178,7 @@ def many_events(count: int) -> dict[str, Any]:
             for period in tqdm(range(count), unit='event', desc='clicks', disable=None):
                 clicks.publish(period)
                 # Two periods are under way, so that the node never waits for this process.
-                deadline = time.monotonic() + ANSWER_S
-                while period > 0 and period - 1 not in clicks.mask_ns:
-                    rclpy.spin_once(clicks, timeout_sec=0.1)
-                    if time.monotonic() > deadline:
-                        break
+                spin_until(clicks, partial(answered, period - 1), ANSWER_S)
                 rss.append(node.cost()[1])
             elapsed, cpu = time.monotonic() - begin, node.cost()[0] - cpu
             listener.settle('events', 'done', len(clicks.mask_ns))
@@ -271,6 +269,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the benchmark as the command line asks; 130 where it was interrupted."""
+    prepare_json(args.json)
     try:
         if args.events is None:
             figures = idle(args.seconds, args.warm_up, args.bundle)
@@ -281,7 +280,5 @@ def main(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
-    if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(figures, indent=1) + '\n')
+    write_json(args.json, figures)
     return 0

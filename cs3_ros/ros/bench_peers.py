@@ -11,13 +11,12 @@ import array
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import rclpy
 from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
-from numpy.typing import NDArray
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -26,12 +25,13 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
+from cs3_ros.bench.fake_stages import BothHands, BoxMasker, click_sound
 from cs3_ros.bundle import Bundle
-from cs3_ros.collision import NS_PER_S, Frame, HandObject, Image, Mask, Prompt
-from cs3_ros.pcm import encode
+from cs3_ros.collision import NS_PER_S, Image
+from cs3_ros.pcm import SoundFormat, encode
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.ros.environment import ros
-from cs3_ros.ros.messages import header, stamp_to_ns
+from cs3_ros.ros.messages import header, info_message, stamp_to_ns
 from cs3_ros.settings import Settings
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -55,7 +55,7 @@ class Camera(Node):
         self._image = self.create_publisher(CompressedImage, 'image/compressed', 10)
         self._audio = self.create_publisher(AudioDataStamped, 'audio', 100)
         info = self.create_publisher(AudioInfo, 'audio_info', LATCHED)
-        info.publish(audio_info(RATE))
+        info.publish(info_message(SoundFormat(RATE, 1, 'S16LE')))
         self._jpegs = [array.array('B', jpeg(textured(k))) for k in range(PICTURES)]
         rng, count = np.random.default_rng(1), round(RATE * CHUNK_S)
         level = 10 ** (NOISE_DBFS / 20)
@@ -121,14 +121,15 @@ class Clicks(Node):
         self._image = self.create_publisher(CompressedImage, 'image/compressed', 100)
         self._audio = self.create_publisher(AudioDataStamped, 'audio', 1000)
         info = self.create_publisher(AudioInfo, 'audio_info', LATCHED)
-        info.publish(audio_info(RATE))
+        info.publish(info_message(SoundFormat(RATE, 1, 'S16LE')))
         on_onset: Any = self._onset  # rclpy's annotations know callbacks without info only
         on_masks: Any = self._masks
         self.create_subscription(Header, 'onset', on_onset, 100)
         self.create_subscription(ImageMessage, 'collision_masks', on_masks, 100)
         self._jpeg = array.array('B', jpeg(textured(0, 96, 64)))
-        rng = np.random.default_rng(1)
-        self._periods = [encode(self._sound(rng)) for _ in range(16)]
+        self._periods = [
+            encode(click_sound((self.CLICK_S,), self.PERIOD_S, RATE, seed)) for seed in range(16)
+        ]
 
     @property
     def connected(self) -> bool:
@@ -167,19 +168,6 @@ class Clicks(Node):
     def _offset_ns(self, periods: int) -> int:
         return round(self.PERIOD_S * NS_PER_S) * periods
 
-    def _sound(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        after_s = np.arange(round(RATE * self.PERIOD_S)) / RATE - self.CLICK_S
-        ring = 0.5 * np.exp(-np.maximum(after_s, 0) * 60) * np.cos(2 * np.pi * 2500 * after_s)
-        noise = rng.normal(0, 10 ** (NOISE_DBFS / 20), after_s.size)
-        return np.where(after_s >= 0, ring, 0) + noise
-
-
-def audio_info(rate: int) -> AudioInfo:
-    """AudioInfo of mono S16LE."""
-    return AudioInfo(
-        channels=1, sample_rate=rate, sample_format='S16LE', bitrate=16 * rate, coding_format='wave'
-    )
-
 
 def textured(seed: int, width: int = 1280, height: int = 720) -> Image:
     """A picture with structure at all scales, as a real one has; uint8 [H, W, 3]."""
@@ -205,49 +193,19 @@ def jpeg(image: Image, quality: int = 80) -> bytes:
     return bytes(data)
 
 
-class TwoBoxes:
-    """Hands and masker in one: two touching boxes in every picture, at no cost."""
-
-    def detect(self, frames: Sequence[Frame], index: int) -> tuple[HandObject, ...]:
-        """Each hand holds one half of the middle."""
-        height, width = frames[index].image.shape[:2]
-        x, y = width / 2, height / 2
-        box = (x, y, x + 1, y + 1)
-        return (
-            HandObject('right', 0.9, box, object_box=(x, y / 2, x * 1.5, y * 1.5)),
-            HandObject('left', 0.8, box, object_box=(x / 2, y / 2, x, y * 1.5)),
-        )
-
-    def encode(self, image: Image) -> Any:
-        """Only the size matters."""
-        return image.shape[:2]
-
-    def segment(self, encoded: Any, prompts: Sequence[Prompt]) -> list[Mask]:
-        """The mask of a box is the box."""
-        masks = []
-        for prompt in prompts:
-            mask = np.zeros(encoded, bool)
-            assert prompt.box is not None
-            x0, y0, x1, y1 = (round(value) for value in prompt.box)
-            mask[y0:y1, x0:x1] = True
-            masks.append(mask)
-        return masks
-
-
 def fake_pipeline(bundle: Bundle, settings: Settings) -> Pipeline:
     """A pipeline without models; the bundle still says which frames and sound are cut out."""
-    stages = TwoBoxes()
-    return Pipeline('fake', stages, hands=stages, verification=settings.verification)
+    return Pipeline('fake', BoxMasker(), hands=BothHands(), verification=settings.verification)
 
 
-def main(role: str) -> int:
-    """Play one role until interrupted."""
+def main(role: str, *arguments: str) -> int:
+    """Play one role until interrupted; ``fake_node`` takes ROS arguments (``--ros-args ...``)."""
     if role == 'fake_node':
         from cs3_ros.ros import node
 
         # A burst is as long as it likes: the queues hold two periods of ``Clicks``.
         depths = ['-p', 'image_depth:=100', '-p', 'audio_depth:=1000']
-        return node.main(['--ros-args', *depths], fake_pipeline)
+        return node.main(['--ros-args', *depths, *arguments], fake_pipeline)
     counted: dict[str, int] = {}
     with ros():
         try:
@@ -268,4 +226,4 @@ def main(role: str) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -40,7 +40,6 @@ LOSSES = {
         'resets',
         'rate_changes',
         'bad_stamps',
-        'abandoned',
     ),
 }
 """Counters that should stay at zero, by the status that shows them; a rise is a warning."""
@@ -50,7 +49,7 @@ COUNTERS = {'image': 'frames', 'audio': 'audio_chunks', 'events': 'onsets'}
 """What the rate of each status counts."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Snapshot:
     """The state of the node at one moment."""
 
@@ -84,8 +83,9 @@ class Diagnostics:
         """One status each for the node, the images, the sound and the events."""
         now = time.monotonic()
         elapsed, self._last_time = max(now - self._last_time, 1e-3), now
-        level = ERROR if snapshot.problem and snapshot.state != 'active' else OK
-        text = snapshot.problem or snapshot.state
+        # While it is active, a problem is that of one event, and the events' status tells it.
+        problem = snapshot.problem if snapshot.state != 'active' else ''
+        level, text = (ERROR, problem) if problem else (OK, snapshot.state)
         statuses = [self._status('node', level, text, {'state': snapshot.state}, snapshot)]
         counts = snapshot.counts
         for name, counter in COUNTERS.items():

@@ -15,7 +15,6 @@ from sensor_msgs.msg import Image as ImageMessage
 from cs3_ros.collision import Frame
 from cs3_ros.pcm import SoundChunk, SoundFormat
 from cs3_ros.ros import messages
-from cs3_ros.ros.player import message_class
 from cs3_ros.ros.subscription import FollowingSubscription
 from cs3_ros.settings import NodeConfig
 
@@ -31,7 +30,7 @@ def check_audio(config: NodeConfig) -> tuple[type, SoundFormat | None]:
         ValueError: the format given by parameters is none.
     """
     if config.audio_message == 'AudioStamped':
-        return message_class('audio_common_msgs/msg/AudioStamped'), None
+        return messages.message_class('audio_common_msgs/msg/AudioStamped'), None
     if not config.audio_rate:
         return AudioDataStamped, None
     return AudioDataStamped, SoundFormat(
@@ -89,10 +88,11 @@ class Inputs:
             )
         if config.audio_message == 'AudioStamped':
             self._listen(audio_type, 'audio', self._audio_stamped, config.audio_depth, 'audio')
-            return
-        if self.format is None:
-            self._listen(AudioInfo, 'audio_info', self._audio_info, 10, 'audio')
-        self._listen(AudioDataStamped, 'audio', self._audio_data, config.audio_depth, 'audio')
+        else:
+            if self.format is None:
+                self._listen(AudioInfo, 'audio_info', self._audio_info, 10, 'audio')
+            self._listen(AudioDataStamped, 'audio', self._audio_data, config.audio_depth, 'audio')
+        self.update()
 
     def publishers(self) -> dict[str, dict[str, int]]:
         """``image`` and ``audio`` -> topic -> publishers now."""

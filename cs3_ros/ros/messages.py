@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import importlib
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,28 @@ from vision_msgs.msg import (
     VisionClass,
 )
 
-from cs3_ros.collision import NS_PER_S, Collision, Frame, Image
+from cs3_ros.bags import INFO
+from cs3_ros.collision import NS_PER_S, Collision, Frame, Image, header_stamp_ns
 from cs3_ros.images import compressed_frame, raw_frame
+from cs3_ros.onset import check_rate
 from cs3_ros.pcm import SoundChunk, SoundFormat, decode
 
-LAST_SECOND = 2**31 - 1 - 3600
-"""Stamps end with the int32 of their seconds; an onset may lie a little after its message."""
+
+def message_class(type_name: str) -> Any:
+    """The Python class of a type name such as ``sensor_msgs/msg/Image``.
+
+    Raises:
+        ImportError: names the package that has to be installed.
+    """
+    package, _, name = type_name.partition('/msg/')
+    try:
+        return getattr(importlib.import_module(f'{package}.msg'), name)
+    except (ImportError, AttributeError) as error:
+        apt = f'ros-jazzy-{package.replace("_", "-")}'
+        raise ImportError(
+            f'message type {type_name!r} is not installed: `apt install {apt}`, or `make setup` '
+            'for the environment without ROS'
+        ) from error
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -43,14 +60,8 @@ def header(stamp_ns: int, frame_id: str) -> Header:
 
 
 def _stamp_ns(message: Any) -> int:
-    """The stamp of a message with a header, where it leaves room for what follows from it."""
     stamp = message.header.stamp
-    if stamp.nanosec >= NS_PER_S or stamp.sec > LAST_SECOND:
-        raise ValueError(
-            f'header stamp of {stamp.sec} s and {stamp.nanosec} ns: expected at most {LAST_SECOND} '
-            f's and less than {NS_PER_S} ns; check the clock of the driver'
-        )
-    return stamp_to_ns(stamp)
+    return header_stamp_ns(stamp.sec, stamp.nanosec)
 
 
 def frame_from_message(message: ImageMessage | CompressedImage) -> Frame:
@@ -79,13 +90,31 @@ def format_from_info(info: Any) -> SoundFormat:
     """The sound format that an audio_common_msgs/AudioInfo tells.
 
     Raises:
-        ValueError: compressed sound such as mp3, an unknown sample format, no rate, no channels.
+        ValueError: compressed sound such as mp3, an unknown sample format, no channels, a rate out
+            of ``onset.RATES``.
     """
-    return SoundFormat(
+    sound_format = SoundFormat(
         rate=info.sample_rate,
         channels=info.channels,
         sample_format=info.sample_format,
         coding_format=info.coding_format,
+    )
+    check_rate(sound_format.rate)
+    return sound_format
+
+
+def info_message(sound_format: SoundFormat) -> Any:
+    """audio_common_msgs/AudioInfo of a sound format.
+
+    Raises:
+        ImportError: audio_common_msgs is not installed.
+    """
+    return message_class(INFO)(
+        channels=sound_format.channels,
+        sample_rate=sound_format.rate,
+        sample_format=sound_format.sample_format,
+        bitrate=sound_format.bitrate,
+        coding_format=sound_format.coding_format,
     )
 
 
@@ -106,8 +135,8 @@ def sound_from_audio_stamped(message: Any) -> SoundChunk:
     one is filled, and the channel count and rate in ``audio.info``.
 
     Raises:
-        ValueError: no array is filled, the channel count does not divide the samples, or an
-            impossible stamp.
+        ValueError: no array is filled, the channel count does not divide the samples, a rate out of
+            ``onset.RATES``, or an impossible stamp.
     """
     data, info = message.audio.audio_data, message.audio.info
     full_scales = {
@@ -128,14 +157,15 @@ def sound_from_audio_stamped(message: Any) -> SoundChunk:
             f'AudioStamped: {values.size} samples, {info.channels} channel(s), {info.rate} Hz: '
             'expected positive numbers and whole sample groups'
         )
+    check_rate(info.rate)
     samples = (values.astype(np.float64) / full_scale).astype(np.float32)
     return SoundChunk(_stamp_ns(message), info.rate, samples.reshape(-1, info.channels))
 
 
-def image_message(stamp: Header, image: Image | NDArray[np.uint8]) -> ImageMessage:
+def image_message(header: Header, image: Image | NDArray[np.uint8]) -> ImageMessage:
     """sensor_msgs/Image of uint8 [H, W] (mono8) or [H, W, 3] (rgb8)."""
     height, width = image.shape[:2]
-    message = ImageMessage(header=stamp, height=height, width=width, is_bigendian=0)
+    message = ImageMessage(header=header, height=height, width=width, is_bigendian=0)
     message.encoding = 'mono8' if image.ndim == 2 else 'rgb8'
     message.step = width * (1 if image.ndim == 2 else 3)
     # An ndarray would be checked element by element (300 ms at 720p); array.array is copied.
@@ -143,15 +173,15 @@ def image_message(stamp: Header, image: Image | NDArray[np.uint8]) -> ImageMessa
     return message
 
 
-def detections_message(stamp: Header, collision: Collision) -> Detection2DArray:
+def detections_message(header: Header, collision: Collision) -> Detection2DArray:
     """vision_msgs/Detection2DArray: detections[k] is label k + 1 of the mask image."""
-    array_message = Detection2DArray(header=stamp)
+    array_message = Detection2DArray(header=header)
     for candidate in collision.objects:
         x0, y0, x1, y1 = candidate.box
         result = ObjectHypothesisWithPose()
         result.hypothesis.class_id = candidate.label
         result.hypothesis.score = float(candidate.score)
-        detection = Detection2D(header=stamp, id=collision.id, results=[result])
+        detection = Detection2D(header=header, id=collision.id, results=[result])
         detection.bbox.center.position.x = (x0 + x1) / 2
         detection.bbox.center.position.y = (y0 + y1) / 2
         detection.bbox.size_x = x1 - x0
@@ -160,8 +190,8 @@ def detections_message(stamp: Header, collision: Collision) -> Detection2DArray:
     return array_message
 
 
-def label_info_message(stamp: Header) -> LabelInfo:
+def label_info_message(header: Header) -> LabelInfo:
     """vision_msgs/LabelInfo of the mask image."""
     names = ('background', 'first_object', 'second_object')
     classes = [VisionClass(class_id=k, class_name=name) for k, name in enumerate(names)]
-    return LabelInfo(header=stamp, class_map=classes, threshold=0.0)
+    return LabelInfo(header=header, class_map=classes, threshold=0.0)

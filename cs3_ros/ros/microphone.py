@@ -16,8 +16,9 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from cs3_ros.collision import NS_PER_S
+from cs3_ros.pcm import SoundFormat
 from cs3_ros.ros.environment import ros
-from cs3_ros.ros.messages import header
+from cs3_ros.ros.messages import header, info_message
 
 MAX_AGE_S = 2.0
 """A block older than this at its callback has no believable capture time."""
@@ -88,15 +89,7 @@ class Microphone(Node):
                 f'microphone {device!r} at {rate} Hz, {channels} channel(s): {error}; '
                 '`python -m sounddevice` lists what there is'
             ) from error
-        self._info.publish(
-            AudioInfo(
-                channels=channels,
-                sample_rate=rate,
-                sample_format='S16LE',
-                bitrate=rate * channels * 16,
-                coding_format='wave',
-            )
-        )
+        self._info.publish(info_message(SoundFormat(rate, channels)))
 
     def run(self) -> None:
         """Publish what is captured until the process is interrupted."""

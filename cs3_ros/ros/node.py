@@ -5,8 +5,8 @@ Callbacks only store; one worker thread runs the pipeline and publishes its answ
 
 from __future__ import annotations
 
-import signal
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +16,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
+from rclpy.signals import uninstall_signal_handlers
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
@@ -28,7 +29,7 @@ from cs3_ros.ros.diagnostics import Diagnostics, Snapshot
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.inputs import Inputs, check_audio
 from cs3_ros.ros.outputs import Outputs
-from cs3_ros.ros.spin import Spinner
+from cs3_ros.ros.spin import Interrupts, Spinner
 from cs3_ros.settings import NodeConfig, Settings
 from cs3_ros.stream import CollisionStream, Update
 from cs3_ros.worker import Worker
@@ -168,7 +169,7 @@ class Cs3Node(LifecycleNode):
         return CollisionStream(self._bundle.clip, settings.onset, settings.audio, settings.frames)
 
     def _failed(self, transition: str, error: Exception) -> TransitionCallbackReturn:
-        self._problem = f'{transition} failed: {error}'
+        self._problem = f'{transition} failed: {_reason(error)}'
         self.get_logger().error(self._problem)
         return FAILURE
 
@@ -223,9 +224,9 @@ class Cs3Node(LifecycleNode):
         self._last = collision
         self._counts['with_objects' if collision.objects else 'without_objects'] += 1
 
-    def _on_error(self, onset_ns: int, error: Exception) -> None:
+    def _on_error(self, onset_ns: int, error: BaseException) -> None:
         """On the worker thread: an event is lost, the node goes on."""
-        self._problem = f'event {event_id(onset_ns)} failed: {error}'
+        self._problem = f'event {event_id(onset_ns)} failed: {_reason(error)}'
         self.get_logger().error(self._problem)
 
     # ---- upkeep ---------------------------------------------------------------------------
@@ -270,7 +271,7 @@ class Cs3Node(LifecycleNode):
                 ahead_ns = sound_ns - image.stamp_ns
                 readings['audio']['ahead_of_image_s'] = f'{ahead_ns / 1e9:.3f}'
         if (last := self._last) is not None:
-            readings['events'] |= {'last_onset': last.id, 'last_rule': last.verdict.rule}
+            readings['events'] |= {'last_answered': last.id, 'last_rule': last.verdict.rule}
             readings['events'] |= {f'{k}_ms': f'{v:.1f}' for k, v in last.timings_ms.items()}
         for name in ('done', 'with_objects', 'without_objects'):
             readings['events'][name] = str(counts[name])
@@ -287,6 +288,15 @@ class Cs3Node(LifecycleNode):
         )
 
 
+def _reason(error: BaseException) -> str:
+    """What an error says; its class where it says nothing or cannot say it."""
+    try:
+        text = str(error)
+    except Exception:  # its __str__ may raise anything
+        text = ''
+    return text or traceback.format_exception_only(error)[-1].strip()
+
+
 def main(arguments: Sequence[str] | None = None, factory: PipelineFactory = build_pipeline) -> int:
     """Run the node until it is interrupted.
 
@@ -294,29 +304,24 @@ def main(arguments: Sequence[str] | None = None, factory: PipelineFactory = buil
         arguments: ROS arguments (``--ros-args ...``); None takes those of the process.
         factory: makes the pipeline at configure.
     """
-    # rclpy ends ROS on SIGINT. A KeyboardInterrupt at any line besides could leave the events
-    # executor with callbacks, and it aborts the process then.
-    before = signal.signal(signal.SIGINT, lambda number, frame: None)
-    try:
-        with ros(arguments):
-            _run(factory)
-    except KeyboardInterrupt:  # ROS ended in the middle of a call
-        get_logger('cs3').info('interrupted')
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with Interrupts() as interrupts:
+        try:
+            with ros(arguments):
+                uninstall_signal_handlers()
+                _run(factory, interrupts)
+        except KeyboardInterrupt:  # rclpy, before its handlers were removed
+            get_logger('cs3').info('interrupted')
     return 0
 
 
-def _run(factory: PipelineFactory) -> None:
+def _run(factory: PipelineFactory, interrupts: Interrupts) -> None:
     node = Cs3Node(factory)
     try:
         if node.get_parameter('autostart').value:
             node.autostart()
-        # Not earlier: an interrupted start would leave the events executor with callbacks, and
-        # it aborts the process then.
         spinner = Spinner(node)
         try:
-            spinner.spin()
+            spinner.spin(lambda: interrupts.noted)
         finally:
             spinner.close()
     finally:

@@ -15,17 +15,14 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from cs3_ros.config import from_mapping
 from cs3_ros.settings import (
-    SECTIONS,
     NodeConfig,
     Settings,
     field_of,
+    from_parameters,
+    is_ros_parameter,
     parameter_names,
-    settings_from,
 )
-
-ALWAYS_ALLOWED = ('use_sim_time', 'start_type_description_service')
 
 
 def declare(node: Node) -> dict[str, str]:
@@ -49,13 +46,7 @@ def declare(node: Node) -> dict[str, str]:
 def unknown_overrides(node: Node) -> list[str]:
     """Parameters that the user gave and the node does not have (spelling mistakes)."""
     given = node._parameter_overrides  # rclpy offers no public view of the overrides
-    return sorted(
-        name
-        for name in given
-        if field_of(name) is None
-        and name not in ALWAYS_ALLOWED
-        and not name.startswith('qos_overrides.')
-    )
+    return sorted(name for name in given if field_of(name) is None and not is_ros_parameter(name))
 
 
 def read(node: Node) -> tuple[NodeConfig, Settings]:
@@ -64,7 +55,8 @@ def read(node: Node) -> tuple[NodeConfig, Settings]:
     Raises:
         ValueError: a value is out of range or of the wrong choice; names it.
     """
-    return _read({name: node.get_parameter(name).value for name in parameter_names()})
+    values = {name: node.get_parameter(name).value for name in parameter_names()}
+    return from_parameters(values, 'parameters')
 
 
 def check_change(node: Node, changes: Sequence[Parameter]) -> SetParametersResult:
@@ -72,19 +64,10 @@ def check_change(node: Node, changes: Sequence[Parameter]) -> SetParametersResul
     values = {name: node.get_parameter(name).value for name in parameter_names()}
     values |= {p.name: p.value for p in changes if p.name in values}
     try:
-        _read(values)
+        from_parameters(values, 'parameters')
     except ValueError as error:
         return SetParametersResult(successful=False, reason=str(error))
     return SetParametersResult(successful=True)
-
-
-def _read(values: dict[str, Any]) -> tuple[NodeConfig, Settings]:
-    nested: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    own: dict[str, Any] = {}
-    for name, value in values.items():
-        section, _, key = name.rpartition('.')
-        (nested[section] if section else own)[key] = value
-    return from_mapping(NodeConfig, own, 'parameters'), settings_from(nested, 'parameters')
 
 
 def _descriptor(field: Any) -> ParameterDescriptor:

@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import rclpy
 from rclpy.duration import Duration
@@ -22,26 +20,9 @@ from rosgraph_msgs.msg import Clock
 
 from cs3_ros.bags import Bag, BagTopic
 from cs3_ros.ros.environment import ros
-from cs3_ros.ros.messages import ns_to_stamp
+from cs3_ros.ros.messages import message_class, ns_to_stamp
 
 CLOCK_PERIOD_NS = 10_000_000
-
-
-def message_class(type_name: str) -> Any:
-    """The Python class of a type name such as ``sensor_msgs/msg/Image``.
-
-    Raises:
-        ImportError: names the package that has to be installed.
-    """
-    package, _, name = type_name.partition('/msg/')
-    try:
-        return getattr(importlib.import_module(f'{package}.msg'), name)
-    except (ImportError, AttributeError) as error:
-        apt = f'ros-jazzy-{package.replace("_", "-")}'
-        raise ImportError(
-            f'message type {type_name!r} is not installed: `apt install {apt}`, or `make setup` '
-            'for the environment without ROS'
-        ) from error
 
 
 class Player(Node):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.node import Node
@@ -22,6 +21,7 @@ from cs3_ros.images import decode_image
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import stamp_to_ns
 from cs3_ros.ros.processes import children, own_domain
+from cs3_ros.ros.spin import spin_until
 
 START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 60.0
@@ -29,7 +29,21 @@ CLOSING_S = 2.5
 """Events at the very end of a bag close 1 s after the last sound."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What ``detections`` tells of one event."""
+
+    onset_ns: int
+    """Stamp of the onset, from the id."""
+    frame_ns: int
+    """Stamp of the frame."""
+    labels: tuple[str, ...]
+    """Label of each object."""
+    arrived_s: float
+    """When it arrived, monotonic seconds."""
+
+
+@dataclass(frozen=True, eq=False)
 class LiveEvent:
     """One event as a subscriber saw it."""
 
@@ -38,23 +52,23 @@ class LiveEvent:
     heard_s: float
     """When ``onset`` arrived, monotonic seconds."""
     answered_s: float = float('nan')
-    """When the masks arrived; NaN when no object was found."""
+    """When the answer arrived; NaN when no object was found."""
     frame_ns: int = 0
     """Stamp of the masks."""
-    labels: list[str] = field(default_factory=list)
+    labels: tuple[str, ...] = ()
     """Label of each object."""
     label_image: NDArray[np.uint8] | None = None
     """uint8 [H, W] of ``collision_masks``."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class LiveRun:
     """What a subscriber saw while a bag was played."""
 
     events: list[LiveEvent]
     """In onset order."""
     overlays: dict[int, Image]
-    """Frame stamp -> RGB of ``overlay``."""
+    """Frame stamp -> RGB of ``overlay``; the last one where several events have the same frame."""
     counts: dict[str, int]
     """Counters of the last diagnostics."""
 
@@ -68,32 +82,71 @@ def play(bag: Path, bundle: str, speed: float = 1.0) -> LiveRun:
         speed: of the player.
 
     Raises:
-        RuntimeError: the node did not become active.
+        RuntimeError: the node did not become active, or answers were lost on their way here.
     """
     with own_domain(), ros(), children() as start:
         node = start('cs3_ros.cli', 'node', '--bundle', bundle)
         spectator = _Spectator()
-        _spin(spectator, lambda: spectator.active or node.ended, START_TIMEOUT_S)
+        spin_until(spectator, lambda: spectator.active or node.ended, START_TIMEOUT_S)
         node.check()
         if not spectator.active:
             raise RuntimeError(f'the node was not active after {START_TIMEOUT_S:g} s:\n{node.text}')
         player = start('cs3_ros.cli', 'bag', 'play', str(bag), '--rate', str(speed))
-        _spin(spectator, lambda: player.ended, float('inf'))
-        _spin(spectator, lambda: False, CLOSING_S)
-        _spin(spectator, lambda: spectator.finished, ANSWER_TIMEOUT_S)
+        spin_until(spectator, lambda: player.ended, float('inf'))
+        spin_until(spectator, lambda: False, CLOSING_S)
+        spin_until(spectator, lambda: spectator.finished, ANSWER_TIMEOUT_S)
         spectator.destroy_node()
-    events = [spectator.events[onset_ns] for onset_ns in sorted(spectator.events)]
-    for event in events:
-        event.label_image = spectator.masks.get(event.frame_ns)
+    events = events_of(spectator.heard_s, spectator.answers, spectator.masks)
     return LiveRun(events, spectator.overlays, spectator.counts)
+
+
+def events_of(
+    heard_s: Mapping[int, float],
+    answers: Sequence[Answer],
+    masks: Sequence[tuple[int, NDArray[np.uint8]]],
+) -> list[LiveEvent]:
+    """Puts together what three topics told; several events may have the same frame.
+
+    Args:
+        heard_s: stamp of each ``onset`` -> when it arrived.
+        answers: from ``detections``, as they arrived.
+        masks: frame stamp and label image of each ``collision_masks``, as they arrived.
+
+    Returns:
+        The events in onset order.
+
+    Raises:
+        RuntimeError: masks and answers do not match, so some were lost.
+    """
+    # The node publishes both for every event with objects, and one event after the other.
+    frames = [answer.frame_ns for answer in answers], [frame_ns for frame_ns, _ in masks]
+    if frames[0] != frames[1]:
+        raise RuntimeError(
+            f'{len(frames[0])} detections and {len(frames[1])} label images arrived, or not on the '
+            'same frames: messages were lost, try again on a machine with less load'
+        )
+    found = {
+        answer.onset_ns: LiveEvent(
+            answer.onset_ns,
+            heard_s.get(answer.onset_ns, answer.arrived_s),
+            answer.arrived_s,
+            answer.frame_ns,
+            answer.labels,
+            label_image,
+        )
+        for answer, (_, label_image) in zip(answers, masks, strict=True)
+    }
+    unanswered = {ns: LiveEvent(ns, arrived_s) for ns, arrived_s in heard_s.items()}
+    return [event for _, event in sorted((unanswered | found).items())]
 
 
 class _Spectator(Node):
     def __init__(self) -> None:
         super().__init__('cs3_spectator')
         self.active = False
-        self.events: dict[int, LiveEvent] = {}
-        self.masks: dict[int, NDArray[np.uint8]] = {}
+        self.heard_s: dict[int, float] = {}
+        self.answers: list[Answer] = []
+        self.masks: list[tuple[int, NDArray[np.uint8]]] = []
         self.overlays: dict[int, Image] = {}
         self.counts: dict[str, int] = {}
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -108,27 +161,27 @@ class _Spectator(Node):
     def finished(self) -> bool:
         """True once every onset has been answered or dropped, or has failed."""
         ended = sum(self.counts.get(k, 0) for k in ('done', 'failed', 'dropped', 'no_frame'))
-        return ended >= max(len(self.events), self.counts.get('onsets', 0))
-
-    def _event(self, onset_ns: int) -> LiveEvent:
-        return self.events.setdefault(onset_ns, LiveEvent(onset_ns, time.monotonic()))
+        arrived = min(len(self.answers), len(self.masks))
+        return arrived >= self.counts.get('with_objects', 0) and (
+            ended >= max(len(self.heard_s), self.counts.get('onsets', 0))
+        )
 
     def _on_active(self, message: LabelInfo) -> None:
         self.active = True
 
     def _on_onset(self, message: Header) -> None:
-        self._event(stamp_to_ns(message.stamp))
+        self.heard_s[stamp_to_ns(message.stamp)] = time.monotonic()
 
     def _on_answer(self, message: Detection2DArray) -> None:
         seconds, _, nanoseconds = message.detections[0].id.partition('.')
-        event = self._event(int(seconds) * NS_PER_S + int(nanoseconds))
-        event.answered_s = time.monotonic()
-        event.frame_ns = stamp_to_ns(message.header.stamp)
-        event.labels = [d.results[0].hypothesis.class_id for d in message.detections]
+        labels = tuple(d.results[0].hypothesis.class_id for d in message.detections)
+        onset_ns = int(seconds) * NS_PER_S + int(nanoseconds)
+        frame_ns = stamp_to_ns(message.header.stamp)
+        self.answers.append(Answer(onset_ns, frame_ns, labels, time.monotonic()))
 
     def _on_masks(self, message: ImageMessage) -> None:
         labels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
-        self.masks[stamp_to_ns(message.header.stamp)] = labels
+        self.masks.append((stamp_to_ns(message.header.stamp), labels))
 
     def _on_overlay(self, message: ImageMessage) -> None:
         self.overlays[stamp_to_ns(message.header.stamp)] = decode_image(
@@ -138,9 +191,3 @@ class _Spectator(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         values = {v.key: v.value for status in message.status for v in status.values}
         self.counts = {k: int(v) for k, v in values.items() if v.isdigit()}
-
-
-def _spin(node: Node, condition: Callable[[], bool], timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        rclpy.spin_once(node, timeout_sec=0.05)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import rclpy
 from audio_common_msgs.msg import AudioDataStamped, AudioInfo
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
@@ -16,6 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from cs3_ros.images import ENCODINGS
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import format_from_info
+from cs3_ros.ros.spin import spin_until
 from cs3_ros.ros.subscription import matching_qos
 
 DISCOVERY_S = 1.0
@@ -29,20 +30,35 @@ INPUTS: tuple[tuple[str, Any, bool], ...] = (
 )
 """Relative topic, message class, whether the node can do without it."""
 
+AUDIO_STAMPED = 'audio_common_msgs/msg/AudioStamped'
 
-@dataclass
+
+@dataclass(frozen=True)
 class TopicReport:
     """What was seen of one topic."""
 
+    topic: str
+    """Its name in ``INPUTS``."""
     name: str
+    """Its full name, remappings applied."""
     type: str
+    """Message type that the node expects."""
     optional: bool
-    publishers: int = 0
+    """Whether the node can do without it."""
+    publishers: int
+    """How many there are."""
+    other_types: tuple[str, ...] = ()
+    """Message types, besides the expected one, that are published."""
     qos: str = 'no QoS'
+    """Reliability that the node would ask for."""
     latched: bool = False
+    """Whether the last message is kept for late subscribers."""
     rate_hz: float = 0.0
+    """Messages per second."""
     format: str = ''
+    """What the last message says of its contents; empty without a message."""
     problem: str = ''
+    """Why the node would refuse it, and what to do; empty when all is well."""
 
 
 def describe() -> str:
@@ -57,60 +73,67 @@ def observe(seconds: float, namespace: str = '/cs3') -> list[TopicReport]:
     """Listen to the inputs of the node under ``namespace`` for a while.
 
     The ROS environment (domain, remappings of the shell) is that of the caller.
+
+    Raises:
+        RuntimeError: ROS does not start.
     """
-    reports = []
     with ros():
         node = rclpy.create_node('cs3_doctor', namespace=namespace)
-        seen: dict[str, list[Any]] = {}
-        for topic, message_class, optional in INPUTS:
-            name = node.resolve_topic_name(topic)
-            type_name = f'{message_class.__module__.split(".")[0]}/msg/{message_class.__name__}'
-            reports.append(TopicReport(name, type_name, optional))
-            seen[name] = []
-        _spin(node, DISCOVERY_S)
-        for report, (_, message_class, _) in zip(reports, INPUTS, strict=True):
-            infos = node.get_publishers_info_by_topic(report.name)
-            report.publishers = len(infos)
-            if not infos:
-                continue
-            other = {info.topic_type for info in infos} - {report.type}
-            if other:
-                report.problem = f'{", ".join(sorted(other))} is published: expected {report.type}'
-                continue
-            qos = matching_qos([info.qos_profile for info in infos], depth=50)
-            report.latched = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
-            best_effort = qos.reliability == ReliabilityPolicy.BEST_EFFORT
-            report.qos = 'best effort' if best_effort else 'reliable'
-            node.create_subscription(message_class, report.name, seen[report.name].append, qos)
-        _spin(node, seconds)
-        for report in reports:
-            messages = seen[report.name]
-            report.rate_hz = len(messages) / seconds
-            if messages:
-                _look_into(report, messages[-1])
+        spin_until(node, lambda: False, DISCOVERY_S)
+        inputs = [_Input(node, *each) for each in INPUTS]
+        spin_until(node, lambda: False, seconds)
+        reports = [each.report(seconds) for each in inputs]
         node.destroy_node()
     return reports
 
 
-def _look_into(report: TopicReport, message: Any) -> None:
-    """Fill in format and problem from one message."""
+class _Input:
+    """Listens to one topic, if it is published with the expected type and no other."""
+
+    def __init__(self, node: Node, topic: str, message_class: Any, optional: bool) -> None:
+        package = message_class.__module__.split('.')[0]
+        infos = node.get_publishers_info_by_topic(topic)
+        self._messages: list[Any] = []
+        self._seen: dict[str, Any] = dict(
+            topic=topic,
+            name=node.resolve_topic_name(topic),
+            type=f'{package}/msg/{message_class.__name__}',
+            optional=optional,
+            publishers=len(infos),
+        )
+        other = sorted({info.topic_type for info in infos} - {self._seen['type']})
+        if other:
+            advice = 'set the parameter audio_message: AudioStamped' * (other == [AUDIO_STAMPED])
+            found = f'{", ".join(other)} is published: expected {self._seen["type"]}'
+            self._seen['other_types'] = tuple(other)
+            self._seen['problem'] = '; '.join(part for part in (found, advice) if part)
+        elif infos:
+            qos = matching_qos([info.qos_profile for info in infos], depth=50)
+            best_effort = qos.reliability == ReliabilityPolicy.BEST_EFFORT
+            self._seen['qos'] = 'best effort' if best_effort else 'reliable'
+            self._seen['latched'] = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+            node.create_subscription(message_class, topic, self._messages.append, qos)
+
+    def report(self, seconds: float) -> TopicReport:
+        """What there was to see."""
+        seen = self._seen | {'rate_hz': len(self._messages) / seconds}
+        if self._messages:
+            seen['format'], seen['problem'] = _look_into(self._messages[-1])
+        return TopicReport(**seen)
+
+
+def _look_into(message: Any) -> tuple[str, str]:
+    """Format and problem of one message."""
     if isinstance(message, AudioInfo):
-        report.format = f'{message.sample_rate} Hz, {message.channels} ch, {message.sample_format}'
+        text = f'{message.sample_rate} Hz, {message.channels} ch, {message.sample_format}'
         try:
             format_from_info(message)
         except ValueError as error:
-            report.problem = str(error)
-    elif isinstance(message, Image):
-        report.format = f'{message.encoding} {message.width}x{message.height}'
-        if message.encoding not in ENCODINGS:
-            report.problem = (
-                f'encoding {message.encoding!r}: expected one of {", ".join(ENCODINGS)}'
-            )
-    elif isinstance(message, CompressedImage):
-        report.format = message.format
-
-
-def _spin(node: Any, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        rclpy.spin_once(node, timeout_sec=left)
+            return text, str(error)
+        return text, ''
+    if isinstance(message, Image):
+        text = f'{message.encoding} {message.width}x{message.height}'
+        if message.encoding in ENCODINGS:
+            return text, ''
+        return text, f'encoding {message.encoding!r}: expected one of {", ".join(ENCODINGS)}'
+    return (message.format, '') if isinstance(message, CompressedImage) else ('', '')

@@ -164,6 +164,19 @@ def test_a_neighbours_hand_is_used_where_the_event_frame_shows_none():
     assert found.side == 'left'
 
 
+def test_a_damaged_neighbour_is_passed_over():
+    def damaged(payload):
+        raise ValueError('damaged')
+
+    def look(image):
+        return [detection((150, 300), right=-0.9)] if image[0, 0, 0] == 5 else []
+
+    frames = film()
+    frames[3] = Frame(frames[3].stamp_ns, b'', damaged)
+    (found,) = detector(look).detect(frames, 4)
+    assert found.side == 'left'
+
+
 # --- geometry -------------------------------------------------------------------------------------
 
 

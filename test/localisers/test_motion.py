@@ -124,3 +124,16 @@ def test_heat_is_the_same_with_any_number_of_threads():
 def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match='box_width'):
         MotionConfig(box_width=1.5)
+
+
+def test_a_damaged_neighbour_is_left_out():
+    def damaged(payload):
+        raise ValueError('damaged')
+
+    frames = clip((30, 100))
+    frames[3] = Frame(frames[3].stamp_ns, b'', damaged)
+    other_size = [*frames[:3], Frame.from_rgb(frames[3].stamp_ns, np.zeros((9, 9, 3), np.uint8))]
+    heat, height, width = MotionLocaliser().encode(frames, 4)
+    np.testing.assert_array_equal(heat, action_heat([*other_size, *frames[4:]], 4))
+    with pytest.raises(ValueError, match='damaged'):
+        MotionLocaliser().encode(frames, 3)

@@ -27,4 +27,4 @@ def test_the_demo_tells_and_shows_its_events(start, tmp_path: Path) -> None:
     assert '1 event(s): ' in process.text and '\n60 frames and 10' in process.text
     overlay = VideoFile(tmp_path / 'demo' / 'overlay.mp4')
     assert overlay.size == (128, 96) and sum(1 for _ in overlay.frames()) == 60
-    assert len(list((tmp_path / 'demo' / 'overlays').glob('*.jpg'))) == 1
+    assert len(list((tmp_path / 'demo' / 'demo_files').glob('*.jpg'))) == 1

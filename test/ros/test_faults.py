@@ -251,9 +251,9 @@ def test_the_other_audio_package_through_its_adapter(rig, monkeypatch) -> None:
     """AudioStamped has no wheel: the message class is made of AudioDataStamped's wire format."""
     from audio_common_msgs.msg import AudioDataStamped
 
-    from cs3_ros.ros import inputs, messages
+    from cs3_ros.ros import messages
 
-    monkeypatch.setattr(inputs, 'message_class', lambda name: AudioDataStamped)
+    monkeypatch.setattr(messages, 'message_class', lambda name: AudioDataStamped)
     read = messages.sound_from_audio_stamped
 
     def from_bytes(message: Any) -> Any:
@@ -330,6 +330,9 @@ def test_an_odd_number_of_bytes(rig) -> None:
         (info_message(coding='mp3'), ("'mp3'", 'format:=wave')),
         (info_message(fmt='S8'), ("'S8'", 'S16LE')),
         (info_message(rate=0), ('0 samples per second',)),
+        (info_message(rate=7_999), ('sound of 7999 Hz', '8000 to 96000')),
+        (info_message(rate=192_000), ('sound of 192000 Hz', '8000 to 96000')),
+        (info_message(rate=4_000_000_000), ('4000000000 Hz',)),
         (info_message(channels=0), ('0 channels',)),
     ],
 )
@@ -368,13 +371,6 @@ def test_rate_and_channels_may_change_in_mid_stream(rig, rate: int, channels: in
     assert any('rate_changes +1' in text for text in rig.warned)
 
 
-def test_rates_that_nobody_records(rig) -> None:
-    rig = rig().start()
-    rig.send(info_message(rate=4_000_000_000), *quiet(3))
-    assert rig.counted(bad_chunks=3)
-    assert lives(rig)
-
-
 def gap(sound: list[Any]) -> list[Any]:
     return sound[:20] + sound[25:]
 
@@ -411,6 +407,25 @@ def test_chunks_in_disorder(rig, disorder, counts) -> None:
         assert any(f'{counter} +{counts[counter]}' in text for text in rig.warned)
     assert rig.until(lambda: onsets) and abs(onset_times(onsets)[0] - 0.6) < 1e-3
     assert lives(rig)
+
+
+# ---- two transports at once ------------------------------------------------------------------
+
+
+def test_of_two_transports_that_were_there_before_only_one_is_heard(rig, monkeypatch) -> None:
+    monkeypatch.setattr(node, 'HOUSEKEEPING_S', 1000.0)
+    rig = rig()
+    raw = rig.publisher(Image, 'image', matched=0)
+    compressed = rig.publisher(CompressedImage, 'image/compressed', matched=0)
+    found = rig.node.count_publishers
+    assert rig.until(lambda: found('/cs3/image') and found('/cs3/image/compressed'))
+    rig.start()
+    assert rig.until(compressed.get_subscription_count)
+    for k in range(3):
+        raw.publish(picture_message(k / 10))
+        compressed.publish(jpeg_message(k / 10))
+    assert rig.counted(frames=3, duplicate_frames=0)
+    assert rig.until(lambda: raw.get_subscription_count() == 0)
 
 
 # ---- one of the two is missing ---------------------------------------------------------------

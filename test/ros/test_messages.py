@@ -139,6 +139,13 @@ def test_sound_survives(samples, fmt: str) -> None:
     assert np.abs(chunk.samples - samples).max() <= {'S16LE': 2**-15}.get(fmt, 2**-23)
 
 
+@pytest.mark.parametrize('sound_format', [SoundFormat(8_000, 1), SoundFormat(96_000, 3, 'F32LE')])
+def test_sound_formats_survive(sound_format) -> None:
+    info = over_the_wire(messages.info_message(sound_format))
+    assert messages.format_from_info(info) == sound_format
+    assert info.bitrate == sound_format.bitrate
+
+
 @pytest.mark.parametrize(
     'arrays',
     [
@@ -163,6 +170,7 @@ def test_the_other_audio_package(arrays) -> None:
         (audio_stamped(int16_data=[1, 2, 3], channels=2), '3 samples, 2 channel'),
         (audio_stamped(int16_data=[1], channels=0), '0 channel'),
         (audio_stamped(int16_data=[1], rate=0), '0 Hz'),
+        (audio_stamped(int16_data=[1], rate=4_000), '4000 Hz: expected 8000 to 96000'),
     ],
 )
 def test_the_other_audio_package_may_be_wrong(message, words: str) -> None:

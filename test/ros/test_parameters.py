@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
 
-from cs3_ros.settings import NodeConfig, Settings, field_of, parameter_names
+from cs3_ros.settings import NodeConfig, Settings, field_of, load_parameters, parameter_names
 
 CONFIG = Path(__file__).resolve().parents[2] / 'config' / 'cs3.yaml'
 
@@ -66,6 +66,70 @@ def test_the_node_with_the_shipped_file(rig) -> None:
     assert given == set(parameter_names())
     assert read(rig.node) == (NodeConfig(), Settings())
     rig.start()
+
+
+FILES = {
+    'any node': '/**: {ros__parameters: {verification.beta: 20.0}}',
+    'any namespace': '/**/cs3: {ros__parameters: {verification: {beta: 20.0}}}',
+    'one namespace': '/*/cs3: {ros__parameters: {verification: {beta: 20.0}}}',
+    'any name': '/cs3/**: {ros__parameters: {verification: {beta: 20.0}}}',
+    'the node': '/cs3/cs3: {ros__parameters: {verification: {beta: 20.0}, autostart: no}}',
+    'without a slash': 'cs3/cs3: {ros__parameters: {queue_size: 9}}',
+    'nested': '/cs3: {cs3: {ros__parameters: {queue_size: 9}}}',
+    'nested without a slash': 'cs3: {cs3: {ros__parameters: {queue_size: 9}}}',
+    'nested below any': '/**: {cs3: {ros__parameters: {queue_size: 9}}}',
+    'others beside it': """
+/camera: {ros__parameters: {queue_size: 2, rate: 3}}
+cs3: {ros__parameters: {queue_size: 3}}
+/**: {ros__parameters: {audio_depth: 60}}
+/robot/cs3: {ros__parameters: {queue_size: 5}}""",
+    'from common to special': """
+/**: {ros__parameters: {queue_size: 2, image_depth: 3, verification.beta: 11.0, bundle: a}}
+/**/cs3: {ros__parameters: {image_depth: 4, verification: {beta: 12.0}, audio_depth: 60}}
+/cs3/cs3: {ros__parameters: {audio_depth: 70, verification.beta: 13.0}}""",
+    'from special to common': """
+/cs3/cs3: {ros__parameters: {audio_depth: 70, verification.beta: 13.0}}
+/**/cs3: {ros__parameters: {image_depth: 4, verification: {beta: 12.0}, audio_depth: 60}}
+/**: {ros__parameters: {queue_size: 2, image_depth: 3, verification.beta: 11.0, bundle: a}}""",
+    'one node in two ways': """
+/cs3/cs3: {ros__parameters: {queue_size: 2}}
+/**: {ros__parameters: {queue_size: 3}}
+/cs3: {cs3: {ros__parameters: {queue_size: 4}}}""",
+}
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_a_file_means_the_same_with_and_without_ros(rig, tmp_path, name: str) -> None:
+    from cs3_ros.ros.parameters import read
+
+    path = tmp_path / 'my.yaml'
+    path.write_text(FILES[name])
+    node = rig(arguments=['--ros-args', '--params-file', str(path)]).node
+    assert node._refused == {}
+    given = load_parameters(path)
+    assert read(node) == given and given != (NodeConfig(), Settings())
+
+
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        ('verification.beta: 15', 'write 15.0'),
+        ('queue_size: 4.0', 'expected int'),
+        ('queue_size: 0', 'queue_size = 0'),
+        ('bundle: 3', 'bundle = 3'),
+        ('audio_rate: 4000, audio_channels: 1', 'audio_rate = 4000: .* expected 8000 to 96000'),
+        ('audio_rate: 384000, audio_channels: 1', 'audio_rate = 384000'),
+    ],
+)
+def test_a_file_that_one_door_refuses_the_other_refuses_too(rig, tmp_path, text, words) -> None:
+    path = tmp_path / 'my.yaml'
+    path.write_text(f'/**: {{ros__parameters: {{{text}}}}}')
+    with pytest.raises(ValueError, match=words):
+        load_parameters(path)
+    rig = rig(arguments=['--ros-args', '--params-file', str(path)])
+    rig.node.autostart()
+    name = text.partition(':')[0]
+    assert rig.state == 'unconfigured' and name in rig.node._problem
 
 
 def test_a_higher_threshold_takes_effect_at_once(rig) -> None:

@@ -18,8 +18,8 @@ from sensor_msgs.msg import CompressedImage
 from cs3_ros.bag_writer import make_bag
 from cs3_ros.bags import Bag, BagMessage, BagTopic
 from cs3_ros.ros import player
-from cs3_ros.ros.messages import stamp_to_ns
-from cs3_ros.ros.player import Player, message_class
+from cs3_ros.ros.messages import message_class, stamp_to_ns
+from cs3_ros.ros.player import Player
 
 TYPES = {
     '/cs3/image/compressed': CompressedImage,
