@@ -16,6 +16,7 @@ from tqdm import tqdm
 from cs3_ros.bundle import Bundle, load_bundle
 from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Collision
 from cs3_ros.media import Recording
+from cs3_ros.onset import check_rate
 from cs3_ros.pcm import SoundChunk, SoundFormat
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.settings import NodeConfig, Settings, load_parameters
@@ -74,6 +75,12 @@ class Run:
             yield from self._answers(update)
         yield from self._answers(self.stream.flush())
 
+    def losses(self) -> str:
+        """What was repaired, refused or lost, as ``counter number, ...``; empty if nothing was."""
+        good = ('frames', 'audio_chunks', 'onsets', 'clips')
+        counts = self.stream.counts.items()
+        return ', '.join(f'{name} {count}' for name, count in counts if count and name not in good)
+
     def _answers(self, update: Update) -> Iterator[Found]:
         for event in update.complete:
             try:
@@ -131,6 +138,7 @@ def _process(
 
     if recording.sound_format is None:
         raise ValueError(f'{recording.path}: has no sound, so no collision can be heard in it')
+    check_rate(recording.sound_format.rate)
     bundle = load_bundle(options.bundle or node_config.bundle)
     pipeline = bundle.build(settings.verification)
     origin_ns = recording.origin_ns
@@ -147,6 +155,8 @@ def _process(
     for stamp_ns, reason in events.failed:
         seconds = (stamp_ns - origin_ns) / NS_PER_S
         print(f'event at {seconds:.3f} s failed: {reason}', file=sys.stderr)
+    if losses := events.losses():
+        print(f'counted on the way: {losses}', file=sys.stderr)
     if not options.no_overlay:
         write_overlay_video(options.out / 'overlay.mp4', recording, writer.stills, progress=True)
     print(f'{len(writer.entries)} event(s): {writer.path}')

@@ -17,7 +17,7 @@ import yaml
 
 from cs3_ros.buffers import AudioConfig, FrameConfig
 from cs3_ros.config import from_mapping, setting, validate
-from cs3_ros.onset import RATES, OnsetConfig, check_rate
+from cs3_ros.onset import RATES, OnsetConfig
 from cs3_ros.pcm import FORMATS
 from cs3_ros.verification import VerificationConfig
 
@@ -75,11 +75,10 @@ class NodeConfig:
                 f'audio_rate = {self.audio_rate} and audio_channels = {self.audio_channels}: '
                 'expected both, or neither to take them from audio_info'
             )
-        if self.audio_rate:
-            try:
-                check_rate(self.audio_rate)
-            except ValueError as error:
-                raise ValueError(f'audio_rate = {self.audio_rate}: {error}') from error
+        if 0 < self.audio_rate < RATES[0]:
+            raise ValueError(
+                f'audio_rate = {self.audio_rate}: expected 0 or a value in [{RATES[0]}, {RATES[1]}]'
+            )
 
 
 @dataclass(frozen=True)

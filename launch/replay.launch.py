@@ -47,8 +47,10 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument(
-                'namespace', default_value='cs3', description='Namespace of the node and of the topics in the bag; `cs3 bag make` '
-                'writes /cs3/...'
+                'namespace',
+                default_value='cs3',
+                description='Namespace of the node and of the topics in the bag; `cs3 bag make` '
+                'writes /cs3/...',
             ),
             DeclareLaunchArgument('bag', description='Folder of the rosbag2 bag to play.'),
             DeclareLaunchArgument(

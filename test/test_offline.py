@@ -100,6 +100,14 @@ def test_frames_are_numbered_as_they_lie_in_the_recording():
     assert events.stream.counts['duplicate_frames'] == 1
 
 
+def test_losses_are_told():
+    events = Run(Recorded((0.5,)), load_bundle('lite'), fake_pipeline(), Settings())
+    list(events)
+    assert events.losses() == ''
+    events.stream.counts['gaps'] += 2
+    assert events.losses() == 'gaps 2'
+
+
 def test_settings_take_effect():
     deaf = Settings(onset=replace(Settings().onset, minimum_dbfs=0.0))
     assert list(run(Recorded((0.5,)), settings=deaf)) == []

@@ -151,7 +151,7 @@ def test_the_sound_format_is_given_whole_or_not_at_all():
 
 @pytest.mark.parametrize('rate', [1, RATES[0] - 1, RATES[1] + 1, 384_000])
 def test_a_rate_that_cannot_be_listened_to_is_refused(rate):
-    with pytest.raises(ValueError, match=f'audio_rate = {rate}: expected .*96000'):
+    with pytest.raises(ValueError, match=f'audio_rate = {rate}: expected .*, 96000]'):
         NodeConfig(audio_rate=rate, audio_channels=1)
     for allowed in RATES:
         assert NodeConfig(audio_rate=allowed, audio_channels=1).audio_rate == allowed
