@@ -71,7 +71,10 @@ def make_bag(
         raise ValueError(f'storage {storage!r}: expected mcap or sqlite3')
     if not 0 < start_s * NS_PER_S <= LAST_STAMP_NS:
         last_s = LAST_STAMP_NS // NS_PER_S
-        raise ValueError(f'start_s {start_s!r}: expected seconds above 0 and at most {last_s}')
+        raise ValueError(
+            f'start_s {start_s!r}: expected seconds above 0 and at most {last_s}; '
+            'a stamp of 0 means "not set"'
+        )
     if not 1 <= jpeg_quality <= 100:
         raise ValueError(f'jpeg_quality {jpeg_quality!r}: expected 1 to 100')
     source = VideoFile(video) if isinstance(video, (str, Path)) else video

@@ -97,7 +97,10 @@ def run(options: argparse.Namespace) -> int:
 
     last_s = LAST_STAMP_NS // NS_PER_S
     if not 0 < options.start <= last_s:
-        raise ValueError(f'--start {options.start:g}: expected seconds above 0 and up to {last_s}')
+        raise ValueError(
+            f'--start {options.start:g}: expected seconds above 0 (a stamp of 0 means '
+            f'"not set") and up to {last_s}'
+        )
     origin_ns = round(options.start * NS_PER_S)
     node_config, settings = _parameters(options)
     return _process(VideoFile(options.video, origin_ns=origin_ns), options, node_config, settings)
@@ -138,6 +141,9 @@ def _process(
 
     if recording.sound_format is None:
         raise ValueError(f'{recording.path}: has no sound, so no collision can be heard in it')
+    video = options.out / 'overlay.mp4'
+    if video.resolve() == recording.path.resolve():
+        raise ValueError(f'{video} would overwrite the recording: give another --out')
     check_rate(recording.sound_format.rate)
     bundle = load_bundle(options.bundle or node_config.bundle)
     pipeline = bundle.build(settings.verification)
@@ -158,7 +164,7 @@ def _process(
     if losses := events.losses():
         print(f'counted on the way: {losses}', file=sys.stderr)
     if not options.no_overlay:
-        write_overlay_video(options.out / 'overlay.mp4', recording, writer.stills, progress=True)
+        write_overlay_video(video, recording, writer.stills, progress=True)
     print(f'{len(writer.entries)} event(s): {writer.path}')
     return int(len(events.failed) > 0)
 

@@ -53,6 +53,9 @@ class SoundFormat:
                 'set the sample rate of the capture'
             )
 
+    def __str__(self) -> str:
+        return f'{self.rate} Hz, {self.channels} ch, {self.sample_format}'
+
     @property
     def bytes_per_step(self) -> int:
         """Bytes of one sample of all channels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class ResultWriter:
     manager: an interrupted run leaves the events it has found.
 
     Args:
-        folder: made when it does not exist; the results of an earlier run in it are replaced.
+        folder: made when it does not exist; what an earlier run wrote, as its ``events.json``
+            tells, is removed, and nothing else.
         origin_ns: time stamp of media time 0.
 
     Attributes:
@@ -46,10 +47,8 @@ class ResultWriter:
         self.stills: dict[int, Path] = {}
         self._origin_ns = origin_ns
         folder.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            for name in FOLDERS:
-                shutil.rmtree(folder / name, ignore_errors=True)
-            (folder / 'overlay.mp4').unlink(missing_ok=True)
+        for path in _written_before(self.path):
+            path.unlink(missing_ok=True)
         self._write()
         for name in FOLDERS:
             (folder / name).mkdir(exist_ok=True)
@@ -109,3 +108,18 @@ class ResultWriter:
 
     def _write(self) -> None:
         self.path.write_text(json.dumps(self.entries, indent=1) + '\n', 'utf-8')
+
+
+def _written_before(events: Path) -> Iterator[Path]:
+    """The files that an earlier ``events.json`` names, and its overlay video."""
+    try:
+        entries = json.loads(events.read_text('utf-8'))
+        names = [entry[key] for entry in entries for key in ('label_image', 'overlay')]
+        names += [found['mask'] for entry in entries for found in entry['objects']]
+    except (OSError, ValueError, TypeError, KeyError):
+        return  # there is none, or it is somebody else's
+    folder = events.parent.resolve()
+    for name in ('overlay.mp4', *filter(None, names)):
+        path = (folder / str(name)).resolve()
+        if path.is_relative_to(folder):
+            yield path

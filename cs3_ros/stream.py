@@ -33,6 +33,8 @@ CLIPPED_SHARE = 0.01
 """A chunk with more than this share of samples at full scale counts as clipped."""
 SILENT_RATE = 16_000
 """Rate of the empty sound of a clip that was asked for before any came."""
+LATE_CHUNKS = 10
+"""So many chunks in a row that are late, each after the other, are a clock that jumped back."""
 
 COUNTS: Mapping[str, str] = MappingProxyType(
     {
@@ -93,17 +95,29 @@ class Update:
     """Events whose ``clip`` is there. Each was in ``ready`` before or is in this one."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Ear:
     """What listens to one kind of sound; buffer and detector number the samples alike."""
 
     audio: AudioBuffer
     detector: Detector
     channels: int
+    late: int = 0
+    late_stamp_ns: int = 0
 
     def clear(self) -> None:
         self.audio.clear()
         self.detector.reset()
+        self.late = 0
+
+    def went_back(self, pushed: AudioPush, stamp_ns: int) -> bool:
+        """Whether the clock jumped back: by over 1 s, or by less and it goes on from there."""
+        if pushed.outcome not in ('duplicate', 'out_of_order'):
+            self.late = 0
+        else:
+            self.late = self.late + 1 if stamp_ns > self.late_stamp_ns else 1
+            self.late_stamp_ns = stamp_ns
+        return pushed.outcome == 'jump_back' or self.late >= LATE_CHUNKS
 
 
 class CollisionStream:
@@ -165,11 +179,13 @@ class CollisionStream:
         mono, channels = _downmixed(samples)
         ear = self._ear_for(rate, channels, update)
         pushed = ear.audio.push(stamp_ns, mono)
-        if pushed.outcome == 'jump_back':
+        if ear.went_back(pushed, stamp_ns):
             self.counts['resets'] += 1
             self._close_all(ear, update)
             ear.clear()
-            if self.frames.latest and _is_ahead(self.frames.latest.stamp_ns, stamp_ns):
+            # Frames of the old time go; after a small jump those of the new one come again.
+            latest = self.frames.latest
+            if latest and (pushed.outcome != 'jump_back' or _is_ahead(latest.stamp_ns, stamp_ns)):
                 self.frames.clear()
             pushed = ear.audio.push(stamp_ns, mono)
         elif pushed.outcome == 'jump_forward':

@@ -201,6 +201,14 @@ def test_a_bag_without_audio_info_is_read_by_parameters(fake_stages, video, tmp_
         offline.replay(options(bag, tmp_path / 'out', image_topic='/elsewhere'))
 
 
+def test_the_recording_is_not_overwritten(fake_stages, video, tmp_path):
+    own = tmp_path / 'overlay.mp4'
+    own.write_bytes(video.read_bytes())
+    with pytest.raises(ValueError, match='would overwrite the recording'):
+        offline.run(options(own, tmp_path))
+    assert own.read_bytes() == video.read_bytes()
+
+
 def test_failed_events_are_named_and_end_with_1(monkeypatch, video, tmp_path, capsys):
     pipeline = fake_pipeline(fail=lambda: True)
     monkeypatch.setattr(Bundle, 'build', lambda self, verification: pipeline)

@@ -49,6 +49,23 @@ def test_a_second_run_replaces_the_first(tmp_path) -> None:
     assert not list((tmp_path / 'labels').iterdir()) and not (tmp_path / 'overlay.mp4').exists()
 
 
+def test_only_own_files_are_replaced(tmp_path) -> None:
+    (tmp_path / 'masks').mkdir()
+    (tmp_path / 'masks' / 'mine.png').touch()
+    outside = tmp_path / 'outside.png'
+    outside.touch()
+    for _ in range(2):
+        with ResultWriter(tmp_path / 'masks' / '..', origin_ns=0) as writer:
+            writer.add(collision(1_500_000_000, 1), 0)
+    entries = json.loads(writer.path.read_text())
+    out = tmp_path / 'out'
+    out.mkdir()
+    entries[0]['overlay'] = '../outside.png'
+    (out / 'events.json').write_text(json.dumps(entries))
+    ResultWriter(out, origin_ns=0)
+    assert (tmp_path / 'masks' / 'mine.png').exists() and outside.exists()
+
+
 def test_an_interrupted_run_leaves_what_it_found(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt), ResultWriter(tmp_path, origin_ns=0) as writer:
         writer.add(collision(1_500_000_000, 1), 0)

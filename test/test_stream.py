@@ -376,3 +376,18 @@ def test_nothing_raises_and_nothing_is_lost_silently(pushes):
     audio = bench.stream.audio
     if audio is not None and audio.end_ns is not None:
         assert audio.time_ns(Clicks.made[-1].position) == audio.end_ns
+
+
+def test_a_small_jump_back_is_followed_and_disorder_is_not():
+    rate, chunk = 16_000, np.zeros(320, np.float32)
+    stream = CollisionStream()
+    stamps = [NS_PER_S + k * 20_000_000 for k in range(40)]
+    for stamp_ns in stamps:
+        stream.push_audio(stamp_ns, chunk, rate)
+    for stamp_ns in (stamps[30], stamps[20], stamps[10]) * 5:  # late, but not one after the other
+        stream.push_audio(stamp_ns, chunk, rate)
+    assert stream.counts['resets'] == 0
+    for stamp_ns in stamps:  # a loop of 0.8 s
+        stream.push_audio(stamp_ns, chunk, rate)
+    assert stream.counts['resets'] == 1
+    assert stream.audio is not None and stream.audio.end_ns == stamps[-1] + 20_000_000

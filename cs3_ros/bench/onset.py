@@ -140,6 +140,7 @@ def run(
 
     Raises:
         ModuleNotFoundError: the bench extra (librosa, tqdm) is not installed.
+        OSError: ``json_path`` cannot be written.
     """
     from tqdm import tqdm
 

@@ -38,7 +38,8 @@ def declare(node: Node) -> dict[str, str]:
         try:
             node.declare_parameter(name, field.default, descriptor)
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            refused[name] = str(error)
+            advice = '; write 3.0 for 3' if isinstance(field.default, float) else ''
+            refused[name] = f'{error}{advice}'
             node.declare_parameter(name, field.default, descriptor, ignore_override=True)
     return refused
 
