@@ -12,6 +12,7 @@ import numpy as np
 from cs3_ros.collision import NS_PER_S, Collision
 from cs3_ros.draw import overlay
 from cs3_ros.images import save_image
+from cs3_ros.jsonfile import write_json
 
 FOLDERS = ('labels', 'masks', 'overlays')
 
@@ -107,7 +108,7 @@ class ResultWriter:
         return entry
 
     def _write(self) -> None:
-        self.path.write_text(json.dumps(self.entries, indent=1) + '\n', 'utf-8')
+        write_json(self.path, self.entries)
 
 
 def _written_before(events: Path) -> Iterator[Path]:

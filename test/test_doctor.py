@@ -29,7 +29,7 @@ def machine(monkeypatch) -> dict[str, object]:
     modules['torch'] = ImportError("No module named 'torch'")
     modules['topics'] = SimpleNamespace(
         describe=lambda: 'jazzy, rmw_fastrtps_cpp, domain 0',
-        observe=lambda seconds, *a: [report('/cs3/audio', publishers=1, rate_hz=50.0)],
+        observe=lambda seconds, *a: seen(),
     )
     real_import, real_module = builtins.__import__, doctor.importlib.import_module
 
@@ -60,6 +60,8 @@ def machine(monkeypatch) -> dict[str, object]:
 
 def report(name: str, **changes) -> SimpleNamespace:
     values = dict(
+        topic=name.removeprefix('/cs3/'),
+        other_types=(),
         type='audio_common_msgs/msg/AudioDataStamped',
         optional=False,
         publishers=0,
@@ -70,6 +72,20 @@ def report(name: str, **changes) -> SimpleNamespace:
         problem='',
     )
     return SimpleNamespace(name=name, **values | changes)
+
+
+def seen(**publishers: int) -> list[SimpleNamespace]:
+    """All inputs of the node; a JPEG camera and a microphone unless told otherwise."""
+    numbers = {'image/compressed': 1, 'image': 0, 'audio': 1, 'audio_info': 1} | publishers
+    return [
+        report(
+            f'/cs3/{topic}',
+            publishers=number,
+            optional=topic != 'audio',
+            rate_hz=50.0 * (number > 0),
+        )
+        for topic, number in numbers.items()
+    ]
 
 
 def findings(machine) -> dict[str, Finding]:
@@ -165,13 +181,36 @@ def test_ros_that_does_not_start(machine):
     ],
 )
 def test_topics(machine, changes, level, words):
-    machine['topics'].observe = lambda seconds, *a: [report('/t', **changes)]
+    machine['topics'].observe = lambda seconds, *a: [*seen(), report('/t', **changes)]
     found = findings(machine)['topic /t']
     assert found.level == level and words in found.advice and bool(words) == bool(found.advice)
 
 
+def test_no_camera_is_one_warning(machine):
+    machine['topics'].observe = lambda seconds, *a: seen(**{'image/compressed': 0})
+    found = findings(machine)
+    assert found['images'].level == 'warn' and 'camera' in found['images'].advice
+    assert found['images'].found == 'nobody publishes /cs3/image/compressed and /cs3/image'
+    assert [f.name for f in found.values() if f.level == 'warn'] == ['images']
+    machine['topics'].observe = lambda seconds, *a: seen(**{'image/compressed': 0, 'image': 1})
+    assert 'images' not in findings(machine)
+
+
+def test_sound_that_nobody_tells_how_to_read(machine):
+    machine['topics'].observe = lambda seconds, *a: seen(audio_info=0)
+    found = findings(machine)['sound format']
+    assert found.level == 'warn' and found.found.startswith('/cs3/audio without /cs3/audio_info')
+    assert all(name in found.advice for name in ('audio_rate', 'audio_channels', 'AudioInfo'))
+    machine['topics'].observe = lambda seconds, *a: seen(audio_info=0, audio=0)
+    assert 'sound format' not in findings(machine), 'without sound there is no format'
+    other = seen(audio_info=0)
+    other[2].other_types = ('audio_common_msgs/msg/AudioStamped',)
+    machine['topics'].observe = lambda seconds, *a: other
+    assert 'sound format' not in findings(machine), 'AudioStamped tells its format itself'
+
+
 def test_the_command_prints_advice_and_writes_json(machine, capsys, tmp_path):
-    path = tmp_path / 'doctor.json'
+    path = tmp_path / 'new' / 'doctor.json'
     options = argparse.Namespace(seconds=0.1, namespace='/cs3', json=path)
     assert doctor.main(options) == 0
     assert capsys.readouterr().out.endswith('0 failure(s), 0 warning(s)\n')

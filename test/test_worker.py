@@ -30,7 +30,7 @@ class Answers:
         self.collisions.append(collision.onset.stamp_ns)
         self._ended.release()
 
-    def error(self, onset_ns: int, error: Exception) -> None:
+    def error(self, onset_ns: int, error: BaseException) -> None:
         self.errors.append(onset_ns)
         self._ended.release()
 
@@ -92,6 +92,46 @@ def test_a_stage_that_raises_costs_one_event(answers: Answers) -> None:
     worker.stop()
     assert (answers.errors, answers.collisions) == ([1], [2])
     assert worker.counts == {'failed': 1, 'done': 1, 'dropped': 0}
+
+
+class Unspeakable(Exception):
+    """Not even its text can be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError('no text')
+
+
+@pytest.mark.parametrize('raised', [Unspeakable(), SystemExit(3)])
+def test_the_thread_survives_what_on_error_raises(
+    answers: Answers, caplog: pytest.LogCaptureFixture, raised: BaseException
+) -> None:
+    def error(onset_ns: int, error: BaseException) -> None:
+        answers.error(onset_ns, error)
+        raise raised
+
+    failures = iter([True, True, False])
+    pipeline = fake_pipeline(fail=lambda: next(failures))
+    worker = Worker(pipeline, 4, answers.collision, error)
+    for onset_ns in (1, 2, 3):
+        worker.prepare(onset_ns, (FRAME,), 0)
+        worker.finish(clip(onset_ns))
+        answers.wait(1)
+    worker.stop()
+    assert (answers.errors, answers.collisions) == ([1, 2], [3])
+    assert worker.counts == {'failed': 2, 'done': 1, 'dropped': 0}
+    assert [record.message for record in caplog.records] == ['on_error failed'] * 2
+
+
+def test_a_stage_that_asks_to_exit_costs_one_event(answers: Answers) -> None:
+    def leave() -> bool:
+        raise SystemExit(1)
+
+    worker = make(answers, fake_pipeline(fail=leave))
+    worker.prepare(1, (FRAME,), 0)
+    worker.finish(clip(1))
+    answers.wait(1)
+    worker.stop()
+    assert answers.errors == [1] and worker.counts['failed'] == 1
 
 
 def test_stop_counts_what_it_leaves(answers: Answers) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,74 +19,40 @@ pytest.importorskip('vision_msgs', reason='apt install ros-jazzy-vision-msgs')
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 
-HERE = Path(__file__).parent
-
-
-def busy_ports() -> set[int]:
-    """UDP ports in use on this machine; none where Linux's table is not there."""
-    try:
-        lines = Path('/proc/net/udp').read_text().splitlines()[1:]
-    except OSError:
-        return set()
-    return {int(line.split()[1].rpartition(':')[2], 16) for line in lines}
+from cs3_ros.ros.processes import Child, own_domain  # noqa: E402
+from cs3_ros.ros.spin import spin_until  # noqa: E402
 
 
 @pytest.fixture
-def domain(monkeypatch: pytest.MonkeyPatch) -> None:
+def domain() -> Iterator[None]:
     """A domain on this machine only that nobody else is in."""
-    busy = busy_ports()
-    free = [n for n in range(1, 101) if not busy & set(range(7400 + 250 * n, 7650 + 250 * n))]
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(random.choice(free)))
-    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    with own_domain():
+        yield
 
 
-class Process:
-    """A child whose output is kept; ``stop`` interrupts it as Ctrl-C would."""
-
-    def __init__(self, arguments: list[str], log: Path, **variables: str) -> None:
-        self.log = log
-        # The wheels' bootstrap marks its process; a child has to find its libraries itself.
-        inherited = {k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'}
-        with log.open('wb') as output:
-            self._process = subprocess.Popen(
-                arguments,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=inherited | variables,
-            )
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text('utf-8', 'replace')
-
-    def wait(self, timeout_s: float = 60.0) -> int:
-        return self._process.wait(timeout_s)
+class Process(Child):
+    """A child that must end as it should."""
 
     def catches_signals(self) -> bool:
-        """ROS has put its handlers in place."""
+        """ROS, or the node, has put its handlers in place; or it has ended."""
         try:
-            status = Path(f'/proc/{self._process.pid}/status').read_text()
+            status = Path(f'/proc/{self.pid}/status').read_text()
         except OSError:
             return True
         return bool(int(status.split('SigCgt:')[1].split()[0], 16) >> (signal.SIGTERM - 1) & 1)
 
     def signal_after(self, condition: Callable[[], bool], number: int) -> int:
-        """Send a signal once ROS would catch it and the condition holds; the exit status."""
-        deadline = time.monotonic() + 20
+        """Send a signal once it would be caught and the condition holds; the exit status."""
+        deadline = time.monotonic() + 30
         while not (self.catches_signals() and condition()) and time.monotonic() < deadline:
             time.sleep(0.01)
-        self._process.send_signal(number)
-        return self._process.wait(15)
+        self.signal(number)
+        return self.wait(30)
 
     def stop(self) -> int:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-        try:
-            return self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            raise AssertionError(f'did not end on SIGINT:\n{self.text}') from None
+        status = super().stop()
+        assert status != -signal.SIGKILL, f'did not end on SIGINT:\n{self.text}'
+        return status
 
 
 @pytest.fixture
@@ -98,12 +60,9 @@ def start(domain: None, tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Starts ``cs3 ...`` or, with ``fake_node`` first, the node with fake stages."""
     processes: list[Process] = []
 
-    def start_process(*arguments: str, **variables: str) -> Process:
-        if arguments[0] == 'fake_node':
-            command = [sys.executable, str(HERE / 'fake_node.py'), *arguments[1:]]
-        else:
-            command = [sys.executable, '-m', 'cs3_ros.cli', *arguments]
-        processes.append(Process(command, tmp_path / f'process_{len(processes)}.log', **variables))
+    def start_process(*arguments: str) -> Process:
+        module = 'cs3_ros.ros.bench_peers' if arguments[0] == 'fake_node' else 'cs3_ros.cli'
+        processes.append(Process(module, arguments, tmp_path / f'process_{len(processes)}.log'))
         return processes[-1]
 
     yield start_process
@@ -123,10 +82,7 @@ class Listener:
         self.node.create_subscription(message_type, topic, messages.append, qos)
 
     def until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
-        deadline = time.monotonic() + timeout_s
-        while not condition() and time.monotonic() < deadline:
-            rclpy.spin_once(self.node, timeout_sec=0.05)
-        return condition()
+        return spin_until(self.node, condition, timeout_s)
 
     def call(self, service_type: Any, name: str, request: Any, timeout_s: float = 30.0) -> Any:
         client = self.node.create_client(service_type, name)

@@ -119,8 +119,9 @@ def test_a_failed_event_is_an_error_while_it_is_new(clock) -> None:
     snapshot = active(counts={'failed': 1}, problem='event 1.5 failed: no memory')
     found = statuses(told.message(Header(), snapshot))
     assert (found['events'].level, found['events'].message) == (ERROR, snapshot.problem)
-    assert found['node'].level == OK
-    assert statuses(told.message(Header(), snapshot))['events'].level == OK
+    assert (found['node'].level, found['node'].message) == (OK, 'active')
+    again = statuses(told.message(Header(), snapshot))
+    assert again['events'].level == OK and again['node'].message == 'active'
 
 
 def test_counters_that_begin_anew_are_no_negative_rate(clock) -> None:
@@ -136,7 +137,7 @@ def test_the_node_tells_ages_skew_stages_and_queue(rig) -> None:
     rig.send(*clip_messages())
     assert rig.counted(done=1)
     events, audio = values(rig.status['events']), values(rig.status['audio'])
-    assert events['last_onset'] == '1000.500000000' and events['last_rule'] == 'closest_pair'
+    assert events['last_answered'] == '1000.500000000' and events['last_rule'] == 'closest_pair'
     assert {'hands_ms', 'masks_ms', 'verify_ms'} <= set(events) and events['queue'] == '0'
     assert '48000' in audio['format'] and 'S16LE' in audio['format']
     age = time.time() - 1000.8

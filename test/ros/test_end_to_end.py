@@ -17,6 +17,7 @@ from cs3_ros.bag_writer import make_bag
 from cs3_ros.bags import BagRecording
 from cs3_ros.bundle import load_bundle
 from cs3_ros.collision import event_id
+from cs3_ros.images import load_image
 from cs3_ros.offline import Run
 from cs3_ros.ros.messages import stamp_to_ns
 from cs3_ros.settings import Settings
@@ -71,11 +72,21 @@ def test_masks_arrive_with_the_header_of_the_source_frame(
     assert node.stop() == 0
 
 
-def test_replay_writes_what_the_node_published(start, tmp_path: Path) -> None:
-    """``cs3 replay`` in its own process; ``lite`` finds nothing in flat colours, and says so."""
+def test_replay_writes_what_the_library_finds(start, tmp_path: Path) -> None:
+    """``cs3 replay`` in its own process, with ``lite``."""
+    pytest.importorskip('mediapipe', reason='pip install "cs3_ros[lite]"')
     bag = make_bag(ClickRecording((0.8,), duration_s=1.5), tmp_path / 'bag')
-    process = start('replay', str(bag), '--out', str(tmp_path / 'out'))
+    out = tmp_path / 'out'
+    process = start('replay', str(bag), '--out', str(out))
+    bundle = load_bundle('lite')
+    (found,) = Run(BagRecording(bag), bundle, bundle.build(), Settings())
     assert process.wait() == 0, process.text
-    (entry,) = json.loads((tmp_path / 'out' / 'events.json').read_text())
+    (entry,) = json.loads((out / 'events.json').read_text())
     assert abs(entry['onset_s'] - 0.8) < 0.005 and entry['frame_index'] == 24
-    assert (tmp_path / 'out' / 'overlay.mp4').stat().st_size > 0
+    assert entry['onset_stamp_ns'] == found.collision.onset.stamp_ns
+    assert entry['rule'] == found.collision.verdict.rule
+    (labelled,) = found.collision.objects  # the colour changes, so something moves
+    assert [o['label'] for o in entry['objects']] == [labelled.label]
+    labels = load_image(out / entry['label_image'])[..., 0]
+    assert np.array_equal(labels, found.collision.label_image()) and labels.any()
+    assert (out / 'overlay.mp4').stat().st_size > 0

@@ -232,6 +232,29 @@ def test_an_event_that_failed_is_no_failure_of_the_next_life(rig) -> None:
     assert rig.next_diagnostics()['node'].message == 'active'
 
 
+def test_an_error_that_cannot_say_what_it_is(rig) -> None:
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError('no text')
+
+    failures = iter([Unspeakable(), KeyError()])
+    ready = []
+
+    def fail() -> bool:
+        if ready:
+            raise next(failures)
+        return False
+
+    rig = rig(lambda bundle, settings: fake_pipeline(fail=fail)).start()
+    ready.append(True)
+    rig.send(picture_message(0.0))
+    assert rig.counted(frames=1)
+    for failed, name in enumerate(('Unspeakable', 'KeyError'), 1):
+        assert rig.call(Trigger, 'cs3/segment_now').success
+        assert rig.counted(failed=failed)
+        assert name in rig.node._problem
+
+
 def test_an_event_of_what_is_gone_does_not_end_the_node(domain) -> None:
     """The events executor raises it when a subscription is destroyed with an event under way."""
     rclpy.init(args=[])

@@ -117,7 +117,10 @@ def test_a_file_means_the_same_with_and_without_ros(rig, tmp_path, name: str) ->
         ('queue_size: 4.0', 'expected int'),
         ('queue_size: 0', 'queue_size = 0'),
         ('bundle: 3', 'bundle = 3'),
-        ('audio_rate: 4000, audio_channels: 1', 'audio_rate = 4000: .* expected 8000 to 96000'),
+        (
+            'audio_rate: 4000, audio_channels: 1',
+            r'audio_rate = 4000: expected 0 or a value in \[8000',
+        ),
         ('audio_rate: 384000, audio_channels: 1', 'audio_rate = 384000'),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from contextlib import suppress
@@ -52,3 +54,37 @@ def test_messages_arrive_until_shutdown(domain, monkeypatch, events: bool) -> No
     spinner.close()
     node.destroy_node()
     assert heard[0] == 'first' and heard[-1] == 'second'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_noted_and_raises_nothing(number: int) -> None:
+    before = signal.getsignal(number)
+    with spin.Interrupts() as interrupts:
+        assert not interrupts.noted
+        os.kill(os.getpid(), number)
+        assert interrupts.noted
+    assert signal.getsignal(number) == before
+
+
+def test_the_spinner_asks_whether_to_stop(domain) -> None:
+    rclpy.init()
+    node = rclpy.create_node('spun')
+    spinner = spin.Spinner(node)
+    answers = iter([False, False, True])
+    spinner.spin(lambda: next(answers))
+    assert next(answers, None) is None and rclpy.ok()
+    spinner.close()
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def test_spin_until(domain) -> None:
+    rclpy.init()
+    node = rclpy.create_node('spun')
+    ticks: list[int] = []
+    node.create_timer(0.001, lambda: ticks.append(1))
+    assert spin.spin_until(node, lambda: len(ticks) >= 3, 30) and len(ticks) >= 3
+    assert not spin.spin_until(node, lambda: False, 0.01)
+    assert spin.spin_until(node, lambda: True, 0)
+    node.destroy_node()
+    rclpy.shutdown()
