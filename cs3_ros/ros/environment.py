@@ -60,12 +60,11 @@ def ros(arguments: Sequence[str] | None = ()) -> Iterator[None]:
     """
     prepare_environment()
     import rclpy
-    from rclpy.executors import ExternalShutdownException
 
     rclpy.init(args=None if arguments is None else list(arguments))
     try:
         yield
-    except (RuntimeError, ExternalShutdownException) as error:
+    except Exception as error:  # rclpy raises many kinds when ROS ends in the middle of a call
         if rclpy.ok():
             raise
         raise KeyboardInterrupt from error

@@ -74,14 +74,18 @@ def test_the_children_end_with_the_benchmark(how):
     process = bench('--events', '1000000', preexec_fn=ignore)
     children: list[psutil.Process] = []
     deadline = time.monotonic() + 30
-    while not children and time.monotonic() < deadline:
-        time.sleep(0.05)
-        children = psutil.Process(process.pid).children(recursive=True)
-    assert children
-    process.send_signal(how)
-    assert process.wait(30) != 0  # an interrupted import of a C extension has a status of its own
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert not alive
+    try:
+        while not children and time.monotonic() < deadline:
+            time.sleep(0.05)
+            children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        process.send_signal(how)
+        # An interrupted import of a C extension has a status of its own.
+        assert process.wait(30) != 0
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive
+    finally:
+        process.kill()
 
 
 def test_a_node_that_fails_is_told():
