@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cs3_ros.collision import NS_PER_S, Frame, header_stamp_ns
-from cs3_ros.images import compressed_frame, raw_frame
-from cs3_ros.pcm import SoundChunk, SoundFormat, decode
+from cs3_ros.collision import NS_PER_S, Frame
+from cs3_ros.message_fields import frame_from_message, sound_from_data, stamp_of
+from cs3_ros.pcm import SoundChunk, SoundFormat
 
 log = logging.getLogger(__name__)
 
@@ -250,7 +250,7 @@ class BagRecording:
         """The first stamp of a topic that can be used; empty where there is none."""
         for message in self.bag.messages([topic.name]):
             try:
-                stamp_ns = _stamp(_content(message))
+                stamp_ns = stamp_of(_content(message))
             except ValueError:  # reported when the messages are read
                 continue
             if stamp_ns > 0:
@@ -321,31 +321,12 @@ def _content(message: BagMessage) -> Any:
         ) from error
 
 
-def _stamp(content: Any) -> int:
-    stamp = content.header.stamp
-    return header_stamp_ns(stamp.sec, stamp.nanosec)
-
-
 def _frame(message: BagMessage) -> Frame:
-    content = _content(message)
-    stamp_ns, frame_id = _stamp(content), content.header.frame_id
-    if message.topic.msgtype == COMPRESSED:
-        return compressed_frame(stamp_ns, frame_id, content.format, content.data)
-    return raw_frame(
-        stamp_ns,
-        frame_id,
-        content.encoding,
-        content.height,
-        content.width,
-        content.step,
-        content.is_bigendian,
-        content.data,
-    )
+    return frame_from_message(_content(message))
 
 
 def _sound(message: BagMessage, fmt: SoundFormat) -> SoundChunk:
-    content = _content(message)
-    return SoundChunk(_stamp(content), fmt.rate, decode(content.audio.data, fmt))
+    return sound_from_data(_content(message), fmt)
 
 
 def _format(message: BagMessage) -> SoundFormat:

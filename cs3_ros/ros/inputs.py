@@ -13,6 +13,7 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from cs3_ros.collision import Frame
+from cs3_ros.message_fields import frame_from_message, sound_from_data
 from cs3_ros.pcm import SoundChunk, SoundFormat
 from cs3_ros.ros import messages
 from cs3_ros.ros.subscription import FollowingSubscription
@@ -129,7 +130,7 @@ class Inputs:
 
     def _image(self, message: ImageMessage | CompressedImage) -> None:
         try:
-            frame = messages.frame_from_message(message)
+            frame = frame_from_message(message)
         except ValueError as error:
             self._refuse('image', error)
         else:
@@ -148,7 +149,7 @@ class Inputs:
         self.silent_since = time.monotonic()
         sound_format = self.format
         if sound_format is not None:
-            self._sound(message, lambda: messages.sound_from_data(message, sound_format))
+            self._sound(message, lambda: sound_from_data(message, sound_format))
             return
         if self._no_format is not None:
             self._refuse('audio', self._no_format)

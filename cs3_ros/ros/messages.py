@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 from vision_msgs.msg import (
@@ -21,10 +20,10 @@ from vision_msgs.msg import (
 )
 
 from cs3_ros.bags import INFO
-from cs3_ros.collision import NS_PER_S, Collision, Frame, Image, header_stamp_ns
-from cs3_ros.images import compressed_frame, raw_frame
+from cs3_ros.collision import NS_PER_S, Collision, Image
+from cs3_ros.message_fields import stamp_of
 from cs3_ros.onset import check_rate
-from cs3_ros.pcm import SoundChunk, SoundFormat, decode
+from cs3_ros.pcm import SoundChunk, SoundFormat
 
 
 def message_class(type_name: str) -> Any:
@@ -59,33 +58,6 @@ def header(stamp_ns: int, frame_id: str) -> Header:
     return Header(stamp=ns_to_stamp(stamp_ns), frame_id=frame_id)
 
 
-def _stamp_ns(message: Any) -> int:
-    stamp = message.header.stamp
-    return header_stamp_ns(stamp.sec, stamp.nanosec)
-
-
-def frame_from_message(message: ImageMessage | CompressedImage) -> Frame:
-    """A frame that keeps the message and decodes it when an event picks it.
-
-    Raises:
-        ValueError: the message cannot be a picture (unknown encoding, zero size, too few bytes,
-            truncated file, impossible stamp); the text says what was found and expected.
-    """
-    stamp_ns, frame_id = _stamp_ns(message), message.header.frame_id
-    if isinstance(message, CompressedImage):
-        return compressed_frame(stamp_ns, frame_id, message.format, message.data)
-    return raw_frame(
-        stamp_ns,
-        frame_id,
-        message.encoding,
-        message.height,
-        message.width,
-        message.step,
-        message.is_bigendian,
-        message.data,
-    )
-
-
 def format_from_info(info: Any) -> SoundFormat:
     """The sound format that an audio_common_msgs/AudioInfo tells.
 
@@ -116,16 +88,6 @@ def info_message(sound_format: SoundFormat) -> Any:
         bitrate=sound_format.bitrate,
         coding_format=sound_format.coding_format,
     )
-
-
-def sound_from_data(message: Any, sound_format: SoundFormat) -> SoundChunk:
-    """The sound of an AudioDataStamped (ros-drivers audio_common_msgs).
-
-    Raises:
-        ValueError: the bytes do not fit the format, or an impossible stamp.
-    """
-    samples = decode(message.audio.data, sound_format)
-    return SoundChunk(_stamp_ns(message), sound_format.rate, samples)
 
 
 def sound_from_audio_stamped(message: Any) -> SoundChunk:
@@ -159,7 +121,7 @@ def sound_from_audio_stamped(message: Any) -> SoundChunk:
         )
     check_rate(info.rate)
     samples = (values.astype(np.float64) / full_scale).astype(np.float32)
-    return SoundChunk(_stamp_ns(message), info.rate, samples.reshape(-1, info.channels))
+    return SoundChunk(stamp_of(message), info.rate, samples.reshape(-1, info.channels))
 
 
 def image_message(header: Header, image: Image | NDArray[np.uint8]) -> ImageMessage:

@@ -22,6 +22,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
 from cs3_ros.collision import Candidate, Collision, Frame, Onset, Verdict, event_id
+from cs3_ros.message_fields import frame_from_message, sound_from_data
 from cs3_ros.pcm import SoundFormat
 from cs3_ros.ros import messages
 
@@ -66,7 +67,7 @@ def test_stamps_survive(stamp: int) -> None:
 def test_pictures_survive(picture, stamp: int, frame_id: str) -> None:
     frame_id = frame_id.replace('\0', '')
     sent = messages.image_message(messages.header(stamp, frame_id), picture)
-    frame = messages.frame_from_message(over_the_wire(sent))
+    frame = frame_from_message(over_the_wire(sent))
     assert np.array_equal(frame.image, picture) and frame.image.dtype == np.uint8
     assert (frame.stamp_ns, frame.frame_id) == (stamp, frame_id)
     assert frame.nbytes == picture.nbytes
@@ -110,12 +111,12 @@ def test_boxes_survive(masks) -> None:
 def test_slices_of_larger_arrays_become_whole_messages() -> None:
     picture = np.arange(240, dtype=np.uint8).reshape(8, 10, 3)[1:7:2, ::-3]
     message = messages.image_message(messages.header(1, ''), picture)
-    assert np.array_equal(messages.frame_from_message(message).image, picture)
+    assert np.array_equal(frame_from_message(message).image, picture)
 
 
 def test_a_compressed_picture_is_decoded_only_when_looked_at() -> None:
     message = jpeg_message(0.5)
-    frame = messages.frame_from_message(message)
+    frame = frame_from_message(message)
     assert frame.nbytes == len(message.data) and 'image' not in frame.__dict__
     assert frame.stamp_ns == stamp_ns(0.5)
     assert np.abs(frame.image.astype(int) - blocks()).mean() < 3
@@ -133,7 +134,7 @@ def test_sound_survives(samples, fmt: str) -> None:
     sound_format = messages.format_from_info(info)
     assert sound_format == SoundFormat(16_000, samples.shape[1], fmt)
     message = over_the_wire(sound_message(0.25, sound_bytes(samples, fmt)))
-    chunk = messages.sound_from_data(message, sound_format)
+    chunk = sound_from_data(message, sound_format)
     assert (chunk.stamp_ns, chunk.rate) == (stamp_ns(0.25), 16_000)
     assert chunk.samples.shape == samples.shape
     assert np.abs(chunk.samples - samples).max() <= {'S16LE': 2**-15}.get(fmt, 2**-23)
@@ -184,13 +185,13 @@ def test_impossible_stamps_are_refused(seconds: int, nanoseconds: int) -> None:
     picture, sound, other = picture_message(0), sound_message(0, b''), audio_stamped(int8_data=[1])
     picture.header.stamp = sound.header.stamp = other.header.stamp = stamp
     with pytest.raises(ValueError, match='header stamp .* check the clock'):
-        messages.frame_from_message(picture)
+        frame_from_message(picture)
     with pytest.raises(ValueError, match='header stamp'):
-        messages.sound_from_data(sound, SoundFormat(16_000, 1))
+        sound_from_data(sound, SoundFormat(16_000, 1))
     with pytest.raises(ValueError, match='header stamp'):
         messages.sound_from_audio_stamped(other)
 
 
 def test_an_unknown_encoding_names_those_that_are_known() -> None:
     with pytest.raises(ValueError, match='nv21.*rgb8.*set the encoding'):
-        messages.frame_from_message(Image(encoding='nv21', height=1, width=1, step=1))
+        frame_from_message(Image(encoding='nv21', height=1, width=1, step=1))
