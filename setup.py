@@ -24,7 +24,7 @@ setup(
     maintainer_email='maintainers@example.org',
     python_requires='>=3.11',
     packages=find_packages(include=['cs3_ros', 'cs3_ros.*']),
-    package_data={'cs3_ros': ['py.typed', 'bundles/*.yaml', 'bundles/*.xml']},
+    package_data={'cs3_ros': ['py.typed', 'bundles/*.yaml', 'bundles/*.xml', 'localisers/*.yaml']},
     data_files=[
         ('share/ament_index/resource_index/packages', ['resource/cs3_ros']),
         ('share/cs3_ros', ['package.xml']),
@@ -51,8 +51,9 @@ setup(
             'ruff',
             'mypy',
             'types-PyYAML',
+            'speechbrain',  # the reference that BEATs is compared with
         ],
-        'bench': ['librosa', 'psutil'],
+        'bench': ['librosa', 'psutil', 'speechbrain'],
     },
     entry_points={
         'console_scripts': [

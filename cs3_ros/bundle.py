@@ -2,28 +2,61 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from cs3_ros.assembler import ClipConfig
 from cs3_ros.config import from_mapping
 from cs3_ros.pipeline import Pipeline
+from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_ros.verification import VerificationConfig
+from cs3_ros.weights import WeightFile, how_to_bring, locate, missing, parse
 
-STAGES: Mapping[str, Mapping[str, tuple[str, str, str]]] = {
-    'localiser': {'motion': ('cs3_ros.localisers.motion', 'MotionLocaliser', 'MotionConfig')},
-    'hands': {'mediapipe': ('cs3_ros.hands.mediapipe', 'MediaPipeHands', 'MediaPipeConfig')},
-    'masker': {'grabcut': ('cs3_ros.maskers.grabcut', 'GrabCutMasker', 'GrabCutConfig')},
+
+class Stage(NamedTuple):
+    """Where the code of one kind of stage is."""
+
+    module: str
+    """Module, imported when the stage is built."""
+    cls: str
+    """Name of the class."""
+    config: str
+    """Name of its settings dataclass."""
+    networks: bool = False
+    """Whether the class takes a Runtime after its settings."""
+
+
+STAGES: Mapping[str, Mapping[str, Stage]] = {
+    'localiser': {
+        'motion': Stage('cs3_ros.localisers.motion', 'MotionLocaliser', 'MotionConfig'),
+        'audio_visual': Stage(
+            'cs3_ros.localisers.audio_visual', 'AudioVisualLocaliser', 'AudioVisualConfig', True
+        ),
+        'zero_shot': Stage(
+            'cs3_ros.localisers.zero_shot', 'ZeroShotLocaliser', 'ZeroShotConfig', True
+        ),
+    },
+    'hands': {
+        'mediapipe': Stage('cs3_ros.hands.mediapipe', 'MediaPipeHands', 'MediaPipeConfig'),
+        'detr': Stage('cs3_ros.hands.detr', 'DetrHands', 'DetrConfig', True),
+        'hands23': Stage('cs3_ros.hands.hands23', 'Hands23Hands', 'Hands23Config', True),
+        'hands23_json': Stage('cs3_ros.hands.hands23', 'Hands23Json', 'Hands23JsonConfig'),
+    },
+    'masker': {
+        'grabcut': Stage('cs3_ros.maskers.grabcut', 'GrabCutMasker', 'GrabCutConfig'),
+        'sam2': Stage('cs3_ros.maskers.sam2', 'Sam2Masker', 'Sam2Config', True),
+    },
 }
-"""Stage family -> name in the YAML -> module, class, settings dataclass."""
+"""Stage family -> name in the YAML -> its code."""
 
-_KEYS = {'name', 'description', 'clip', *STAGES}
+_KEYS = {'name', 'description', 'clip', 'weights', *STAGES}
 
 
 class BundleError(ValueError):
@@ -42,14 +75,43 @@ class Bundle:
     """Frames and sound round the onset that its stages look at."""
     stages: Mapping[str, Mapping[str, Any]]
     """Stage family -> {'type': name, further settings}."""
+    weights: tuple[WeightFile, ...]
+    """The files that its stages load."""
+    folder: Path
+    """Folder of its YAML file; weights may lie beside it."""
 
-    def build(self, verification: VerificationConfig = VerificationConfig()) -> Pipeline:
+    @property
+    def audio_s(self) -> float:
+        """Length of the sound that its stages listen to, seconds."""
+        return self.clip.audio_before_s + self.clip.audio_after_s
+
+    def build(
+        self,
+        verification: VerificationConfig = VerificationConfig(),
+        runtime: RuntimeConfig = RuntimeConfig(),
+    ) -> Pipeline:
         """Load the stages.
 
+        Args:
+            verification: thresholds of CS3 section 4.3.
+            runtime: what the networks run on; not looked at where there are none.
+
         Raises:
-            BundleError: a stage cannot be loaded; the message names the stage and the fix.
+            BundleError: weights are missing or a stage cannot be loaded; the message names the
+                file or stage and the fix.
         """
-        built = {family: self._build_stage(family) for family in self.stages}
+        if lacking := missing(self.weights, self.folder):
+            raise BundleError(
+                f'bundle {self.name!r} lacks {len(lacking)} of {len(self.weights)} files of '
+                f'weights, first {lacking[0].path}: {how_to_bring(lacking[0], self.name)}'
+            )
+        machine = None
+        if any(self._stage(family).networks for family in self.stages):
+            try:
+                machine = Runtime(runtime)
+            except (ImportError, RuntimeError) as error:
+                raise BundleError(f'bundle {self.name!r}: {error}') from error
+        built = {family: self._build_stage(family, machine) for family in self.stages}
         return Pipeline(
             self.name,
             masker=built['masker'],
@@ -58,21 +120,38 @@ class Bundle:
             verification=verification,
         )
 
-    def _build_stage(self, family: str) -> Any:
-        values = dict(self.stages[family])
-        module_name, class_name, config_name = STAGES[family][values.pop('type')]
+    def _stage(self, family: str) -> Stage:
+        return STAGES[family][self.stages[family]['type']]
+
+    def _build_stage(self, family: str, machine: Runtime | None) -> Any:
+        stage = self._stage(family)
+        values = {name: value for name, value in self.stages[family].items() if name != 'type'}
         where = f'bundle {self.name!r}, {family}'
         try:
-            module = importlib.import_module(module_name)
-            config = from_mapping(getattr(module, config_name), values, where)
+            module = importlib.import_module(stage.module)
+            config = from_mapping(getattr(module, stage.config), values, where)
         except ImportError as error:
             raise BundleError(f'{where}: {error}') from error
         except ValueError as error:
             raise BundleError(str(error)) from error
         try:
-            return getattr(module, class_name)(config)
+            config = dataclasses.replace(config, **self._weights_of(config))
+            cls = getattr(module, stage.cls)
+            return cls(config, machine) if stage.networks else cls(config)
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise BundleError(f'{where}: {error}') from error
+
+    def _weights_of(self, config: Any) -> dict[str, str]:
+        """The absolute paths of the weights that a stage's settings name."""
+        found = {}
+        for field in dataclasses.fields(config):
+            path = getattr(config, field.name)
+            if field.metadata.get('weights') and path:
+                place = locate(path, self.folder)
+                if not place.exists():
+                    raise ValueError(f'{field.name} = {path!r}: {place} does not exist')
+                found[field.name] = str(place)
+        return found
 
 
 def bundle_names() -> list[str]:
@@ -92,10 +171,13 @@ def load_bundle(name: str) -> Bundle:
         BundleError: names the bundle, what was found, what was expected and the fix.
     """
     if name in bundle_names():
-        text = (resources.files('cs3_ros') / 'bundles' / f'{name}.yaml').read_text('utf-8')
+        # setup.py has zip_safe=False: the package's data are files
+        path = Path(str(resources.files('cs3_ros') / 'bundles' / f'{name}.yaml'))
+        text = path.read_text('utf-8')
     elif name.endswith(('.yaml', '.yml')):
+        path = Path(name)
         try:
-            text = Path(name).read_text('utf-8')
+            text = path.read_text('utf-8')
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(f'bundle file {name!r} cannot be read: {error}') from error
     else:
@@ -104,14 +186,14 @@ def load_bundle(name: str) -> Bundle:
             'or the path of a .yaml file'
         )
     try:
-        return _parse(yaml.safe_load(text), name)
+        return _parse(yaml.safe_load(text), name, path.resolve().parent)
     except yaml.YAMLError as error:
         raise BundleError(f'bundle {name!r} is not valid YAML: {error}') from error
     except ValueError as error:
         raise BundleError(str(error)) from error
 
 
-def _parse(data: Any, where: str) -> Bundle:
+def _parse(data: Any, where: str, folder: Path) -> Bundle:
     where = f'bundle {where!r}'
     if not isinstance(data, dict):
         raise ValueError(f'{where}: expected a mapping, got {type(data).__name__}')
@@ -129,4 +211,9 @@ def _parse(data: Any, where: str) -> Bundle:
         if not isinstance(values, dict) or str(values.get('type')) not in STAGES[family]:
             raise ValueError(f'{where}: {family} = {values!r}: expected a type, one of {known}')
     clip = from_mapping(ClipConfig, data['clip'], f'{where}, clip')
-    return Bundle(str(data['name']), str(data.get('description', '')).strip(), clip, stages)
+    try:
+        weights = parse(data.get('weights') or [])
+    except ValueError as error:
+        raise ValueError(f'{where}, {error}') from error
+    description = str(data.get('description', '')).strip()
+    return Bundle(str(data['name']), description, clip, stages, weights, folder)

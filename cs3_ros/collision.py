@@ -127,14 +127,16 @@ class HandObject:
     """The wearer's right or left hand."""
     score: float
     """Confidence in [0, 1]."""
-    hand_box: Box
-    """Box of the hand."""
+    hand_box: Box | None
+    """Box of the hand; None where only its object was found."""
     hand_hull: Points = field(default_factory=_no_points)
     """Polygon round the hand, [K, 2]; empty when only a box is known."""
     grip_points: Points = field(default_factory=_no_points)
     """Points expected on the held object, [K, 2]; may be empty."""
     object_box: Box | None = None
     """Box of the held object; None when only points are known."""
+    hand_points: Points = field(default_factory=_no_points)
+    """Points on the hand itself, so not on the object, [K, 2]; may be empty."""
 
 
 @dataclass(frozen=True, eq=False)

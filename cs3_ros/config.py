@@ -21,6 +21,7 @@ def setting(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
     hot: bool = False,
+    weights: bool = False,
 ) -> Any:
     """Declare one documented dataclass field.
 
@@ -31,8 +32,12 @@ def setting(
         maximum: largest allowed value (inclusive).
         choices: the allowed strings; empty means any.
         hot: True where a running node may change it.
+        weights: True where it is the path of a file or folder of weights; a bundle resolves it
+            (``weights.locate``), so that a stage gets an absolute path, or '' where none is named.
     """
-    metadata = dict(doc=doc, minimum=minimum, maximum=maximum, choices=choices, hot=hot)
+    metadata = dict(
+        doc=doc, minimum=minimum, maximum=maximum, choices=choices, hot=hot, weights=weights
+    )
     return dataclasses.field(default=default, metadata=metadata)
 
 

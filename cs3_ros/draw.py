@@ -58,7 +58,12 @@ def overlay(image: Image, collision: Collision, origin_ns: int = 0) -> Image:
         tinted = (1 - _TINT) * canvas[inside] + _TINT * np.asarray(colour)
         canvas[inside] = np.rint(tinted).astype(np.uint8)
     for hand in collision.hands:
-        outline = hand.hand_hull if len(hand.hand_hull) >= 3 else _corners(hand.hand_box)
+        if len(hand.hand_hull) >= 3:
+            outline = hand.hand_hull
+        elif hand.hand_box is not None:
+            outline = _corners(hand.hand_box)
+        else:
+            continue
         cv2.polylines(canvas, [np.rint(outline).astype(np.int32)], True, _PALE, line, cv2.LINE_AA)
     for candidate, colour in zip(collision.objects, OBJECT_COLOURS, strict=False):
         contours, _ = cv2.findContours(

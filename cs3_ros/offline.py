@@ -146,7 +146,7 @@ def _process(
         raise ValueError(f'{video} would overwrite the recording: give another --out')
     check_rate(recording.sound_format.rate)
     bundle = load_bundle(options.bundle or node_config.bundle)
-    pipeline = bundle.build(settings.verification)
+    pipeline = bundle.build(settings.verification, settings.runtime)
     origin_ns = recording.origin_ns
     events = Run(recording, bundle, pipeline, settings)
     with (

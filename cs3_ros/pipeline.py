@@ -18,10 +18,10 @@ A stage never reaches into another; this module is the only one that knows all f
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -40,7 +40,10 @@ from cs3_ros.collision import (
     Prompt,
     Verdict,
 )
+from cs3_ros.runtime import free_gpu_memory, is_out_of_memory
 from cs3_ros.verification import VerificationConfig, verify
+
+T = TypeVar('T')
 
 
 class Localiser(Protocol):
@@ -94,6 +97,9 @@ class Pipeline:
         localiser: sounding-region localiser, or None.
         verification: thresholds of CS3 section 4.3.
 
+    Attributes:
+        counts: ``out_of_memory``, stages that ran again after the GPU memory was full.
+
     Raises:
         ValueError: neither hands nor a localiser was given, so there could be no candidate.
     """
@@ -116,15 +122,21 @@ class Pipeline:
         self.hands = hands
         self.localiser = localiser
         self.verification = verification
+        self.counts: Counter[str] = Counter()
 
     def __call__(self, clip: CollisionClip) -> Collision:
         """Run both halves on a complete clip."""
         return self.finish(self.prepare(clip.frames, clip.event_index), clip)
 
-    def warm_up(self) -> None:
-        """Run every stage once on an empty picture and silence, so that no event pays for it."""
-        frame = Frame.from_rgb(1, np.full((480, 640, 3), 127, np.uint8))
-        silence = AudioClip(1, 16_000, np.zeros(16_000, np.float32), np.ones(16_000, bool))
+    def warm_up(self, audio_s: float = 1.0) -> None:
+        """Run every stage once on an empty picture and silence, so that no event pays for it.
+
+        Args:
+            audio_s: length of the sound that the bundle asks for, seconds.
+        """
+        frame = Frame.from_rgb(1, np.full((720, 1280, 3), 127, np.uint8))
+        count = max(round(audio_s * 48_000), 1)
+        silence = AudioClip(1, 48_000, np.zeros(count, np.float32), np.ones(count, bool))
         self(CollisionClip(Onset(1, -20.0, 20.0), (frame,), 0, silence))
 
     def prepare(self, frames: Sequence[Frame], index: int) -> Prepared:
@@ -139,18 +151,17 @@ class Pipeline:
         """
         timings: dict[str, float] = {}
         frame = frames[index]
-        with _timed(timings, 'decode'):
-            image = frame.image
+        image = self._run(timings, 'decode', lambda: frame.image)
         hands: tuple[HandObject, ...] = ()
         localiser_state = None
-        if self.hands is not None:
-            with _timed(timings, 'hands'):
-                hands = self.hands.detect(frames, index)
+        # Hands last: their boxes come to the host, which would wait before the others had begun.
         if self.localiser is not None:
-            with _timed(timings, 'localiser_encode'):
-                localiser_state = self.localiser.encode(frames, index)
-        with _timed(timings, 'masker_encode'):
-            masker_state = self.masker.encode(image)
+            localiser_state = self._run(
+                timings, 'localiser_encode', self.localiser.encode, frames, index
+            )
+        masker_state = self._run(timings, 'masker_encode', self.masker.encode, image)
+        if self.hands is not None:
+            hands = self._run(timings, 'hands', self.hands.detect, frames, index)
         return Prepared(frame, hands, localiser_state, masker_state, timings)
 
     def finish(self, prepared: Prepared, clip: CollisionClip) -> Collision:
@@ -163,17 +174,22 @@ class Pipeline:
         timings = dict(prepared.timings_ms)
         localisation = None
         if self.localiser is not None:
-            with _timed(timings, 'localiser_locate'):
-                localisation = self.localiser.locate(prepared.localiser_state, clip.audio)
+            localisation = self._run(
+                timings,
+                'localiser_locate',
+                self.localiser.locate,
+                prepared.localiser_state,
+                clip.audio,
+            )
         labels, scores, prompts = _prompts(prepared.hands, localisation)
-        with _timed(timings, 'masks'):
-            masks = self.masker.segment(prepared.masker_state, prompts) if prompts else []
+        masks: list[Mask] = []
+        if prompts:
+            masks = self._run(timings, 'masks', self.masker.segment, prepared.masker_state, prompts)
         candidates = tuple(
             Candidate(label, mask, score)
             for label, mask, score in zip(labels, masks, scores, strict=True)
         )
-        with _timed(timings, 'verify'):
-            verdict: Verdict = verify(candidates, self.verification)
+        verdict: Verdict = self._run(timings, 'verify', verify, candidates, self.verification)
         return Collision(
             onset=clip.onset,
             frame=prepared.frame,
@@ -184,6 +200,23 @@ class Pipeline:
             timings_ms=timings,
             bundle=self.name,
         )
+
+    def _run(self, timings: dict[str, float], stage: str, call: Callable[..., T], *args: Any) -> T:
+        """One stage, timed; once more where the GPU memory was full."""
+        start = time.perf_counter()
+        full = False
+        try:
+            result = call(*args)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            full = True
+        if full:  # here, where the error no longer holds what was being computed
+            self.counts['out_of_memory'] += 1
+            free_gpu_memory()
+            result = call(*args)
+        timings[stage] = (time.perf_counter() - start) * 1e3
+        return result
 
 
 def _prompts(
@@ -199,16 +232,9 @@ def _prompts(
             continue
         labels.append('right_hand' if hand.side == 'right' else 'left_hand')
         scores.append(hand.score)
-        prompts.append(Prompt(hand.object_box, hand.grip_points, exclude=hulls))
+        prompts.append(Prompt(hand.object_box, hand.grip_points, hand.hand_points, hulls))
     if localisation is not None:
         labels.append('audio_visual')
         scores.append(localisation.score)
         prompts.append(Prompt(localisation.box, exclude=hulls))
     return labels, scores, prompts
-
-
-@contextmanager
-def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    timings[stage] = (time.perf_counter() - start) * 1e3

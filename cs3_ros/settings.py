@@ -19,6 +19,7 @@ from cs3_ros.buffers import AudioConfig, FrameConfig
 from cs3_ros.config import from_mapping, setting, validate
 from cs3_ros.onset import RATES, OnsetConfig
 from cs3_ros.pcm import FORMATS
+from cs3_ros.runtime import RuntimeConfig
 from cs3_ros.verification import VerificationConfig
 
 
@@ -93,6 +94,8 @@ class Settings:
     """How many frames are kept."""
     verification: VerificationConfig = field(default_factory=VerificationConfig)
     """Which masks collide (CS3 section 4.3)."""
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    """What the networks run on."""
 
 
 SECTIONS: Mapping[str, type] = {
@@ -100,6 +103,7 @@ SECTIONS: Mapping[str, type] = {
     'audio': AudioConfig,
     'frames': FrameConfig,
     'verification': VerificationConfig,
+    'runtime': RuntimeConfig,
 }
 
 NODE = '/cs3/cs3'

@@ -141,3 +141,79 @@ def test_a_broken_picture_is_reported():
     frames = (Frame(1, b'', broken),)
     with pytest.raises(ValueError, match='truncated'):
         Pipeline('test', Masker(), Hands()).prepare(frames, 0)
+
+
+class FullOnce:
+    """A stage whose GPU memory is full on the first calls."""
+
+    def __init__(self, stage, name, times):
+        self._stage, self._name, self.left = stage, name, times
+
+    def __getattr__(self, name):
+        if name != self._name:
+            return getattr(self._stage, name)
+
+        def call(*arguments):
+            if self.left:
+                self.left -= 1
+                torch = pytest.importorskip('torch')
+                raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')
+            return getattr(self._stage, name)(*arguments)
+
+        return call
+
+
+@pytest.mark.parametrize(
+    'stage, name',
+    [('masker', 'encode'), ('masker', 'segment'), ('hands', 'detect'), ('localiser', 'locate')],
+)
+def test_a_stage_that_ran_out_of_gpu_memory_runs_once_more(stage, name):
+    stages = {
+        'masker': Masker(),
+        'hands': Hands(hand('left', (30, 10, 40, 20))),
+        'localiser': Localiser((50, 30, 60, 40)),
+    }
+    expected = Pipeline('test', **stages)(clip())
+    stages[stage] = FullOnce(stages[stage], name, times=1)
+    pipeline = Pipeline('test', **stages)
+    result = pipeline(clip())
+    assert np.array_equal(result.label_image(), expected.label_image())
+    assert pipeline.counts['out_of_memory'] == 1
+    pipeline(clip())
+    assert pipeline.counts['out_of_memory'] == 1
+
+
+def test_memory_that_stays_full_fails_the_event_and_not_the_next():
+    masker = FullOnce(Masker(), 'encode', times=2)
+    pipeline = Pipeline('test', masker, Hands(hand('left', (30, 10, 40, 20))))
+    with pytest.raises(RuntimeError, match='out of memory'):
+        pipeline(clip())
+    assert pipeline.counts['out_of_memory'] == 1
+    assert len(pipeline(clip()).objects) == 1
+
+
+def test_another_error_is_not_tried_again():
+    def fail(image):
+        calls.append(image)
+        raise RuntimeError('no')
+
+    calls: list = []
+    masker = Masker()
+    masker.encode = fail
+    with pytest.raises(RuntimeError, match='no'):
+        Pipeline('test', masker, Hands())(clip())
+    assert len(calls) == 1
+
+
+def test_points_of_the_hands_themselves_are_negative_points():
+    own = np.array([[3, 4], [5, 6]], np.float32)
+    held = HandObject('right', 0.9, None, grip_points=own + 9, hand_points=own)
+    masker = Masker()
+    masker.segment = lambda encoded, prompts: (
+        masker.prompts.extend(prompts),
+        [np.zeros(SIZE) > 0],
+    )[1]
+    Pipeline('test', masker, Hands(held))(clip())
+    (prompt,) = masker.prompts
+    assert prompt.box is None and np.array_equal(prompt.negative_points, own)
+    assert np.array_equal(prompt.positive_points, own + 9)

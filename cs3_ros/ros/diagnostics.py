@@ -40,6 +40,7 @@ LOSSES = {
         'resets',
         'rate_changes',
         'bad_stamps',
+        'out_of_memory',
     ),
 }
 """Counters that should stay at zero, by the status that shows them; a rise is a warning."""

@@ -30,6 +30,7 @@ from cs3_ros.ros.environment import ros
 from cs3_ros.ros.inputs import Inputs, check_audio
 from cs3_ros.ros.outputs import Outputs
 from cs3_ros.ros.spin import Interrupts, Spinner
+from cs3_ros.runtime import gpu_memory_gib
 from cs3_ros.settings import NodeConfig, Settings
 from cs3_ros.stream import CollisionStream, Update
 from cs3_ros.worker import Worker
@@ -43,7 +44,7 @@ PipelineFactory = Callable[[Bundle, Settings], Pipeline]
 
 def build_pipeline(bundle: Bundle, settings: Settings) -> Pipeline:
     """The stages of the bundle, loaded."""
-    return bundle.build(settings.verification)
+    return bundle.build(settings.verification, settings.runtime)
 
 
 class Cs3Node(LifecycleNode):
@@ -95,7 +96,7 @@ class Cs3Node(LifecycleNode):
             check_audio(self._config)
             self._new_stream()  # refuses buffers that are too short for the bundle
             self._pipeline = self._factory(self._bundle, self._settings)
-            self._pipeline.warm_up()
+            self._pipeline.warm_up(self._bundle.audio_s)
         except Exception as error:  # a stage may raise anything while it loads
             self._bundle = self._pipeline = None
             return self._failed('configure', error)
@@ -253,7 +254,13 @@ class Cs3Node(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         now = self.get_clock().now()
         counts = Counter(self._counts)
-        readings: dict[str, dict[str, str]] = {'image': {}, 'audio': {}, 'events': {}}
+        readings: dict[str, dict[str, str]] = {'node': {}, 'image': {}, 'audio': {}, 'events': {}}
+        if self._pipeline is not None:
+            counts.update(dict(self._pipeline.counts))
+        if (memory := gpu_memory_gib()) is not None:
+            now_gib, most_gib = memory
+            readings['node']['gpu_memory_gib'] = f'{now_gib:.2f}'
+            readings['node']['gpu_memory_peak_gib'] = f'{most_gib:.2f}'
         if self._worker and self._stream and self._inputs:
             counts.update(dict(self._worker.counts))  # a copy: the worker goes on counting
             counts.update(self._stream.counts)

@@ -1,0 +1,200 @@
+"""Where the networks run: device, number format, streams, copies to and from the device.
+
+``RuntimeConfig`` needs nothing; torch is imported when a ``Runtime`` is made, that is only for
+bundles with networks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cs3_ros.collision import Image
+from cs3_ros.config import setting, validate
+
+if TYPE_CHECKING:
+    import torch
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Settings of the machine that the networks run on."""
+
+    device: str = setting(
+        'auto',
+        'Device of the networks: auto takes CUDA where there is a GPU, else the CPU.',
+        choices=('auto', 'cpu', 'cuda'),
+    )
+    precision: str = setting(
+        'auto',
+        'Number format of the networks: auto takes bfloat16 on CUDA and float32 on the CPU.',
+        choices=('auto', 'float32', 'bfloat16', 'float16'),
+    )
+    threads: int = setting(
+        0,
+        'CPU threads of the networks; 0 takes every core that the process may use.',
+        minimum=0,
+        maximum=1024,
+    )
+    gpu_memory_gb: float = setting(
+        0.0,
+        'Most GPU memory that the networks may take, GiB; 0 sets no bound.',
+        minimum=0.0,
+        maximum=1024.0,
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class Runtime:
+    """The device of the networks, one for all stages of a bundle.
+
+    Every stage works on a stream of its own (``stream``), so that the halves of the pipeline
+    overlap on a GPU; nothing here waits for the device but ``to_host``.
+
+    Args:
+        config: what was asked for.
+
+    Raises:
+        ImportError: torch is not installed.
+        RuntimeError: CUDA was asked for and is not there.
+    """
+
+    def __init__(self, config: RuntimeConfig = RuntimeConfig()) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise ImportError(
+                f'this bundle has networks and needs torch ({error}): pip install "cs3_ros[models]"'
+            ) from error
+        cuda = torch.cuda.is_available()
+        if config.device == 'cuda' and not cuda:
+            raise RuntimeError(
+                'runtime.device = cuda: torch sees no GPU; install a CUDA build of torch and its '
+                'driver, or set runtime.device to cpu'
+            )
+        self.config = config
+        self.device = torch.device('cuda' if cuda and config.device != 'cpu' else 'cpu')
+        precision = config.precision
+        if precision == 'auto':
+            precision = 'bfloat16' if self.on_gpu else 'float32'
+        self.dtype: torch.dtype = getattr(torch, precision)
+        # Equal on all doors: the order of sums, and so the last bit, depends on it.
+        torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
+        if self.on_gpu and config.gpu_memory_gb:
+            total = torch.cuda.get_device_properties(self.device).total_memory
+            share = min(config.gpu_memory_gb * GIB / total, 1.0)
+            torch.cuda.set_per_process_memory_fraction(share, self.device)
+        self._lock = threading.Lock()
+        self._uploaded: tuple[Image, torch.Tensor, torch.cuda.Event | None] | None = None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the networks run on CUDA."""
+        return self.device.type == 'cuda'
+
+    def place(self, module: Any) -> Any:
+        """A module for inference: on the device, in the number format, frozen.
+
+        On CUDA convolutions get channels-last weights.
+        """
+        import torch
+
+        module = module.eval().requires_grad_(False).to(self.device, self.dtype)
+        return module.to(memory_format=torch.channels_last) if self.on_gpu else module
+
+    def stream(self) -> Stream:
+        """A new stream for one stage."""
+        return Stream(self)
+
+    def upload(self, image: Image) -> torch.Tensor:
+        """A picture on the device, uint8 [H, W, 3]; stages that ask for the same one share it."""
+        import torch
+
+        with self._lock:
+            if self._uploaded is None or self._uploaded[0] is not image:
+                self._uploaded = None  # frees the memory before the next picture takes it
+                self._uploaded = (image, *self._send(torch.from_numpy(np.array(image))))
+            _, tensor, arrived = self._uploaded
+        if arrived is not None:
+            current = torch.cuda.current_stream(self.device)
+            current.wait_event(arrived)
+            tensor.record_stream(current)  # the allocator must not hand it on while it is read
+        return tensor
+
+    def _send(self, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+        import torch
+
+        if not self.on_gpu:
+            return tensor, None
+        sent = tensor.pin_memory().to(self.device, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return sent, arrived
+
+    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A small CPU tensor on the device, without waiting for it."""
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.on_gpu else tensor
+
+    def to_host(self, tensor: torch.Tensor) -> NDArray[Any]:
+        """A tensor as array; waits for the current stream, once."""
+        import torch
+
+        if not self.on_gpu:
+            return tensor.numpy()
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host.copy_(tensor, non_blocking=True)
+        torch.cuda.current_stream(self.device).synchronize()
+        return host.numpy()
+
+
+class Stream:
+    """``with stream.work():`` uses a stream of its own on CUDA; on the CPU nothing changes."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        import torch
+
+        self._stream = torch.cuda.Stream(runtime.device) if runtime.on_gpu else None
+
+    @contextlib.contextmanager
+    def work(self) -> Iterator[None]:
+        """Work inside runs on the stream, without gradients."""
+        import torch
+
+        on_stream = (
+            contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+        )
+        with torch.inference_mode(), on_stream:
+            yield
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch ran out of GPU memory; never true where torch is not loaded."""
+    torch = sys.modules.get('torch')
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def free_gpu_memory() -> None:
+    """Give cached GPU memory back, so that a retry finds it in one piece."""
+    torch = sys.modules.get('torch')
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def gpu_memory_gib() -> tuple[float, float] | None:
+    """GiB of GPU memory that tensors of this process hold now and held at most; None without."""
+    torch = sys.modules.get('torch')
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return torch.cuda.memory_allocated() / GIB, torch.cuda.max_memory_allocated() / GIB

@@ -1,0 +1,126 @@
+"""The files of weights that a bundle needs: listed in its YAML, found on this machine.
+
+They lie in the home folder, ``CS3_HOME`` or ``~/.cache/cs3_ros``, or beside the bundle's YAML.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file of weights or of what belongs to them (configuration, tokenizer)."""
+
+    path: str
+    """Where it lies below the home folder, with forward slashes."""
+    licence: str
+    """Its terms, a licence's short name where it has one."""
+    url: str = ''
+    """Where ``cs3 fetch`` gets it; empty for files that nobody offers."""
+    origin: str = ''
+    """Where it comes from when there is no URL."""
+    bytes: int = 0
+    """Its size; 0 where that is not known."""
+    sha256: str = ''
+    """Its SHA-256 in hexadecimal; empty where that is not known."""
+
+
+def home() -> Path:
+    """The folder of fetched weights: environment variable CS3_HOME, or ~/.cache/cs3_ros."""
+    return Path(os.environ.get('CS3_HOME') or Path.home() / '.cache' / 'cs3_ros').expanduser()
+
+
+def locate(path: str, beside: Path) -> Path:
+    """Where a path from a bundle leads; it need not exist.
+
+    Args:
+        path: absolute (``~`` too), or relative to the bundle's YAML or to the home folder.
+        beside: folder of the bundle's YAML; what exists there is taken before the home folder.
+    """
+    given = Path(path).expanduser()
+    if given.is_absolute():
+        return given
+    return beside / given if (beside / given).exists() else home() / given
+
+
+def missing(files: tuple[WeightFile, ...], beside: Path) -> list[WeightFile]:
+    """Those that do not exist."""
+    return [file for file in files if not locate(file.path, beside).is_file()]
+
+
+def how_to_bring(file: WeightFile, bundle: str) -> str:
+    """One sentence: how this file gets to its place."""
+    place = home() / file.path
+    if not file.url:
+        return f'{place} comes from {file.origin}'
+    return (
+        f'`cs3 fetch {bundle}` brings it; on a machine without internet bring {file.url} as {place}'
+    )
+
+
+def parse(data: Any) -> tuple[WeightFile, ...]:
+    """The list below ``weights:`` of a bundle.
+
+    Each entry describes the files of one folder (``.`` for the home folder itself)::
+
+        - folder: clipseg-rd64-refined
+          licence: Apache-2.0
+          source: https://host/path        # each file is source/NAME; or origin: in words
+          files:
+            model.safetensors: {bytes: 603000000, sha256: ...}
+            config.json: {}
+
+    Raises:
+        ValueError: not such a list; names the entry and what was expected.
+    """
+    files: list[WeightFile] = []
+    for number, entry in enumerate(data if isinstance(data, list) else [data]):
+        where = f'weights[{number}]'
+        entry = _mapping(entry, where, {'folder', 'licence', 'files'}, {'source', 'origin'})
+        source, origin = str(entry.get('source', '')), str(entry.get('origin', ''))
+        if bool(source) == bool(origin):
+            raise ValueError(f'{where}: expected either source (a URL) or origin (words)')
+        if source and not re.match(r'https?://', source):
+            raise ValueError(f'{where}.source = {source!r}: expected a URL, https://...')
+        for name, facts in _mapping(entry['files'], f'{where}.files').items():
+            place = f'{where}.files.{name}'
+            facts = _mapping(facts or {}, place, set(), {'bytes', 'sha256'})
+            path = PurePosixPath(str(entry['folder']), str(name))
+            if path.is_absolute() or '..' in path.parts:
+                raise ValueError(f'{place}: {path} leaves the folder of weights')
+            size, digest = facts.get('bytes', 0), str(facts.get('sha256', ''))
+            if type(size) is not int or size < 0:
+                raise ValueError(f'{place}.bytes = {size!r}: expected a number of bytes')
+            if digest and not re.fullmatch(r'[0-9a-f]{64}', digest):
+                raise ValueError(f'{place}.sha256 = {digest!r}: expected 64 hexadecimal digits')
+            url = f'{source.rstrip("/")}/{name}' if source else ''
+            licence = str(entry['licence'])
+            files.append(WeightFile(str(path), licence, url, origin, size, digest))
+    paths = [file.path for file in files]
+    if twice := sorted({path for path in paths if paths.count(path) > 1}):
+        raise ValueError(f'weights: listed twice: {", ".join(twice)}')
+    return tuple(files)
+
+
+def _mapping(
+    data: Any,
+    where: str,
+    needed: Set[str] | None = None,
+    allowed: Set[str] = frozenset(),
+) -> Mapping[str, Any]:
+    """Checked: a mapping that has the needed keys and, where these are given, no further ones."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f'{where}: expected a mapping, got {data!r}')
+    if needed is not None:
+        if lacking := needed - set(data):
+            raise ValueError(f'{where}: missing {", ".join(sorted(lacking))}')
+        if unknown := sorted(str(key) for key in set(data) - needed - allowed):
+            known = ', '.join(sorted(needed | allowed))
+            raise ValueError(f'{where}: unknown key(s) {", ".join(unknown)}; known: {known}')
+    return data
