@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,30 +32,64 @@ class Stage(NamedTuple):
     """Name of its settings dataclass."""
     networks: bool = False
     """Whether the class takes a Runtime after its settings."""
+    packages: tuple[str, ...] = ()
+    """Packages that it imports and that cs3_ros does not bring by itself."""
 
+
+_TORCH = ('torch', 'torchaudio', 'transformers')
 
 STAGES: Mapping[str, Mapping[str, Stage]] = {
     'localiser': {
         'motion': Stage('cs3_ros.localisers.motion', 'MotionLocaliser', 'MotionConfig'),
         'audio_visual': Stage(
-            'cs3_ros.localisers.audio_visual', 'AudioVisualLocaliser', 'AudioVisualConfig', True
+            'cs3_ros.localisers.audio_visual',
+            'AudioVisualLocaliser',
+            'AudioVisualConfig',
+            True,
+            (*_TORCH, 'safetensors'),
         ),
         'zero_shot': Stage(
-            'cs3_ros.localisers.zero_shot', 'ZeroShotLocaliser', 'ZeroShotConfig', True
+            'cs3_ros.localisers.zero_shot', 'ZeroShotLocaliser', 'ZeroShotConfig', True, _TORCH
         ),
     },
     'hands': {
-        'mediapipe': Stage('cs3_ros.hands.mediapipe', 'MediaPipeHands', 'MediaPipeConfig'),
-        'detr': Stage('cs3_ros.hands.detr', 'DetrHands', 'DetrConfig', True),
-        'hands23': Stage('cs3_ros.hands.hands23', 'Hands23Hands', 'Hands23Config', True),
+        'mediapipe': Stage(
+            'cs3_ros.hands.mediapipe',
+            'MediaPipeHands',
+            'MediaPipeConfig',
+            packages=('mediapipe', 'cv2'),
+        ),
+        'detr': Stage(
+            'cs3_ros.hands.detr', 'DetrHands', 'DetrConfig', True, ('torch', 'transformers')
+        ),
+        'hands23': Stage(
+            'cs3_ros.hands.hands23',
+            'Hands23Hands',
+            'Hands23Config',
+            True,
+            ('torch', 'detectron2'),
+        ),
         'hands23_json': Stage('cs3_ros.hands.hands23', 'Hands23Json', 'Hands23JsonConfig'),
     },
     'masker': {
-        'grabcut': Stage('cs3_ros.maskers.grabcut', 'GrabCutMasker', 'GrabCutConfig'),
-        'sam2': Stage('cs3_ros.maskers.sam2', 'Sam2Masker', 'Sam2Config', True),
+        'grabcut': Stage(
+            'cs3_ros.maskers.grabcut', 'GrabCutMasker', 'GrabCutConfig', packages=('cv2',)
+        ),
+        'sam2': Stage('cs3_ros.maskers.sam2', 'Sam2Masker', 'Sam2Config', True, ('torch', 'sam2')),
     },
 }
 """Stage family -> name in the YAML -> its code."""
+
+_LITE = 'pip install "cs3_ros[lite]"'
+_MODELS = 'pip install "cs3_ros[models]"'
+INSTALL: Mapping[str, str] = {
+    'cv2': f'apt install python3-opencv, or {_LITE}',
+    'mediapipe': _LITE,
+    **dict.fromkeys(('torch', 'torchaudio', 'torchvision', 'transformers', 'safetensors'), _MODELS),
+    'sam2': 'pip install torch, then SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2',
+    'detectron2': 'see https://detectron2.readthedocs.io/en/latest/tutorials/install.html',
+}
+"""Package -> how it is installed."""
 
 _KEYS = {'name', 'description', 'clip', 'weights', *STAGES}
 
@@ -85,6 +120,22 @@ class Bundle:
         """Length of the sound that its stages listen to, seconds."""
         return self.clip.audio_before_s + self.clip.audio_after_s
 
+    @property
+    def has_networks(self) -> bool:
+        """Whether a stage runs on torch."""
+        return any(self._stage(family).networks for family in self.stages)
+
+    @property
+    def lacking_packages(self) -> tuple[str, ...]:
+        """Packages that its stages import and that are not installed; none is imported."""
+        named = [name for family in self.stages for name in self._stage(family).packages]
+        return tuple(name for name in dict.fromkeys(named) if find_spec(name) is None)
+
+    @property
+    def lacking_weights(self) -> tuple[WeightFile, ...]:
+        """Files of weights that are not on this machine."""
+        return tuple(missing(self.weights, self.folder))
+
     def build(
         self,
         verification: VerificationConfig = VerificationConfig(),
@@ -100,13 +151,13 @@ class Bundle:
             BundleError: weights are missing or a stage cannot be loaded; the message names the
                 file or stage and the fix.
         """
-        if lacking := missing(self.weights, self.folder):
+        if lacking := self.lacking_weights:
             raise BundleError(
                 f'bundle {self.name!r} lacks {len(lacking)} of {len(self.weights)} files of '
                 f'weights, first {lacking[0].path}: {how_to_bring(lacking[0], self.name)}'
             )
         machine = None
-        if any(self._stage(family).networks for family in self.stages):
+        if self.has_networks:
             try:
                 machine = Runtime(runtime)
             except (ImportError, RuntimeError) as error:
@@ -131,7 +182,7 @@ class Bundle:
             module = importlib.import_module(stage.module)
             config = from_mapping(getattr(module, stage.config), values, where)
         except ImportError as error:
-            raise BundleError(f'{where}: {error}') from error
+            raise BundleError(f'{where}: {_with_fix(error)}') from error
         except ValueError as error:
             raise BundleError(str(error)) from error
         try:
@@ -139,7 +190,7 @@ class Bundle:
             cls = getattr(module, stage.cls)
             return cls(config, machine) if stage.networks else cls(config)
         except (ImportError, OSError, RuntimeError, ValueError) as error:
-            raise BundleError(f'{where}: {error}') from error
+            raise BundleError(f'{where}: {_with_fix(error)}') from error
 
     def _weights_of(self, config: Any) -> dict[str, str]:
         """The absolute paths of the weights that a stage's settings name."""
@@ -152,6 +203,12 @@ class Bundle:
                     raise ValueError(f'{field.name} = {path!r}: {place} does not exist')
                 found[field.name] = str(place)
         return found
+
+
+def _with_fix(error: Exception) -> str:
+    """What went wrong, and the command that brings a package that is not there."""
+    package = (getattr(error, 'name', None) or '').partition('.')[0]
+    return f'{error}: {INSTALL[package]}' if package in INSTALL else str(error)
 
 
 def bundle_names() -> list[str]:

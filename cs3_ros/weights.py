@@ -5,12 +5,17 @@ They lie in the home folder, ``CS3_HOME`` or ``~/.cache/cs3_ros``, or beside the
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import urllib.parse
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+SUMS = 'SHA256SUMS'
+"""File in the home folder that holds the digests of what was fetched; ``sha256sum -c`` reads it."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,31 @@ def missing(files: tuple[WeightFile, ...], beside: Path) -> list[WeightFile]:
     return [file for file in files if not locate(file.path, beside).is_file()]
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def recorded_digests() -> dict[str, str]:
+    """Path below the home folder -> SHA-256 that it had when it was fetched."""
+    try:
+        lines = (home() / SUMS).read_text('utf-8').splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = (line.split('  ', 1) for line in lines)
+    return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
+
+
+def record_digest(path: str, digest: str) -> None:
+    """Keep the SHA-256 of a fetched file, in place of an earlier one."""
+    digests = recorded_digests() | {path: digest}
+    text = ''.join(f'{value}  {name}\n' for name, value in sorted(digests.items()))
+    temporary = home() / f'{SUMS}.part'
+    temporary.write_text(text, 'utf-8')
+    temporary.replace(home() / SUMS)
+
+
 def how_to_bring(file: WeightFile, bundle: str) -> str:
     """One sentence: how this file gets to its place."""
     place = home() / file.path
@@ -92,20 +122,29 @@ def parse(data: Any) -> tuple[WeightFile, ...]:
             place = f'{where}.files.{name}'
             facts = _mapping(facts or {}, place, set(), {'bytes', 'sha256'})
             path = PurePosixPath(str(entry['folder']), str(name))
-            if path.is_absolute() or '..' in path.parts:
-                raise ValueError(f'{place}: {path} leaves the folder of weights')
+            _check_path(path, place)
             size, digest = facts.get('bytes', 0), str(facts.get('sha256', ''))
             if type(size) is not int or size < 0:
                 raise ValueError(f'{place}.bytes = {size!r}: expected a number of bytes')
             if digest and not re.fullmatch(r'[0-9a-f]{64}', digest):
                 raise ValueError(f'{place}.sha256 = {digest!r}: expected 64 hexadecimal digits')
-            url = f'{source.rstrip("/")}/{name}' if source else ''
+            url = f'{source.rstrip("/")}/{urllib.parse.quote(str(name))}' if source else ''
             licence = str(entry['licence'])
             files.append(WeightFile(str(path), licence, url, origin, size, digest))
     paths = [file.path for file in files]
     if twice := sorted({path for path in paths if paths.count(path) > 1}):
         raise ValueError(f'weights: listed twice: {", ".join(twice)}')
     return tuple(files)
+
+
+def _check_path(path: PurePosixPath, place: str) -> None:
+    """Refuse what is no file below the home folder, or one that ``cs3 fetch`` keeps there."""
+    parts = path.parts
+    if path.is_absolute() or '..' in parts or (parts and parts[0].startswith('~')):
+        raise ValueError(f'{place}: {path} leaves the folder of weights')
+    kept = path.suffix in ('.part', '.etag') or str(path) == SUMS
+    if not parts or kept or not str(path).isprintable():
+        raise ValueError(f'{place}: {str(path)!r} cannot be the name of a file of weights')
 
 
 def _mapping(

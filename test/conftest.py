@@ -3,8 +3,27 @@
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 settings.register_profile('cs3', deadline=None)
 settings.load_profile('cs3')
+
+
+@pytest.fixture(scope='session')
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weights with tiny random networks for every bundle, in the official formats."""
+    pytest.importorskip('sam2', reason='pip install "cs3_ros[models]"')
+    from cs3_ros.bench.random_weights import write_random_weights
+
+    home = tmp_path_factory.mktemp('tiny_weights')
+    write_random_weights(home, 'tiny')
+    return home
+
+
+@pytest.fixture
+def cs3_home(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``tiny_weights`` as the folder that bundles take weights from; for child processes, too."""
+    monkeypatch.setenv('CS3_HOME', str(tiny_weights))
+    return tiny_weights

@@ -30,7 +30,7 @@ from cs3_ros.ros.environment import ros
 from cs3_ros.ros.inputs import Inputs, check_audio
 from cs3_ros.ros.outputs import Outputs
 from cs3_ros.ros.spin import Interrupts, Spinner
-from cs3_ros.runtime import gpu_memory_gib
+from cs3_ros.runtime import free_gpu_memory, gpu_memory_gib
 from cs3_ros.settings import NodeConfig, Settings
 from cs3_ros.stream import CollisionStream, Update
 from cs3_ros.worker import Worker
@@ -142,6 +142,7 @@ class Cs3Node(LifecycleNode):
             self.destroy_service(self._segment_service)
         self._outputs = self._segment_service = None
         self._pipeline = self._bundle = self._last = None
+        free_gpu_memory()
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Everything away, from any state."""

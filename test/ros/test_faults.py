@@ -549,6 +549,28 @@ def test_a_stage_that_raises(rig) -> None:
     assert lives(rig)
 
 
+def test_gpu_memory_that_is_full(rig) -> None:
+    torch = pytest.importorskip('torch', reason='pip install "cs3_ros[models]"')
+    full = [0]
+
+    def fail() -> bool:
+        if full[0]:
+            full[0] -= 1
+            raise torch.OutOfMemoryError('CUDA out of memory')
+        return False
+
+    rig = rig(lambda bundle, settings: fake_pipeline(fail=fail)).start()
+    masks = rig.listen(Image, 'collision_masks')
+    full[0] = 1
+    rig.send(*clip_messages())
+    assert rig.counted(out_of_memory=1, done=1) and rig.until(lambda: len(masks) == 1)
+    assert rig.until(lambda: any('out_of_memory +1' in text for text in rig.warned))
+    full[0] = 2
+    rig.send(*clip_messages(start_s=50.0))
+    assert rig.counted(out_of_memory=2, failed=1)
+    assert lives(rig)
+
+
 class Peaks:
     """A detector without any dead time: every rise above 0.45 is an onset."""
 

@@ -1,0 +1,310 @@
+"""Every file of weights that the bundles name, in its official format, with random content.
+
+``write_random_weights`` fills a folder that takes the place of ``CS3_HOME``: networks of full size
+for the benchmarks, which then need no download, and tiny ones for the tests. Both are loaded by
+the same bundles and the same code as real weights. What they find is noise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from tqdm import tqdm
+from transformers import (
+    ClapConfig,
+    ClapFeatureExtractor,
+    ClapModel,
+    CLIPSegConfig,
+    CLIPSegForImageSegmentation,
+    RTDetrImageProcessor,
+    RTDetrResNetConfig,
+    RTDetrV2Config,
+    RTDetrV2ForObjectDetection,
+    ViTImageProcessor,
+)
+
+from cs3_ros.localisers.audio_token import AudioToken, AudioTokenConfig
+from cs3_ros.localisers.audio_visual import save_checkpoint
+from cs3_ros.localisers.beats import Beats, BeatsConfig, beats_checkpoint
+from cs3_ros.localisers.clipseg import reset_decoder
+from cs3_ros.maskers.sam2 import random_checkpoint
+
+Size = Literal['tiny', 'full']
+
+OFFICIAL_BEATS: Mapping[str, Any] = {
+    'input_patch_size': 16,
+    'embed_dim': 512,
+    'conv_bias': False,
+    'encoder_layers': 12,
+    'encoder_embed_dim': 768,
+    'encoder_ffn_embed_dim': 3072,
+    'encoder_attention_heads': 12,
+    'activation_fn': 'gelu',
+    'layer_wise_gradient_decay_ratio': 0.6,
+    'layer_norm_first': False,
+    'deep_norm': True,
+    'dropout': 0.0,
+    'attention_dropout': 0.0,
+    'activation_dropout': 0.0,
+    'encoder_layerdrop': 0.05,
+    'dropout_input': 0.0,
+    'conv_pos': 128,
+    'conv_pos_groups': 16,
+    'relative_position_embedding': True,
+    'num_buckets': 320,
+    'max_distance': 800,
+    'gru_rel_pos': True,
+    'finetuned_model': True,
+    'predictor_dropout': 0.0,
+    'predictor_class': 527,
+}
+"""The ``cfg`` of BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt (method.md A1)."""
+
+_TINY_BEATS: Mapping[str, Any] = {
+    'embed_dim': 16,
+    'encoder_layers': 3,
+    'encoder_embed_dim': 32,
+    'encoder_ffn_embed_dim': 48,
+    'encoder_attention_heads': 2,
+    'conv_pos': 16,
+    'conv_pos_groups': 4,
+    'num_buckets': 32,
+    'max_distance': 80,
+    'predictor_class': 7,
+}
+
+_TINY_TOWER: Mapping[str, Any] = {
+    'hidden_size': 32,
+    'intermediate_size': 48,
+    'num_hidden_layers': 3,
+    'num_attention_heads': 2,
+}
+
+HAND_LABELS = ('left_hand', 'right_hand', 'left_hand_object', 'right_hand_object')
+"""Classes of the detector of hands and held objects."""
+
+CLIP_WORDS = ('a', 'photo', 'of', 'the', 'sound', 'object')
+"""Words that the toy tokenizers know whole; others are spelled, a token per letter."""
+
+
+def write_random_weights(
+    home: Path,
+    size: Size = 'tiny',
+    seed: int = 0,
+    sam2: str = 'base_plus',
+    parts: Collection[str] | None = None,
+    progress: bool = False,
+) -> Path:
+    """Fill a folder with random weights; equal arguments give equal files.
+
+    Args:
+        home: the folder, made where it does not exist; set CS3_HOME to it to use it.
+        size: ``full`` for the networks of the paper, ``tiny`` for tests.
+        seed: of everything random.
+        sam2: SAM 2.1 of this size, tiny, small, base_plus or large, whatever its file is called;
+            not looked at when the networks are tiny.
+        parts: folders of ``PARTS`` to write; None for all.
+        progress: show a bar.
+
+    Returns:
+        ``home``.
+
+    Raises:
+        ValueError: a part that does not exist.
+    """
+    names = list(PARTS) if parts is None else [name for name in PARTS if name in parts]
+    if unknown := sorted(set(parts or ()) - set(PARTS)):
+        raise ValueError(f'parts {", ".join(unknown)}: expected some of {", ".join(PARTS)}')
+    for name in tqdm(names, 'random weights', unit='part', disable=not progress):
+        folder = home / name
+        folder.mkdir(parents=True, exist_ok=True)
+        with _random(seed + 1000 * list(PARTS).index(name)):
+            PARTS[name](folder, size == 'full', sam2)
+    return home
+
+
+@contextlib.contextmanager
+def _random(seed: int) -> Iterator[None]:
+    """Everything that is drawn inside depends on the seed; the caller's state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _write_clipseg(folder: Path, full: bool, _: str) -> None:
+    """CIDAS/clipseg-rd64-refined: ViT-B/16, 352 pixels, a decoder 64 wide on layers 3, 6 and 9."""
+    # eos_token_id 2, as in the official file: pooling then takes the largest id, the last one
+    vocabulary = _write_clip_tokenizer(folder)
+    if full:
+        config = CLIPSegConfig(
+            text_config={'eos_token_id': 2},
+            vision_config={'patch_size': 16},
+            decoder_hidden_act='relu',
+            use_complex_transposed_convolution=True,
+        )
+        pixels = 352
+    else:
+        config = CLIPSegConfig(
+            text_config={
+                **_TINY_TOWER,
+                'vocab_size': vocabulary,
+                'bos_token_id': vocabulary - 2,
+                'eos_token_id': 2,
+            },
+            vision_config={**_TINY_TOWER, 'image_size': 64, 'patch_size': 16},
+            projection_dim=24,
+            extract_layers=[0, 1, 2],
+            reduce_dim=16,
+            decoder_num_attention_heads=2,
+            decoder_intermediate_size=32,
+            decoder_hidden_act='relu',
+            use_complex_transposed_convolution=True,
+        )
+        pixels = 64
+    model = CLIPSegForImageSegmentation(config)
+    reset_decoder(model, torch.Generator().manual_seed(torch.initial_seed()))
+    model.save_pretrained(folder)
+    ViTImageProcessor(
+        size={'height': pixels, 'width': pixels},
+        image_mean=[0.485, 0.456, 0.406],
+        image_std=[0.229, 0.224, 0.225],
+    ).save_pretrained(folder)
+
+
+def _write_clap(folder: Path, full: bool, _: str) -> None:
+    """laion/clap-htsat-unfused."""
+    vocabulary = _write_roberta_tokenizer(folder)
+    if full:
+        config = ClapConfig()
+    else:
+        config = ClapConfig(
+            text_config={**_TINY_TOWER, 'vocab_size': vocabulary, 'projection_dim': 24},
+            audio_config={
+                'depths': [1, 1],
+                'num_attention_heads': [2, 2],
+                'patch_embeds_hidden_size': 8,
+                'hidden_size': 16,
+                'num_hidden_layers': 2,
+                'projection_dim': 24,
+            },
+            projection_dim=24,
+        )
+    ClapModel(config).save_pretrained(folder)
+    ClapFeatureExtractor(frequency_min=50, truncation='rand_trunc').save_pretrained(folder)
+
+
+def _write_beats(folder: Path, full: bool, _: str) -> None:
+    cfg = {**OFFICIAL_BEATS, **({} if full else _TINY_BEATS)}
+    checkpoint = beats_checkpoint(Beats(BeatsConfig.from_cfg(cfg)))
+    torch.save(checkpoint, folder / 'BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt')
+
+
+def _write_sam2(folder: Path, full: bool, sam2: str) -> None:
+    torch.save(random_checkpoint(sam2 if full else None), folder / 'sam2.1_hiera_base_plus.pt')
+
+
+def _write_cs3(folder: Path, full: bool, _: str) -> None:
+    """Our own: the audio token with the mask's scale and bias, and the detector RT-DETRv2-R50."""
+    save_checkpoint(folder / 'audio_visual.safetensors', AudioToken(_audio_token(full)))
+    labels = dict(enumerate(HAND_LABELS))
+    pixels = 640
+    config = RTDetrV2Config(id2label=labels, label2id={label: k for k, label in labels.items()})
+    if not full:
+        pixels = 64
+        config = RTDetrV2Config(
+            id2label=labels,
+            label2id={label: k for k, label in labels.items()},
+            backbone_config=RTDetrResNetConfig(
+                embedding_size=8,
+                hidden_sizes=[8, 16, 24, 32],
+                depths=[1, 1, 1, 1],
+                layer_type='basic',
+                out_features=['stage2', 'stage3', 'stage4'],
+            ),
+            encoder_hidden_dim=16,
+            encoder_in_channels=[16, 24, 32],
+            encoder_ffn_dim=32,
+            encoder_attention_heads=2,
+            d_model=16,
+            num_queries=12,
+            decoder_in_channels=[16, 16, 16],
+            decoder_ffn_dim=32,
+            decoder_layers=2,
+            decoder_attention_heads=2,
+        )
+    hands = folder / 'hands'
+    RTDetrV2ForObjectDetection(config).save_pretrained(hands)
+    RTDetrImageProcessor(size={'height': pixels, 'width': pixels}).save_pretrained(hands)
+
+
+def _audio_token(full: bool) -> AudioTokenConfig:
+    if full:
+        return AudioTokenConfig()
+    return dataclasses.replace(AudioTokenConfig(), blocks=(1, 2, 3), audio_width=32, text_width=32)
+
+
+PARTS: Mapping[str, Callable[[Path, bool, str], None]] = {
+    'clipseg-rd64-refined': _write_clipseg,
+    'clap-htsat-unfused': _write_clap,
+    'beats': _write_beats,
+    'sam2': _write_sam2,
+    'cs3': _write_cs3,
+}
+"""Folder below the home folder -> what writes it."""
+
+
+def _write_clip_tokenizer(folder: Path) -> int:
+    """A toy CLIP tokenizer; returns the size of its vocabulary."""
+    letters = _byte_letters()
+    merges = [
+        pair
+        for word in CLIP_WORDS
+        for pair in _merges([*word[:-1], f'{word[-1]}</w>'])
+    ]
+    tokens = [*letters, *(f'{letter}</w>' for letter in letters)]
+    specials = ['<|startoftext|>', '<|endoftext|>']
+    return _write_bpe(folder, tokens, merges, [], specials)
+
+
+def _write_roberta_tokenizer(folder: Path) -> int:
+    """A toy RoBERTa tokenizer, as CLAP's; returns the size of its vocabulary."""
+    merges = [pair for word in CLIP_WORDS for pair in _merges(['\u0120', *word])]
+    first = ['<s>', '<pad>', '</s>', '<unk>']
+    return _write_bpe(folder, _byte_letters(), merges, first, ['<mask>'])
+
+
+def _write_bpe(
+    folder: Path,
+    letters: list[str],
+    merges: list[tuple[str, str]],
+    first: list[str],
+    last: list[str],
+) -> int:
+    """``vocab.json`` and ``merges.txt`` in the format of both."""
+    merges = list(dict.fromkeys(merges))
+    tokens = [*first, *letters, *(left + right for left, right in merges), *last]
+    tokens = list(dict.fromkeys(tokens))
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    text = json.dumps(vocabulary, ensure_ascii=False)
+    (folder / 'vocab.json').write_text(text, 'utf-8')
+    lines = ['#version: 0.2', *(f'{left} {right}' for left, right in merges), '']
+    (folder / 'merges.txt').write_text('\n'.join(lines), 'utf-8')
+    return len(tokens)
+
+
+def _merges(parts: list[str]) -> list[tuple[str, str]]:
+    """The merges that build a word from the left."""
+    return [(''.join(parts[:end]), parts[end]) for end in range(1, len(parts))]
+
+
+def _byte_letters() -> list[str]:
+    """The 256 printable stand-ins for bytes of byte-level BPE (GPT-2, section 2.2), in order."""
+    own = [*range(ord('!'), ord('~') + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in own]
+    return [chr(byte) for byte in own] + [chr(256 + number) for number in range(len(others))]

@@ -1,0 +1,266 @@
+"""Hands and held objects from one detection transformer with four labels (method.md B4).
+
+The network is RT-DETRv2 or D-FINE of transformers, read from a folder in its own format. Its labels
+are left_hand, right_hand, left_hand_object and right_hand_object, in any order: of each label the
+best box counts, so nothing has to be paired. One thing held by both hands is found twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModelForObjectDetection, PreTrainedModel
+
+from cs3_ros.collision import Frame, HandObject, Side
+from cs3_ros.config import setting, validate
+from cs3_ros.hands.boxes import MIN_OBJECT_AREA, clipped
+from cs3_ros.runtime import Runtime
+
+LABELS = ('left_hand', 'right_hand', 'left_hand_object', 'right_hand_object')
+MODEL_TYPES = ('rt_detr_v2', 'd_fine')
+
+_PREPROCESSOR = 'preprocessor_config.json'
+_RESAMPLE = {2: 'bilinear', 3: 'bicubic'}  # numbers of PIL
+
+
+@dataclass(frozen=True)
+class DetrConfig:
+    """Settings of ``DetrHands``."""
+
+    model: str = setting(
+        '',
+        'Folder with config.json and model.safetensors of RT-DETRv2 or D-FINE.',
+        weights=True,
+    )
+    hand_threshold: float = setting(
+        0.5, 'Score in [0, 1] from which on a hand counts.', minimum=0.0, maximum=1.0
+    )
+    object_threshold: float = setting(
+        0.5, 'Score in [0, 1] from which on a held object counts.', minimum=0.0, maximum=1.0
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a picture to what the network sees; the defaults are those of RT-DETR."""
+
+    height: int = 640
+    """Rows."""
+    width: int = 640
+    """Columns; the picture is stretched, not padded."""
+    mode: str = 'bilinear'
+    """Interpolation, with antialiasing."""
+    scale: float = 1 / 255
+    """Factor of the pixel values 0 ... 255."""
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Taken off each channel after scaling."""
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    """Each channel is divided by this last."""
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Preprocessing:
+        """What ``preprocessor_config.json`` says; the defaults where there is no such file.
+
+        Raises:
+            ValueError: it asks for something else than a fixed size.
+        """
+        path = folder / _PREPROCESSOR
+        if not path.is_file():
+            return cls()
+        values = json.loads(path.read_text('utf-8'))
+        size = values.get('size', {'height': cls.height, 'width': cls.width})
+        fixed = isinstance(size, dict) and {'height', 'width'} <= set(size)
+        resample = values.get('resample', 2)
+        if not fixed or not values.get('do_resize', True) or values.get('do_pad', False):
+            raise ValueError(
+                f'{path}: expected do_resize to a size of height and width, without do_pad, '
+                f'got {size!r}; write the size that the network was trained with'
+            )
+        if resample not in _RESAMPLE:
+            raise ValueError(f'{path}: resample = {resample!r}: expected 2 or 3, linear or cubic')
+        factor = values.get('rescale_factor', cls.scale) if values.get('do_rescale', True) else 1.0
+        normalised = values.get('do_normalize', False)
+        return cls(
+            height=int(size['height']),
+            width=int(size['width']),
+            mode=_RESAMPLE[resample],
+            scale=float(factor),
+            mean=tuple(map(float, values['image_mean'])) if normalised else cls.mean,
+            std=tuple(map(float, values['image_std'])) if normalised else cls.std,
+        )
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """A picture for the network.
+
+        Args:
+            image: uint8 [H, W, 3].
+
+        Returns:
+            float32 [1, 3, height, width].
+        """
+        pixels = image.permute(2, 0, 1)[None].float()  # [1, 3, H, W]
+        pixels = F.interpolate(
+            pixels, (self.height, self.width), mode=self.mode, antialias=True
+        )  # [1, 3, height, width]
+        # Training resized pictures of whole numbers.
+        pixels = pixels.round().clamp(0, 255) * self.scale
+        if self.std == (1.0, 1.0, 1.0) and self.mean == (0.0, 0.0, 0.0):
+            return pixels
+        channels = zip(pixels.unbind(1), self.mean, self.std, strict=True)
+        return torch.stack(
+            [(channel - mean) / std for channel, mean, std in channels], 1
+        )  # [1, 3, height, width]
+
+
+class DetrHands:
+    """HandDetector on a detection transformer; it looks at the event frame only.
+
+    The score of a HandObject is that of the held object, which is what becomes a candidate, or
+    that of the hand where nothing is held. An object without its hand is kept, with ``hand_box``
+    None: the label says whose it is.
+
+    Backbone and encoder run in the runtime's number format. What follows stays float32: box
+    coordinates of 8 bits would be off by pixels.
+
+    Raises:
+        ValueError: no model is named, or it is not such a network; names what was found.
+        OSError: a file is missing.
+    """
+
+    def __init__(self, config: DetrConfig, runtime: Runtime) -> None:
+        if not config.model:
+            raise ValueError(
+                'hands of type detr need a model: name the folder of an RT-DETRv2 or D-FINE '
+                f'network with the labels {", ".join(LABELS)}'
+            )
+        folder = Path(config.model)
+        self.config = config
+        self.preprocessing = Preprocessing.from_folder(folder)
+        self.network = _place(load_network(folder), runtime)
+        self._rows = label_rows(self.network.config.id2label, folder)
+        self._runtime = runtime
+        self._stream = runtime.stream()
+        # transformers' switch for production: its checks of shapes wait for the GPU in every layer.
+        os.environ.setdefault('TRANSFORMERS_DISABLE_TORCH_CHECK', '1')
+
+    def detect(self, frames: Sequence[Frame], index: int) -> tuple[HandObject, ...]:
+        """At most one HandObject per side, right first, in pixels of ``frames[index]``."""
+        image = frames[index].image
+        with self._stream.work():
+            pixels = self.preprocessing(self._runtime.upload(image))  # [1, 3, height, width]
+            seen = self.network(pixel_values=pixels.to(self._runtime.dtype))
+            table = self._runtime.to_host(best_boxes(seen.logits, seen.pred_boxes))  # [4, 5]
+        found = {label: table[row].tolist() for label, row in self._rows.items()}
+        sides: tuple[Side, ...] = ('right', 'left')
+        both = (
+            self._hand_object(side, found[f'{side}_hand'], found[f'{side}_hand_object'], image.shape)
+            for side in sides
+        )
+        return tuple(hand for hand in both if hand is not None)
+
+    def _hand_object(
+        self, side: Side, hand: list[float], held: list[float], shape: tuple[int, ...]
+    ) -> HandObject | None:
+        """One side from its rows of ``best_boxes``; None where neither counts."""
+        height, width = shape[:2]
+
+        def box(row: list[float], threshold: float, min_area: float) -> Any:
+            if not row[0] >= threshold:
+                return None
+            x0, y0, x1, y1 = row[1:]
+            pixels = (x0 * width, y0 * height, x1 * width, y1 * height)
+            return clipped(pixels, (height, width), min_area)
+
+        hand_box = box(hand, self.config.hand_threshold, 0.0)
+        object_box = box(held, self.config.object_threshold, MIN_OBJECT_AREA)
+        if hand_box is None and object_box is None:
+            return None
+        score = hand[0] if object_box is None else held[0]
+        return HandObject(side, score, hand_box, object_box=object_box)
+
+
+def best_boxes(logits: Tensor, boxes: Tensor) -> Tensor:
+    """The best query of every label, on the device.
+
+    Args:
+        logits: [1, Q, L], one query and label each, independent (sigmoid).
+        boxes: [1, Q, 4], centre and size in units of the picture.
+
+    Returns:
+        float32 [L, 5]: score in [0, 1], then x0, y0, x1, y1 in units of the picture.
+    """
+    scores, queries = logits[0].float().sigmoid().max(0)  # [L], [L]
+    chosen = boxes[0].float().index_select(0, queries)  # [L, 4]
+    centre, size = chosen.split(2, 1)  # [L, 2], [L, 2]
+    return torch.cat([scores[:, None], centre - size / 2, centre + size / 2], 1)  # [L, 5]
+
+
+def load_network(folder: Path) -> PreTrainedModel:
+    """The network of a folder in transformers' format, float32, on the CPU.
+
+    Raises:
+        ValueError: another kind of network, or the file lacks some of its weights.
+        OSError: config.json or model.safetensors is missing.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if config.model_type not in MODEL_TYPES:
+        raise ValueError(
+            f'{folder}: config.json is of a {config.model_type}; expected one of '
+            f'{", ".join(MODEL_TYPES)}'
+        )
+    label_rows(config.id2label, folder)
+    network, report = AutoModelForObjectDetection.from_pretrained(
+        folder,
+        config=config,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    if missing := sorted(report['missing_keys']):
+        raise ValueError(
+            f'{folder}: model.safetensors lacks {len(missing)} of the weights that config.json '
+            f'describes, first {missing[0]}; the two files must come from one network'
+        )
+    return network
+
+
+def label_rows(id2label: Mapping[Any, str], folder: Path) -> dict[str, int]:
+    """Label -> its column of the network's logits.
+
+    Raises:
+        ValueError: not exactly the four labels; names those found.
+    """
+    rows = {label: int(row) for row, label in id2label.items()}
+    if set(rows) != set(LABELS) or len(id2label) != len(LABELS):
+        raise ValueError(
+            f'{folder}: id2label in config.json names {", ".join(map(str, id2label.values()))}; '
+            f'expected exactly {", ".join(LABELS)}'
+        )
+    return rows
+
+
+def _place(network: PreTrainedModel, runtime: Runtime) -> PreTrainedModel:
+    """Backbone and encoder in the runtime's number format, the rest in float32."""
+    network = network.eval().requires_grad_(False).to(runtime.device)
+    core = network.model
+    for half in (core.backbone, core.encoder_input_proj, core.encoder):
+        runtime.place(half)
+    for projection in core.decoder_input_proj:
+        projection.register_forward_pre_hook(_to_float32)
+    return network
+
+
+def _to_float32(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(value.float() for value in inputs)

@@ -1,0 +1,111 @@
+"""A localiser that asks CLIPSeg for whatever a sound is turned into.
+
+The picture is encoded before the sound is there; a look at the surroundings of the peak follows
+(method.md A8).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cs3_ros.collision import AudioClip, Frame, Localisation
+from cs3_ros.localisers.clipseg import ClipSeg, ImageFeatures
+from cs3_ros.localisers.heat_map import (
+    HeatMapConfig,
+    blur_matrix,
+    cut,
+    find_peak,
+    paste,
+    region_box,
+    window_size,
+    window_start,
+)
+from cs3_ros.runtime import Runtime
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedPicture:
+    """What ``encode`` leaves for ``locate``, on the device."""
+
+    picture: Tensor
+    """The event frame, uint8 [H, W, 3]."""
+    features: ImageFeatures
+    """Of the whole picture."""
+
+
+class ConditionedLocaliser(ABC):
+    """Localiser of the pipeline on CLIPSeg; a subclass says what a sound means.
+
+    Args:
+        clipseg: the segmentation network; placed by this class.
+        runtime: what it runs on.
+        heat: how heat maps are refined and turned into boxes.
+        logit_offset: added to the logits before the sigmoid: b / w of ``MaskScale``, 0 for none.
+    """
+
+    def __init__(
+        self,
+        clipseg: ClipSeg,
+        runtime: Runtime,
+        heat: HeatMapConfig = HeatMapConfig(),
+        logit_offset: float | Tensor = 0.0,
+    ) -> None:
+        self.clipseg: ClipSeg = runtime.place(clipseg)
+        self.runtime = runtime
+        self.heat = heat
+        self._logit_offset = float(logit_offset)
+        self._stream = runtime.stream()
+        with self._stream.work():
+            self._blur = runtime.to_device(blur_matrix(clipseg.logit_size))
+
+    @abstractmethod
+    def condition(self, audio: AudioClip) -> Tensor:
+        """What to look for, [1, P] on the device; runs inside ``self._stream.work()``."""
+
+    def encode(self, frames: Sequence[Frame], index: int) -> EncodedPicture:
+        """Upload and encode the event frame; no other frame is read."""
+        image = frames[index].image
+        with self._stream.work():
+            picture = self.runtime.upload(image)  # [H, W, 3]
+            pixels = self.clipseg.normalise(picture[None])  # [1, 3, S, S]
+            return EncodedPicture(picture, self.clipseg.encode_image(pixels))
+
+    def locate(self, encoded: EncodedPicture, audio: AudioClip) -> Localisation | None:
+        """Where the sound was made; the score is the maximum of the refined heat map.
+
+        Returns:
+            None where a heat map is the same everywhere or not a number.
+        """
+        height, width = encoded.picture.shape[:2]
+        frame = window = (height, width)
+        with self._stream.work():
+            condition = self.condition(audio)  # [1, P]
+            first = heat = self._heat_map(encoded.features, condition)  # [S', S']
+            peak = find_peak(heat, self._blur)  # [2]
+            start = torch.zeros_like(peak)  # [2]
+            if self.heat.crop:
+                window = window_size(frame, self.heat.crop_size)
+                start = window_start(peak, len(heat), frame, window)  # [2]
+                pixels = self.clipseg.normalise(cut(encoded.picture, start, window)[None])
+                heat = self._heat_map(self.clipseg.encode_image(pixels), condition)  # [S', S']
+                peak = find_peak(heat, self._blur)  # [2]
+            spread = torch.stack([first.amin(), first.amax()])  # [2]
+            packed = torch.cat([heat.flatten(), spread, start, peak])  # [S'*S' + 6], float32
+            answer = self.runtime.to_host(packed)
+        values = answer[:-6].reshape(heat.shape)
+        low, high = float(values.min()), float(values.max())
+        if not (low < high and answer[-6] < answer[-5]):  # false for NaN too
+            return None
+        top, left, row, column = (int(value) for value in answer[-4:])
+        box = region_box(values, (row, column), (top, left), window, frame, self.heat)
+        return Localisation(paste(values, (top, left), window, frame), box, high)
+
+    def _heat_map(self, features: ImageFeatures, condition: Tensor) -> Tensor:
+        """float32 [S', S'] in [0, 1] of one picture under one condition."""
+        logits = self.clipseg.decode(features, condition)[0, 0]  # [1, 1, S', S'] -> [S', S']
+        return torch.sigmoid(logits + self._logit_offset)
