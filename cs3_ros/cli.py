@@ -78,6 +78,14 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
             from cs3_ros.ros import microphone
 
             return microphone.main(options)
+        case 'fetch':
+            from cs3_ros import fetch
+
+            return fetch.main(options)
+        case 'bundles':
+            from cs3_ros import inventory
+
+            return inventory.main(options)
         case 'doctor':
             from cs3_ros import doctor
 
@@ -175,6 +183,21 @@ def _parser() -> argparse.ArgumentParser:
     mic.add_argument('--device', help='name or index of `python -m sounddevice`; default device')
     mic.add_argument('--rate', type=int, default=48_000, help='samples per second')
     mic.add_argument('--channels', type=int, default=1, help='channels to record')
+
+    fetch = command('fetch', 'bring the weights of a bundle into CS3_HOME (~/.cache/cs3_ros)')
+    fetch.add_argument('bundle', help='bundle name or .yaml path')
+    fetch.add_argument('--mirror', default='', help='base URL that has the files, for all of them')
+    fetch.add_argument(
+        '--from',
+        dest='from_dir',
+        metavar='DIR',
+        type=Path,
+        help='copy them from this folder, without internet',
+    )
+
+    bundles = command('bundles', 'what each bundle needs, and what of it is missing')
+    bundles.add_argument('--check', action='store_true', help='verify the SHA-256 of every file')
+    bundles.add_argument('--json', type=Path, help='also write the table to this file')
 
     doctor = command('doctor', 'check this machine: one line of advice for each problem')
     doctor.add_argument('--seconds', type=float, default=2.0, help='how long to listen to topics')

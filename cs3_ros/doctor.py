@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from cs3_ros.jsonfile import prepare_json, write_json
+from cs3_ros.runtime import GIB
 
 if TYPE_CHECKING:
     from cs3_ros.ros.topics import TopicReport
@@ -98,24 +99,45 @@ def _packages() -> Iterator[Finding]:
             yield Finding(module, 'ok', str(version))
         except Exception as error:  # a broken binary raises anything
             yield Finding(module, 'fail', f'{error} (needed for {why})', fix)
+    yield from _torch()
+
+
+def _torch() -> Iterator[Finding]:
     try:
         torch = importlib.import_module('torch')
     except ImportError:
         yield Finding('torch', 'note', 'not installed; lite does not need it')
-    except Exception as error:
+        return
+    except Exception as error:  # a broken binary raises anything
         yield Finding('torch', 'fail', str(error), 'pip install "cs3_ros[models]", or remove torch')
+        return
+    yield Finding('torch', 'ok', f'{torch.__version__}, {torch.get_num_threads()} CPU threads')
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        memory, cuda = gpu.total_memory / GIB, torch.version.cuda
+        yield Finding('gpu', 'ok', f'{gpu.name}, {memory:.1f} GiB, CUDA {cuda}')
     else:
-        cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no CUDA'
-        yield Finding('torch', 'ok', f'{torch.__version__}, {cuda}')
+        advice = 'zero_shot and cs3 are slow on a CPU; lite needs no GPU'
+        if torch.version.cuda is None:
+            advice += '; with a GPU install a CUDA build of torch'
+        yield Finding('gpu', 'note', 'torch sees none', advice)
 
 
 def _bundles() -> Iterator[Finding]:
+    """Those without networks are loaded; the others would take long and much memory."""
     from cs3_ros.bundle import bundle_names, load_bundle
+    from cs3_ros.inventory import look
 
     for name in bundle_names():
         try:
-            load_bundle(name).build()
-            yield Finding(f'bundle {name}', 'ok', 'loads')
+            bundle = load_bundle(name)
+            if not bundle.has_networks:
+                bundle.build()
+                yield Finding(f'bundle {name}', 'ok', 'loads')
+                continue
+            row = look(bundle)
+            level, found = ('ok', 'all is there') if row.ready else ('note', row.state)
+            yield Finding(f'bundle {name}', level, found, '; '.join(row.steps))
         except Exception as error:  # a stage may raise anything while it loads
             yield Finding(f'bundle {name}', 'fail', str(error), 'install what is named above')
 

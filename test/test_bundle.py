@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from cs3_ros import bundle as bundle_module
-from cs3_ros.bundle import STAGES, BundleError, bundle_names, load_bundle
+from cs3_ros.bundle import INSTALL, STAGES, BundleError, bundle_names, load_bundle
+from cs3_ros.config import setting, validate
+from cs3_ros.runtime import RuntimeConfig
 from cs3_ros.verification import VerificationConfig
 
 GOOD = """\
@@ -29,11 +32,41 @@ def write(tmp_path: Path, text: str) -> str:
 
 
 def test_the_shipped_bundles_load_under_their_names():
-    assert 'lite' in bundle_names()
+    assert {'lite', 'zero_shot', 'cs3'} <= set(bundle_names())
     for name in bundle_names():
         bundle = load_bundle(name)
         assert bundle.name == name and len(bundle.description) > 20
         assert 'masker' in bundle.stages and set(bundle.stages) <= set(STAGES)
+        assert bundle.has_networks == bool(bundle.weights) == (name != 'lite')
+
+
+def test_the_shipped_bundles_agree_on_files_that_they_share():
+    files = [file for name in bundle_names() for file in load_bundle(name).weights]
+    assert len(set(files)) == len({file.path for file in files}) < len(files)
+    for file in files:
+        assert file.licence and (not file.url or file.url.startswith('https://'))
+        assert not file.url or file.sha256 or file.path.endswith('.safetensors'), (
+            f'{file.path}: a pickle without a digest'
+        )
+
+
+def test_the_settings_of_the_shipped_bundles_name_weights_that_they_list():
+    for name in bundle_names():
+        bundle = load_bundle(name)
+        listed = {file.path for file in bundle.weights}
+        folders = {str(Path(path).parent) for path in listed}
+        named = [
+            value
+            for family in bundle.stages.values()
+            for key, value in family.items()
+            if key in ('clipseg', 'clap', 'beats', 'checkpoint', 'model')
+        ]
+        assert set(named) <= listed | folders and bool(named) == bundle.has_networks
+
+
+def test_how_every_package_of_a_stage_is_installed_is_known():
+    named = {name for kinds in STAGES.values() for kind in kinds.values() for name in kind.packages}
+    assert named <= set(INSTALL)
 
 
 def test_a_file_of_ones_own(tmp_path):
@@ -91,13 +124,24 @@ def test_files_that_cannot_be_read(tmp_path):
             load_bundle(str(tmp_path / name))
 
 
-def stage(config=None, error: Exception | None = None):
-    """A module with a stage that needs nothing, or one that cannot be loaded."""
+@dataclass(frozen=True)
+class Config:
+    """Settings that any stage might have."""
 
-    def make(config):
+    level: float = setting(0.0, 'A level, dB.')
+    model: str = setting('', 'A file.', weights=True)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+def stage(error: Exception | None = None):
+    """A stage that needs nothing, or one that cannot be loaded."""
+
+    def make(config, runtime=None):
         if error is not None:
             raise error
-        return SimpleNamespace(config=config)
+        return SimpleNamespace(config=config, runtime=runtime)
 
     return make
 
@@ -105,19 +149,15 @@ def stage(config=None, error: Exception | None = None):
 @pytest.fixture
 def modules(monkeypatch):
     """Module name -> what is imported for it; an exception is raised instead."""
-    from cs3_ros.assembler import ClipConfig  # any settings dataclass will do
-
     found: dict[str, object] = {}
 
-    def fake(class_name: str, config_name: str, **keywords):
-        return SimpleNamespace(**{class_name: stage(**keywords), config_name: ClipConfig})
+    def fake(kind, error: Exception | None = None):
+        return SimpleNamespace(**{kind.cls: stage(error), kind.config: Config})
 
     for family, kinds in STAGES.items():
-        for module, class_name, config_name in kinds.values():
-            found[module] = fake(class_name, config_name)
-            found[f'{family} fails'] = lambda error, c=class_name, n=config_name: fake(
-                c, n, error=error
-            )
+        for kind in kinds.values():
+            found[kind.module] = fake(kind)
+        found[f'{family} fails'] = lambda error, kind=next(iter(kinds.values())): fake(kind, error)
 
     real = importlib.import_module
 
@@ -133,11 +173,11 @@ def modules(monkeypatch):
 
 
 def test_build_hands_the_settings_to_the_stages(tmp_path, modules):
-    text = GOOD.replace('{type: grabcut}', '{type: grabcut, audio_after_s: 2}')
+    text = GOOD.replace('{type: grabcut}', '{type: grabcut, level: 2}')
     text += 'localiser: {type: motion}\n'
     pipeline = load_bundle(write(tmp_path, text)).build(VerificationConfig(beta=3.0))
     assert pipeline.name == 'mine' and pipeline.verification.beta == 3.0
-    assert pipeline.masker.config.audio_after_s == 2.0
+    assert pipeline.masker.config.level == 2.0 and pipeline.masker.runtime is None
     assert pipeline.hands is not None and pipeline.localiser is not None
 
 
@@ -166,3 +206,86 @@ def test_a_wrong_setting_of_a_stage_is_a_bundle_error(tmp_path, modules):
     text = GOOD.replace('{type: grabcut}', '{type: grabcut, iterations: 2}')
     with pytest.raises(BundleError, match="'mine', masker: unknown key"):
         load_bundle(write(tmp_path, text)).build()
+
+
+WITH_WEIGHTS = (
+    GOOD.replace('{type: grabcut}', '{type: sam2, model: nets/big.pt}')
+    + """\
+weights:
+  - {folder: nets, licence: MIT, source: 'https://host/a', files: {big.pt: {bytes: 5}}}
+  - {folder: nets, licence: mine, origin: my shelf, files: {small.pt: {}}}
+"""
+)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv('CS3_HOME', str(tmp_path / 'home'))
+    (tmp_path / 'home' / 'nets').mkdir(parents=True)
+    return tmp_path / 'home'
+
+
+def test_missing_weights_are_told_with_place_and_fix(tmp_path, modules, home):
+    bundle = load_bundle(write(tmp_path, WITH_WEIGHTS))
+    with pytest.raises(BundleError, match='lacks 2 of 2 files') as caught:
+        bundle.build()
+    for words in ('cs3 fetch mine', 'https://host/a/big.pt', str(home / 'nets' / 'big.pt')):
+        assert words in str(caught.value)
+    (home / 'nets' / 'big.pt').write_bytes(b'12345')
+    assert [file.path for file in bundle.lacking_weights] == ['nets/small.pt']
+    with pytest.raises(BundleError, match=r'lacks 1 of 2 files.*small.pt comes from my shelf'):
+        bundle.build()
+
+
+def test_a_stage_gets_absolute_paths_and_the_runtime(tmp_path, modules, home):
+    pytest.importorskip('torch')
+    for name in ('big.pt', 'small.pt'):
+        (home / 'nets' / name).touch()
+    bundle = load_bundle(write(tmp_path, WITH_WEIGHTS))
+    pipeline = bundle.build(runtime=RuntimeConfig(device='cpu'))
+    assert pipeline.masker.config.model == str(home / 'nets' / 'big.pt')
+    assert pipeline.masker.runtime.device.type == 'cpu'
+    (tmp_path / 'nets').mkdir()
+    beside = tmp_path / 'nets' / 'big.pt'
+    beside.touch()
+    assert bundle.build().masker.config.model == str(beside), 'what lies beside the YAML is first'
+
+
+def test_weights_that_are_named_but_not_there(tmp_path, modules, home):
+    text = GOOD.replace('{type: grabcut}', '{type: grabcut, model: nets/none.pt}')
+    with pytest.raises(BundleError, match="'mine', masker: model = 'nets/none.pt': .*not exist"):
+        load_bundle(write(tmp_path, text)).build()
+
+
+@pytest.mark.parametrize('package', ['sam2', 'transformers', 'detectron2.engine', 'cv2'])
+def test_a_package_that_is_not_installed_is_told_with_the_command(tmp_path, modules, package):
+    modules['cs3_ros.maskers.grabcut'] = ModuleNotFoundError(
+        f'No module named {package!r}', name=package
+    )
+    fix = re.escape(INSTALL[package.partition('.')[0]])
+    with pytest.raises(BundleError, match=f"masker: No module named '{package}': {fix}"):
+        load_bundle(write(tmp_path, GOOD)).build()
+
+
+def test_what_is_not_installed_is_found_without_importing(tmp_path, monkeypatch):
+    looked = []
+
+    def find_spec(name):
+        looked.append(name)
+        return None if name == 'cv2' else object()
+
+    monkeypatch.setattr(bundle_module, 'find_spec', find_spec)
+    assert load_bundle(write(tmp_path, GOOD)).lacking_packages == ('cv2',)
+    assert looked == ['mediapipe', 'cv2']
+
+
+@pytest.mark.parametrize(
+    'weights, words',
+    [
+        ('weights: 3', r'weights\[0\]: expected a mapping, got 3'),
+        ('weights: [{folder: a}]', r'weights\[0\]: missing files, licence'),
+    ],
+)
+def test_a_wrong_list_of_weights_is_a_bundle_error(tmp_path, weights, words):
+    with pytest.raises(BundleError, match=f"mine.yaml', {words}"):
+        load_bundle(write(tmp_path, GOOD + weights))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from cs3_ros.bundle import Bundle
 from cs3_ros.collision import AudioClip, Box, Image, Mask
+from cs3_ros.maskers.sam2_checkpoint import load_sam2
 from cs3_ros.weights import locate
 
 PROMPT = 'A photo of a thing'
@@ -69,16 +70,18 @@ class PlainComposition:
             return locate(bundle.stages[family][setting], bundle.folder)
 
         self.device = device
-        clipseg, hands = path('localiser', 'clipseg'), path('hands', 'weights')
+        clipseg, hands = path('localiser', 'clipseg'), path('hands', 'model')
         self.clipseg_processor = ViTImageProcessor.from_pretrained(clipseg, local_files_only=True)
         self.tokenizer = CLIPTokenizer.from_pretrained(clipseg, local_files_only=True)
-        self.clipseg = CLIPSegForImageSegmentation.from_pretrained(clipseg, local_files_only=True)
-        self.clipseg.to(device).eval()
-        self.beats = BEATs(str(path('localiser', 'beats'))).to(device).eval()
+        self.clipseg = self._ready(
+            CLIPSegForImageSegmentation.from_pretrained(clipseg, local_files_only=True)
+        )
+        self.beats = self._ready(BEATs(str(path('localiser', 'beats'))))
         self.detector_processor = RTDetrImageProcessor.from_pretrained(hands, local_files_only=True)
-        self.detector = RTDetrV2ForObjectDetection.from_pretrained(hands, local_files_only=True)
-        self.detector.to(device).eval()
-        self.sam2 = SAM2ImagePredictor(_load_sam2(path('masker', 'checkpoint')).to(device).eval())
+        self.detector = self._ready(
+            RTDetrV2ForObjectDetection.from_pretrained(hands, local_files_only=True)
+        )
+        self.sam2 = SAM2ImagePredictor(self._ready(_load_sam2(path('masker', 'checkpoint'))))
         # The predictor knows only the sizes for pictures of 1024 pixels; tiny networks have others.
         side = self.sam2.model.image_size
         self.sam2._bb_feat_sizes = [(side // 4,) * 2, (side // 8,) * 2, (side // 16,) * 2]
@@ -122,6 +125,9 @@ class PlainComposition:
         with self._timed('SAM2, boxes'):
             return [self._mask(box) for box in (*boxes, sounding)]
 
+    def _ready(self, model: torch.nn.Module) -> Any:
+        return model.to(self.device).eval()
+
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
         start = time.perf_counter()
@@ -159,3 +165,37 @@ class PlainComposition:
         masks, _, _ = self.sam2.predict(box=np.array(box), multimask_output=False)
         mask: Mask = masks[0] > 0
         return mask
+
+
+def _load_sam2(path: Path) -> Any:
+    """The package's own network, as ``build_sam2`` sets it up, with the weights of a file.
+
+    ``build_sam2`` itself knows the official sizes only and wants the weights for videos too.
+    """
+    from sam2.modeling.position_encoding import PositionEmbeddingSine
+    from sam2.modeling.sam2_base import SAM2Base
+
+    ours = load_sam2(path)
+    sizes = ours.architecture
+    ours.image_encoder.neck.position_encoding = PositionEmbeddingSine(sizes.width)
+    model = SAM2Base(
+        ours.image_encoder,
+        memory_attention=torch.nn.Identity(),
+        memory_encoder=torch.nn.Identity(),
+        image_size=sizes.image_size,
+        directly_add_no_mem_embed=True,
+        use_high_res_features_in_sam=True,
+        iou_prediction_use_sigmoid=True,
+        pred_obj_scores=True,
+        pred_obj_scores_mlp=True,
+        use_multimask_token_for_obj_ptr=True,
+        sam_mask_decoder_extra_args={
+            'dynamic_multimask_via_stability': True,
+            'dynamic_multimask_stability_delta': 0.05,
+            'dynamic_multimask_stability_thresh': 0.98,
+        },
+    )
+    different = model.load_state_dict(ours.state_dict(), strict=False)
+    if different.unexpected_keys:
+        raise ValueError(f'{path}: unexpected {", ".join(different.unexpected_keys[:3])}')
+    return model

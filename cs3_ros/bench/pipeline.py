@@ -18,39 +18,33 @@ on CUDA each is a launch or more.
 from __future__ import annotations
 
 import argparse
+import logging
 import resource
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
+from cs3_ros.bench.events import FixedBoxes, fixed_boxes, random_event
+from cs3_ros.bench.stage_watch import OperationCounter, watched
 from cs3_ros.bundle import Bundle, load_bundle
-from cs3_ros.collision import (
-    AudioClip,
-    Box,
-    CollisionClip,
-    Frame,
-    HandObject,
-    Onset,
-)
+from cs3_ros.collision import CollisionClip
 from cs3_ros.jsonfile import prepare_json, write_json
-from cs3_ros.pipeline import HandDetector, Localiser, Masker, Pipeline
-from cs3_ros.runtime import GIB, RuntimeConfig
+from cs3_ros.pipeline import Pipeline
+from cs3_ros.runtime import GIB, Runtime, RuntimeConfig, gpu_memory_gib
 
 if TYPE_CHECKING:
     import torch
 
     from cs3_ros.bench.naive import PlainComposition
 
-RATE = 48_000
 SAM2_SIZES = ('tiny', 'small', 'base_plus', 'large')
-EXTRA_EVENTS = 10
+EVENTS_ALONE = 10
 """Events of the pass that waits at every stage, at most."""
 
 
@@ -99,21 +93,52 @@ def weights_of(options: argparse.Namespace, bundle: Bundle) -> Iterator[None]:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print the tables; 130 when interrupted, with the events measured so far."""
+    """Print the tables; 130 when interrupted, with what was measured so far."""
     width, height = _picture_size(options.size)
     if options.events < 1:
-        raise ValueError(f'--events {options.events}: expected a number of events')
+        raise ValueError(f'--events {options.events}: expected at least 1')
     prepare_json(options.json)
     bundle = load_bundle(options.bundle)
-    runtime = RuntimeConfig(options.device, options.precision)
+    config = RuntimeConfig(options.device, options.precision)
+    machine = Runtime(config)
+    if options.random_weights:  # their masks are odd
+        logging.getLogger('cs3_ros').setLevel(logging.ERROR)
     with weights_of(options, bundle):
-        pipeline = bundle.build(runtime=runtime)
-        measured = _Measured(bundle, pipeline, options, (width, height))
-        interrupted = measured.run()
-    result = measured.result()
+        pipeline = bundle.build(runtime=config)
+        pipeline.hands = FixedBoxes(pipeline.hands)
+        run = _Run(bundle, pipeline, machine.device, (width, height))
+        interrupted = False
+        try:
+            run.measure(options.events, not options.no_naive)
+        except KeyboardInterrupt:
+            interrupted = True
+            print('interrupted: what was measured so far')
+    result = {
+        'bundle': bundle.name,
+        'machine': _machine(machine.device),
+        'precision': str(machine.dtype).removeprefix('torch.'),
+        'networks': f'random, {options.networks}' if options.random_weights else 'own weights',
+        'sam2': options.sam2 if options.random_weights else '',
+        'size': options.size,
+        'audio_s': bundle.audio_s,
+        **run.result(),
+    }
     _report(result)
     write_json(options.json, result)
     return 130 if interrupted else 0
+
+
+def _machine(device: torch.device) -> str:
+    """Name of the processor, with the threads that the networks use on a CPU."""
+    import torch
+
+    if device.type == 'cuda':
+        return str(torch.cuda.get_device_name(device))
+    names = [
+        line for line in Path('/proc/cpuinfo').read_text().splitlines() if 'model name' in line
+    ]
+    name = names[0].partition(':')[2].strip() if names else 'CPU'
+    return f'{name}, {torch.get_num_threads()} threads'
 
 
 def _picture_size(text: str) -> tuple[int, int]:
@@ -123,94 +148,45 @@ def _picture_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-class FixedBoxes:
-    """The detector runs; what it found is replaced by two objects in the middle of the picture."""
-
-    def __init__(self, detector: HandDetector | None) -> None:
-        self.detector = detector
-
-    def detect(self, frames: Sequence[Frame], index: int) -> tuple[HandObject, ...]:
-        """A right and a left hand with touching objects."""
-        if self.detector is not None:
-            self.detector.detect(frames, index)
-        right, left = fixed_boxes(*frames[index].image.shape[:2])
-        return (
-            HandObject('right', 0.9, right, object_box=right),
-            HandObject('left', 0.8, left, object_box=left),
-        )
-
-
-def fixed_boxes(height: int, width: int) -> tuple[Box, Box]:
-    """The objects of the right and of the left hand."""
-    x, y = width / 2, height / 2
-    return (x, 0.6 * y, 1.4 * x, 1.4 * y), (0.6 * x, 0.6 * y, x, 1.4 * y)
-
-
-def random_event(seed: int, width: int, height: int, audio_s: float) -> CollisionClip:
-    """A picture of coloured patches and a sound of noise that starts with an impact."""
-    rng = np.random.default_rng(seed)
-    patches = rng.integers(0, 256, (-(-height // 40), -(-width // 40), 3))
-    image = patches.repeat(40, 0).repeat(40, 1)[:height, :width]
-    image = np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
-    count = max(round(audio_s * RATE), 1)
-    fade = np.exp(-np.abs(np.arange(count) - count // 2) / (0.05 * RATE))
-    sound = rng.normal(0, 0.2, count) * (fade + 0.01)
-    audio = AudioClip(1, RATE, sound.clip(-1, 1).astype(np.float32), np.ones(count, bool))
-    return CollisionClip(Onset(1, -20.0, 20.0), (Frame.from_rgb(1, image),), 0, audio)
-
-
-class _Measured:
-    """The run and what came out of it."""
+class _Run:
+    """What is measured, and what came out so far."""
 
     def __init__(
-        self,
-        bundle: Bundle,
-        pipeline: Pipeline,
-        options: argparse.Namespace,
-        size: tuple[int, int],
+        self, bundle: Bundle, pipeline: Pipeline, device: torch.device, size: tuple[int, int]
     ) -> None:
-        pipeline.hands = FixedBoxes(pipeline.hands)
-        self.bundle, self.pipeline, self.options, self.size = bundle, pipeline, options, size
-        self.device = _device(options.device)
-        self.ours: defaultdict[str, list[float]] = defaultdict(list)
-        self.host: defaultdict[str, list[float]] = defaultdict(list)
-        self.alone: defaultdict[str, list[float]] = defaultdict(list)
-        self.naive: defaultdict[str, list[float]] = defaultdict(list)
+        self.bundle, self.pipeline, self.device, self.size = bundle, pipeline, device, size
+        self.times: dict[str, defaultdict[str, list[float]]] = {
+            kind: defaultdict(list) for kind in ('ours', 'host', 'alone', 'naive')
+        }
         self.operations: dict[str, dict[str, int]] = {}
-        self.memory_gib: float | None = None
-        self.naive_memory_gib: float | None = None
-        self.naive_lacks = ['it was left out (--no-naive)']
+        self.memory: dict[str, float] = {}
+        self.naive_lacks = ['it was left out']
 
-    def event(self, seed: int) -> CollisionClip:
+    def measure(self, events: int, with_naive: bool) -> None:
+        self._event(0)
+        counter = OperationCounter()
+        watched(self.pipeline, counter)(self._clip(0))
+        self.operations = counter.counts
+        self._event(0)
+        self._note_memory('ours')
+        naive = self._load_naive() if with_naive else None
+        for kind in self.times:  # of the warm-up
+            self.times[kind].clear()
+        for seed in tqdm(range(1, events + 1), 'events', unit='event'):
+            self._event(seed)
+            if naive is not None:
+                self._naive_event(naive, seed)
+        if naive is not None:
+            self._note_memory('with naive')
+        alone = watched(self.pipeline, self._timed_alone)
+        for seed in tqdm(range(min(events, EVENTS_ALONE)), 'stages alone', unit='event'):
+            alone(self._clip(seed))
+
+    def _clip(self, seed: int) -> CollisionClip:
         return random_event(seed, *self.size, self.bundle.audio_s)
 
-    def run(self) -> bool:
-        """Measure; True where the user interrupted it."""
-        events = self.options.events
-        try:
-            self.pipeline(self.event(0))  # warm up
-            self._count()
-            self._peak()
-            naive = self._load_naive()
-            for seed in tqdm(range(1, events + 1), 'events', unit='event'):
-                clip = self.event(seed)
-                self._ours(clip)
-                if naive is not None:
-                    self._naive(naive, clip)
-            for seed in tqdm(range(min(events, EXTRA_EVENTS)), 'stages alone', unit='event'):
-                self._alone(self.event(seed))
-        except KeyboardInterrupt:
-            print('interrupted: what was measured so far')
-            return True
-        return False
-
-    def _wait(self) -> None:
-        if self.device.type == 'cuda':
-            import torch
-
-            torch.cuda.synchronize(self.device)
-
-    def _ours(self, clip: CollisionClip) -> None:
+    def _event(self, seed: int) -> None:
+        clip = self._clip(seed)
         self._wait()
         start = time.perf_counter()
         prepared = self.pipeline.prepare(clip.frames, clip.event_index)
@@ -220,9 +196,112 @@ class _Measured:
         self._wait()
         end = time.perf_counter()
         if (found := len(collision.candidates)) != 3:
-            raise RuntimeError(f'{found} boxes instead of 3: the localiser found no sounding region')
-        self.ours['prepare'].append((middle - start) * 1e3)
-        self.ours['finish'].append((end - middle) * 1e3)
-        self.ours['total'].append((end - start) * 1e3)
-        for stage, value in collision.timings_ms.items():
-            self.host[stage].append(value)
+            raise RuntimeError(
+                f'{found} boxes instead of 3: the localiser found no sounding region'
+            )
+        for name, value in (
+            ('prepare', middle - start),
+            ('finish', end - middle),
+            ('both', end - start),
+        ):
+            self.times['ours'][name].append(value * 1e3)
+        for stage, milliseconds in collision.timings_ms.items():
+            self.times['host'][stage].append(milliseconds)
+
+    def _naive_event(self, naive: PlainComposition, seed: int) -> None:
+        clip = self._clip(seed)
+        image = clip.frame.image
+        start = time.perf_counter()
+        naive(image, clip.audio, fixed_boxes(*image.shape[:2]))
+        self.times['naive']['all'].append((time.perf_counter() - start) * 1e3)
+        for step, milliseconds in naive.timings_ms.items():
+            self.times['naive'][step].append(milliseconds)
+
+    def _load_naive(self) -> PlainComposition | None:
+        from cs3_ros.bench import naive
+
+        self.naive_lacks = naive.missing(self.bundle)
+        if self.naive_lacks:
+            return None
+        composition = naive.PlainComposition(self.bundle, self.device)
+        clip = self._clip(0)  # warm up
+        composition(clip.frame.image, clip.audio, fixed_boxes(*clip.frame.image.shape[:2]))
+        return composition
+
+    @contextmanager
+    def _timed_alone(self, stage: str) -> Iterator[None]:
+        self._wait()
+        start = time.perf_counter()
+        yield
+        self._wait()
+        self.times['alone'][stage].append((time.perf_counter() - start) * 1e3)
+
+    def _wait(self) -> None:
+        if self.device.type == 'cuda':
+            import torch
+
+            torch.cuda.synchronize(self.device)
+
+    def _note_memory(self, when: str) -> None:
+        """GiB at most so far: of the GPU, or of the process on the CPU."""
+        if (used := gpu_memory_gib()) is not None:
+            self.memory[when] = used[1]
+        else:
+            self.memory[when] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+
+    def result(self) -> dict[str, Any]:
+        """All figures, for JSON."""
+        naive = self.times['naive']['all']
+        p50 = {name: float(np.median(values)) for name, values in self.times['ours'].items()}
+        return {
+            'events': len(self.times['ours']['both']),
+            'milliseconds': {
+                kind: {name: _summary(values) for name, values in rows.items() if values}
+                for kind, rows in self.times.items()
+            },
+            'operations': self.operations,
+            'peak_memory_gib': self.memory,
+            'naive_lacks': self.naive_lacks,
+            'ratio': {
+                'both': float(np.median(naive)) / p50['both'],
+                'finish': float(np.median(naive)) / p50['finish'],
+            }
+            if naive
+            else None,
+        }
+
+
+def _summary(values: Sequence[float]) -> dict[str, float]:
+    return {'p50': float(np.percentile(values, 50)), 'p95': float(np.percentile(values, 95))}
+
+
+def _report(result: dict[str, Any]) -> None:
+    """The tables in Markdown."""
+    times = result['milliseconds']
+    print(
+        f'\n{result["bundle"]} ({result["networks"]}, SAM 2.1 {result["sam2"]}) on '
+        f'{result["machine"]}, {result["precision"]}, {result["size"]}, '
+        f'{result["audio_s"]:g} s of sound, 3 boxes, {result["events"]} events\n'
+    )
+    print('| ms | p50 | p95 |\n|---|---|---|')
+    for kind, title in (('ours', ''), ('naive', 'plain composition: ')):
+        for name, row in times[kind].items():
+            print(f'| {title}{name} | {row["p50"]:.1f} | {row["p95"]:.1f} |')
+    print('\n| stage | host p50 | host p95 | alone p50 | alone p95 | operations | kernels |')
+    print('|---|---|---|---|---|---|---|')
+    for stage, host in times['host'].items():
+        alone = times['alone'].get(stage)
+        counts = result['operations'].get(stage)
+        cells = [f'{host["p50"]:.1f}', f'{host["p95"]:.1f}']
+        cells += [f'{alone["p50"]:.1f}', f'{alone["p95"]:.1f}'] if alone else ['', '']
+        cells += [f'{counts["operations"]}', f'{counts["kernels"]}'] if counts else ['', '']
+        print(f'| {stage} | {" | ".join(cells)} |')
+    memory = ', '.join(f'{when} {gib:.2f} GiB' for when, gib in result['peak_memory_gib'].items())
+    print(f'\npeak memory: {memory}')
+    if (ratio := result['ratio']) is not None:
+        print(
+            f'plain composition / ours, p50: {ratio["both"]:.1f} x (prepare and finish), '
+            f'{ratio["finish"]:.1f} x (wait after the sound)'
+        )
+    else:
+        print(f'no plain composition: {", ".join(result["naive_lacks"])}')

@@ -8,10 +8,10 @@ the same bundles and the same code as real weights. What they find is noise.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
+import os
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import torch
@@ -29,11 +29,15 @@ from transformers import (
     ViTImageProcessor,
 )
 
+from cs3_ros.bench.toy_tokenizers import write_clip_tokenizer, write_roberta_tokenizer
+from cs3_ros.bundle import Bundle
+from cs3_ros.hands.detr import LABELS
 from cs3_ros.localisers.audio_token import AudioToken, AudioTokenConfig
 from cs3_ros.localisers.audio_visual import save_checkpoint
 from cs3_ros.localisers.beats import Beats, BeatsConfig, beats_checkpoint
 from cs3_ros.localisers.clipseg import reset_decoder
-from cs3_ros.maskers.sam2 import random_checkpoint
+from cs3_ros.maskers.sam2_checkpoint import sam2_checkpoint
+from cs3_ros.maskers.sam2_model import PRESETS, Sam2, Sam2Architecture
 
 Size = Literal['tiny', 'full']
 
@@ -86,11 +90,37 @@ _TINY_TOWER: Mapping[str, Any] = {
     'num_attention_heads': 2,
 }
 
-HAND_LABELS = ('left_hand', 'right_hand', 'left_hand_object', 'right_hand_object')
-"""Classes of the detector of hands and held objects."""
+_TINY_SAM2 = Sam2Architecture(
+    embed_dim=16,
+    num_heads=1,
+    stages=(1, 1, 2, 1),
+    global_att_blocks=(3,),
+    window_spec=(8, 4, 8, 4),
+    window_pos_embed_bkg_spatial_size=(7, 7),
+    width=32,
+    image_size=128,
+)
 
-CLIP_WORDS = ('a', 'photo', 'of', 'the', 'sound', 'object')
-"""Words that the toy tokenizers know whole; others are spelled, a token per letter."""
+_TINY_RESNET: Mapping[str, Any] = {
+    'embedding_size': 8,
+    'hidden_sizes': [8, 16, 24, 32],
+    'depths': [1, 1, 1, 1],
+    'layer_type': 'basic',
+    'out_features': ['stage2', 'stage3', 'stage4'],
+}
+
+_TINY_DETR: Mapping[str, Any] = {
+    'encoder_hidden_dim': 16,
+    'encoder_in_channels': [16, 24, 32],
+    'encoder_ffn_dim': 32,
+    'encoder_attention_heads': 2,
+    'd_model': 16,
+    'num_queries': 12,
+    'decoder_in_channels': [16, 16, 16],
+    'decoder_ffn_dim': 32,
+    'decoder_layers': 2,
+    'decoder_attention_heads': 2,
+}
 
 
 def write_random_weights(
@@ -101,7 +131,7 @@ def write_random_weights(
     parts: Collection[str] | None = None,
     progress: bool = False,
 ) -> Path:
-    """Fill a folder with random weights; equal arguments give equal files.
+    """Fill a folder with random weights; equal arguments give equal weights.
 
     Args:
         home: the folder, made where it does not exist; set CS3_HOME to it to use it.
@@ -116,17 +146,43 @@ def write_random_weights(
         ``home``.
 
     Raises:
-        ValueError: a part that does not exist.
+        ValueError: a size of networks or a part that does not exist.
     """
-    names = list(PARTS) if parts is None else [name for name in PARTS if name in parts]
-    if unknown := sorted(set(parts or ()) - set(PARTS)):
-        raise ValueError(f'parts {", ".join(unknown)}: expected some of {", ".join(PARTS)}')
+    for what, given, known in (
+        ('size', {size}, {'tiny', 'full'}),
+        ('sam2', {sam2}, set(PRESETS)),
+        ('parts', set(parts or ()), set(PARTS)),
+    ):
+        if unknown := given - known:
+            raise ValueError(
+                f'{what}: {", ".join(sorted(unknown))}: expected {", ".join(sorted(known))}'
+            )
+    names = [name for name in PARTS if parts is None or name in parts]
     for name in tqdm(names, 'random weights', unit='part', disable=not progress):
         folder = home / name
         folder.mkdir(parents=True, exist_ok=True)
         with _random(seed + 1000 * list(PARTS).index(name)):
             PARTS[name](folder, size == 'full', sam2)
     return home
+
+
+@contextlib.contextmanager
+def random_home(
+    bundle: Bundle, size: Size = 'full', sam2: str = 'base_plus', seed: int = 0
+) -> Iterator[Path]:
+    """A temporary CS3_HOME with random weights for one bundle; yields the folder."""
+    parts = {PurePosixPath(file.path).parts[0] for file in bundle.weights}
+    before = os.environ.get('CS3_HOME')
+    with tempfile.TemporaryDirectory(prefix='cs3_random_') as folder:
+        home = write_random_weights(Path(folder), size, seed, sam2, parts, progress=size == 'full')
+        os.environ['CS3_HOME'] = folder
+        try:
+            yield home
+        finally:
+            if before is None:
+                del os.environ['CS3_HOME']
+            else:
+                os.environ['CS3_HOME'] = before
 
 
 @contextlib.contextmanager
@@ -140,7 +196,7 @@ def _random(seed: int) -> Iterator[None]:
 def _write_clipseg(folder: Path, full: bool, _: str) -> None:
     """CIDAS/clipseg-rd64-refined: ViT-B/16, 352 pixels, a decoder 64 wide on layers 3, 6 and 9."""
     # eos_token_id 2, as in the official file: pooling then takes the largest id, the last one
-    vocabulary = _write_clip_tokenizer(folder)
+    vocabulary = write_clip_tokenizer(folder)
     if full:
         config = CLIPSegConfig(
             text_config={'eos_token_id': 2},
@@ -179,7 +235,7 @@ def _write_clipseg(folder: Path, full: bool, _: str) -> None:
 
 def _write_clap(folder: Path, full: bool, _: str) -> None:
     """laion/clap-htsat-unfused."""
-    vocabulary = _write_roberta_tokenizer(folder)
+    vocabulary = write_roberta_tokenizer(folder)
     if full:
         config = ClapConfig()
     else:
@@ -206,47 +262,26 @@ def _write_beats(folder: Path, full: bool, _: str) -> None:
 
 
 def _write_sam2(folder: Path, full: bool, sam2: str) -> None:
-    torch.save(random_checkpoint(sam2 if full else None), folder / 'sam2.1_hiera_base_plus.pt')
+    model = Sam2(PRESETS[sam2] if full else _TINY_SAM2)
+    torch.save(sam2_checkpoint(model), folder / 'sam2.1_hiera_base_plus.pt')
 
 
 def _write_cs3(folder: Path, full: bool, _: str) -> None:
     """Our own: the audio token with the mask's scale and bias, and the detector RT-DETRv2-R50."""
-    save_checkpoint(folder / 'audio_visual.safetensors', AudioToken(_audio_token(full)))
-    labels = dict(enumerate(HAND_LABELS))
-    pixels = 640
-    config = RTDetrV2Config(id2label=labels, label2id={label: k for k, label in labels.items()})
+    token = AudioTokenConfig()
     if not full:
-        pixels = 64
-        config = RTDetrV2Config(
-            id2label=labels,
-            label2id={label: k for k, label in labels.items()},
-            backbone_config=RTDetrResNetConfig(
-                embedding_size=8,
-                hidden_sizes=[8, 16, 24, 32],
-                depths=[1, 1, 1, 1],
-                layer_type='basic',
-                out_features=['stage2', 'stage3', 'stage4'],
-            ),
-            encoder_hidden_dim=16,
-            encoder_in_channels=[16, 24, 32],
-            encoder_ffn_dim=32,
-            encoder_attention_heads=2,
-            d_model=16,
-            num_queries=12,
-            decoder_in_channels=[16, 16, 16],
-            decoder_ffn_dim=32,
-            decoder_layers=2,
-            decoder_attention_heads=2,
-        )
+        token = AudioTokenConfig(blocks=(1, 2, 3), audio_width=32, text_width=32)
+    save_checkpoint(folder / 'audio_visual.safetensors', AudioToken(token))
+    sizes = {} if full else {'backbone_config': RTDetrResNetConfig(**_TINY_RESNET), **_TINY_DETR}
+    config = RTDetrV2Config(
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: row for row, label in enumerate(LABELS)},
+        **sizes,
+    )
+    pixels = 640 if full else 64
     hands = folder / 'hands'
     RTDetrV2ForObjectDetection(config).save_pretrained(hands)
     RTDetrImageProcessor(size={'height': pixels, 'width': pixels}).save_pretrained(hands)
-
-
-def _audio_token(full: bool) -> AudioTokenConfig:
-    if full:
-        return AudioTokenConfig()
-    return dataclasses.replace(AudioTokenConfig(), blocks=(1, 2, 3), audio_width=32, text_width=32)
 
 
 PARTS: Mapping[str, Callable[[Path, bool, str], None]] = {
@@ -257,54 +292,3 @@ PARTS: Mapping[str, Callable[[Path, bool, str], None]] = {
     'cs3': _write_cs3,
 }
 """Folder below the home folder -> what writes it."""
-
-
-def _write_clip_tokenizer(folder: Path) -> int:
-    """A toy CLIP tokenizer; returns the size of its vocabulary."""
-    letters = _byte_letters()
-    merges = [
-        pair
-        for word in CLIP_WORDS
-        for pair in _merges([*word[:-1], f'{word[-1]}</w>'])
-    ]
-    tokens = [*letters, *(f'{letter}</w>' for letter in letters)]
-    specials = ['<|startoftext|>', '<|endoftext|>']
-    return _write_bpe(folder, tokens, merges, [], specials)
-
-
-def _write_roberta_tokenizer(folder: Path) -> int:
-    """A toy RoBERTa tokenizer, as CLAP's; returns the size of its vocabulary."""
-    merges = [pair for word in CLIP_WORDS for pair in _merges(['\u0120', *word])]
-    first = ['<s>', '<pad>', '</s>', '<unk>']
-    return _write_bpe(folder, _byte_letters(), merges, first, ['<mask>'])
-
-
-def _write_bpe(
-    folder: Path,
-    letters: list[str],
-    merges: list[tuple[str, str]],
-    first: list[str],
-    last: list[str],
-) -> int:
-    """``vocab.json`` and ``merges.txt`` in the format of both."""
-    merges = list(dict.fromkeys(merges))
-    tokens = [*first, *letters, *(left + right for left, right in merges), *last]
-    tokens = list(dict.fromkeys(tokens))
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    text = json.dumps(vocabulary, ensure_ascii=False)
-    (folder / 'vocab.json').write_text(text, 'utf-8')
-    lines = ['#version: 0.2', *(f'{left} {right}' for left, right in merges), '']
-    (folder / 'merges.txt').write_text('\n'.join(lines), 'utf-8')
-    return len(tokens)
-
-
-def _merges(parts: list[str]) -> list[tuple[str, str]]:
-    """The merges that build a word from the left."""
-    return [(''.join(parts[:end]), parts[end]) for end in range(1, len(parts))]
-
-
-def _byte_letters() -> list[str]:
-    """The 256 printable stand-ins for bytes of byte-level BPE (GPT-2, section 2.2), in order."""
-    own = [*range(ord('!'), ord('~') + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in own]
-    return [chr(byte) for byte in own] + [chr(256 + number) for number in range(len(others))]

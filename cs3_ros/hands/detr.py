@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForObjectDetection, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForObjectDetection,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
-from cs3_ros.collision import Frame, HandObject, Side
+from cs3_ros.collision import Box, Frame, HandObject, Image, Side
 from cs3_ros.config import setting, validate
 from cs3_ros.hands.boxes import MIN_OBJECT_AREA, clipped
 from cs3_ros.runtime import Runtime
@@ -27,7 +33,6 @@ from cs3_ros.runtime import Runtime
 LABELS = ('left_hand', 'right_hand', 'left_hand_object', 'right_hand_object')
 MODEL_TYPES = ('rt_detr_v2', 'd_fine')
 
-_PREPROCESSOR = 'preprocessor_config.json'
 _RESAMPLE = {2: 'bilinear', 3: 'bicubic'}  # numbers of PIL
 
 
@@ -75,30 +80,34 @@ class Preprocessing:
         Raises:
             ValueError: it asks for something else than a fixed size.
         """
-        path = folder / _PREPROCESSOR
+        path = folder / 'preprocessor_config.json'
         if not path.is_file():
             return cls()
-        values = json.loads(path.read_text('utf-8'))
+        try:
+            values = json.loads(path.read_text('utf-8'))
+        except ValueError as error:
+            raise ValueError(f'{path}: expected JSON: {error}') from error
         size = values.get('size', {'height': cls.height, 'width': cls.width})
         fixed = isinstance(size, dict) and {'height', 'width'} <= set(size)
-        resample = values.get('resample', 2)
         if not fixed or not values.get('do_resize', True) or values.get('do_pad', False):
             raise ValueError(
                 f'{path}: expected do_resize to a size of height and width, without do_pad, '
                 f'got {size!r}; write the size that the network was trained with'
             )
+        resample = values.get('resample', 2)
         if resample not in _RESAMPLE:
             raise ValueError(f'{path}: resample = {resample!r}: expected 2 or 3, linear or cubic')
         factor = values.get('rescale_factor', cls.scale) if values.get('do_rescale', True) else 1.0
-        normalised = values.get('do_normalize', False)
-        return cls(
-            height=int(size['height']),
-            width=int(size['width']),
-            mode=_RESAMPLE[resample],
-            scale=float(factor),
-            mean=tuple(map(float, values['image_mean'])) if normalised else cls.mean,
-            std=tuple(map(float, values['image_std'])) if normalised else cls.std,
-        )
+        mean, std = cls.mean, cls.std
+        if values.get('do_normalize', False):
+            mean, std = (tuple(values.get(name) or ()) for name in ('image_mean', 'image_std'))
+            if len(mean) != 3 or len(std) != 3:
+                raise ValueError(
+                    f'{path}: do_normalize needs image_mean and image_std of 3 numbers each, '
+                    f'got {mean} and {std}'
+                )
+        height, width = int(size['height']), int(size['width'])
+        return cls(height, width, _RESAMPLE[resample], float(factor), mean, std)
 
     def __call__(self, image: Tensor) -> Tensor:
         """A picture for the network.
@@ -148,7 +157,7 @@ class DetrHands:
         self.config = config
         self.preprocessing = Preprocessing.from_folder(folder)
         self.network = _place(load_network(folder), runtime)
-        self._rows = label_rows(self.network.config.id2label, folder)
+        self._rows = label_rows(self.network.config, folder)
         self._runtime = runtime
         self._stream = runtime.stream()
         # transformers' switch for production: its checks of shapes wait for the GPU in every layer.
@@ -163,24 +172,24 @@ class DetrHands:
             table = self._runtime.to_host(best_boxes(seen.logits, seen.pred_boxes))  # [4, 5]
         found = {label: table[row].tolist() for label, row in self._rows.items()}
         sides: tuple[Side, ...] = ('right', 'left')
-        both = (
-            self._hand_object(side, found[f'{side}_hand'], found[f'{side}_hand_object'], image.shape)
+        both = [
+            self._hand_object(side, found[f'{side}_hand'], found[f'{side}_hand_object'], image)
             for side in sides
-        )
+        ]
         return tuple(hand for hand in both if hand is not None)
 
     def _hand_object(
-        self, side: Side, hand: list[float], held: list[float], shape: tuple[int, ...]
+        self, side: Side, hand: list[float], held: list[float], image: Image
     ) -> HandObject | None:
         """One side from its rows of ``best_boxes``; None where neither counts."""
-        height, width = shape[:2]
+        height, width = image.shape[:2]
 
-        def box(row: list[float], threshold: float, min_area: float) -> Any:
+        def box(row: list[float], threshold: float, min_area: float) -> Box | None:
             if not row[0] >= threshold:
                 return None
             x0, y0, x1, y1 = row[1:]
             pixels = (x0 * width, y0 * height, x1 * width, y1 * height)
-            return clipped(pixels, (height, width), min_area)
+            return clipped(pixels, image.shape, min_area)
 
         hand_box = box(hand, self.config.hand_threshold, 0.0)
         object_box = box(held, self.config.object_threshold, MIN_OBJECT_AREA)
@@ -219,7 +228,7 @@ def load_network(folder: Path) -> PreTrainedModel:
             f'{folder}: config.json is of a {config.model_type}; expected one of '
             f'{", ".join(MODEL_TYPES)}'
         )
-    label_rows(config.id2label, folder)
+    label_rows(config, folder)
     network, report = AutoModelForObjectDetection.from_pretrained(
         folder,
         config=config,
@@ -236,12 +245,13 @@ def load_network(folder: Path) -> PreTrainedModel:
     return network
 
 
-def label_rows(id2label: Mapping[Any, str], folder: Path) -> dict[str, int]:
+def label_rows(config: PreTrainedConfig, folder: Path) -> dict[str, int]:
     """Label -> its column of the network's logits.
 
     Raises:
         ValueError: not exactly the four labels; names those found.
     """
+    id2label = config.id2label or {}
     rows = {label: int(row) for row, label in id2label.items()}
     if set(rows) != set(LABELS) or len(id2label) != len(LABELS):
         raise ValueError(
@@ -251,15 +261,39 @@ def label_rows(id2label: Mapping[Any, str], folder: Path) -> dict[str, int]:
     return rows
 
 
-def _place(network: PreTrainedModel, runtime: Runtime) -> PreTrainedModel:
+def _place(network: Any, runtime: Runtime) -> PreTrainedModel:
     """Backbone and encoder in the runtime's number format, the rest in float32."""
-    network = network.eval().requires_grad_(False).to(runtime.device)
+    network = network.eval().requires_grad_(False)
+    fold_batch_norms(network)
+    network = network.to(runtime.device)
     core = network.model
     for half in (core.backbone, core.encoder_input_proj, core.encoder):
         runtime.place(half)
     for projection in core.decoder_input_proj:
         projection.register_forward_pre_hook(_to_float32)
     return network
+
+
+def fold_batch_norms(network: nn.Module) -> None:
+    """Put every batch norm that directly follows a convolution into its weights; in place.
+
+    Half of the kernels of these networks are frozen batch norms, and in bfloat16 the weights are
+    rounded once, not every step. What the network computes stays the same in evaluation mode.
+    """
+    for parent in network.modules():
+        children: list[tuple[str, Any]] = list(parent.named_children())
+        for (_, convolution), (name, norm) in pairwise(children):
+            if not isinstance(convolution, nn.Conv2d) or not hasattr(norm, 'running_var'):
+                continue
+            # transformers' frozen norms hold no eps: theirs is 1e-5
+            gain = norm.weight * (norm.running_var + getattr(norm, 'eps', 1e-5)).rsqrt()  # [C]
+            bias = norm.bias - norm.running_mean * gain  # [C]
+            if convolution.bias is not None:
+                bias = bias + convolution.bias * gain
+            weight = convolution.weight * gain[:, None, None, None]  # [C, C_in, h, w]
+            convolution.weight = nn.Parameter(weight, requires_grad=False)
+            convolution.bias = nn.Parameter(bias, requires_grad=False)
+            setattr(parent, name, nn.Identity())
 
 
 def _to_float32(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -23,6 +23,7 @@ from cs3_ros.config import setting, validate
 
 WRIST, THUMB_TIP, INDEX_BASE, INDEX_TIP, MIDDLE_BASE, PINKY_BASE = 0, 4, 5, 8, 9, 17
 TIPS = (4, 8, 12, 16, 20)
+PALM = (WRIST, INDEX_BASE, MIDDLE_BASE, 13, PINKY_BASE)
 OBJECT_REACH = 1.7
 """Half the side of the box guessed round a held object, hand sizes (wrist to middle knuckle)."""
 
@@ -39,6 +40,12 @@ class MediaPipeConfig:
     )
     search_frames: int = setting(
         8, 'Most frames searched besides the event frame.', minimum=0, maximum=30
+    )
+    prompt: str = setting(
+        'box',
+        'What the masker is told of the held object: box guesses its box; points gives a point '
+        'beyond the finger tips and, as points that are not the object, wrist and palm (for SAM2).',
+        choices=('box', 'points'),
     )
 
     def __post_init__(self) -> None:
@@ -94,7 +101,9 @@ class MediaPipeHands:
                 break
         sides: tuple[Side, ...] = ('right', 'left')
         return tuple(
-            hand_object(side, found[side], (height, width)) for side in sides if side in found
+            hand_object(side, found[side], (height, width), self.config.prompt)
+            for side in sides
+            if side in found
         )
 
     def look(self, image: Image) -> list[Detection]:
@@ -215,8 +224,18 @@ def lean(detection: Detection, shape: tuple[int, int]) -> float:
     return float(2 * entry / width - 1 + 0.25 * label)
 
 
-def hand_object(side: Side, detection: Detection, shape: tuple[int, int]) -> HandObject:
-    """Grip points, hull and a guess of the object's box from the landmarks of a hand."""
+def hand_object(
+    side: Side, detection: Detection, shape: tuple[int, int], prompt: str = 'box'
+) -> HandObject:
+    """What the landmarks of a hand tell of it and of the object it holds.
+
+    Args:
+        side: whose hand it is.
+        detection: the hand.
+        shape: height and width of the picture.
+        prompt: ``box`` guesses the object's box; ``points`` leaves it out and gives the points of
+            wrist and palm that lie in the picture (method.md B4).
+    """
     height, width = shape
     marks = detection.landmarks
     limit = np.array([width, height], np.float32)
@@ -230,15 +249,22 @@ def hand_object(side: Side, detection: Detection, shape: tuple[int, int]) -> Han
     reach = OBJECT_REACH * size
     # What is held sticks out beyond the finger tips, away from the wrist.
     centre, point = grip + 0.5 * size * forward, grip + 0.35 * size * forward
-    x0, y0 = np.clip(centre - reach, 0, limit).tolist()
-    x1, y1 = np.clip(centre + reach, 0, limit).tolist()
+    object_box, hand_points = None, np.zeros((0, 2), np.float32)
+    if prompt == 'box':
+        x0, y0 = np.clip(centre - reach, 0, limit).tolist()
+        x1, y1 = np.clip(centre + reach, 0, limit).tolist()
+        object_box = (x0, y0, x1, y1) if min(x1 - x0, y1 - y0) >= 2 else None
+    else:
+        palm = marks[list(PALM)]
+        hand_points = palm[((palm >= 0) & (palm <= limit - 1)).all(1)]
     return HandObject(
         side=side,
         score=detection.score,
         hand_box=(float(low[0]), float(low[1]), float(high[0]), float(high[1])),
         hand_hull=hull(marks, shape),
         grip_points=np.clip(point[None], 0, limit - 1).astype(np.float32),
-        object_box=(x0, y0, x1, y1) if min(x1 - x0, y1 - y0) >= 2 else None,
+        hand_points=hand_points,
+        object_box=object_box,
     )
 
 

@@ -100,8 +100,10 @@ class _Attention(nn.Module):
         gates = self.grep_linear(q).unflatten(3, (2, 4)).sum(4).sigmoid()  # [B, H, L, 2]
         update, reset = gates.chunk(2, 3)  # [B, H, L, 1] each
         gate = update * (reset * self.grep_a - 1) + 2
+        gated = gate * bias  # [B, H, L, L]
         dropout = self.dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, gate * bias, dropout)  # [B, H, L, D]
+        # What the authors do against overflow in float16 (scores / 32) happens in here anyway.
+        x = F.scaled_dot_product_attention(q, k, v, gated, dropout)  # [B, H, L, D]
         return self.out_proj(x.transpose(1, 2).flatten(2))  # [B, L, W]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +33,8 @@ COMPUTED = ('position_ids', 'token_type_ids', 'relative_position_index', 'num_ba
 class Clap:
     """What a folder of CLAP weights holds."""
 
-    model: ClapModel
-    """Both towers, float32, on the CPU."""
+    model: Any
+    """The ``ClapModel``, float32, on the CPU; transformers' own types do not fit its use."""
     tokenizer: PreTrainedTokenizerBase
     """RoBERTa's."""
     extractor: ClapFeatureExtractor
@@ -53,9 +54,10 @@ def load_clap(folder: str) -> Clap:
     """
     bring = 'bring the files of laion/clap-htsat-unfused, weights as model.safetensors'
     try:
-        model, found = ClapModel.from_pretrained(
+        loaded: Any = ClapModel.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
+        model, found = loaded
         extractor = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
         tokenizer = RobertaTokenizer.from_pretrained(folder, local_files_only=True)
     except pickle.UnpicklingError as error:  # its text advises to load the file nevertheless
@@ -75,6 +77,11 @@ def load_clap(folder: str) -> Clap:
         raise ValueError(
             f'CLAP folder {folder}: enable_fusion, truncation, padding = {given}: expected those '
             f"of an unfused CLAP, (False, 'rand_trunc', 'repeatpad'); {bring}"
+        )
+    if len(tokenizer) > model.config.text_config.vocab_size:
+        raise ValueError(
+            f'CLAP folder {folder}: vocab.json has {len(tokenizer)} tokens, config.json expects at '
+            f'most {model.config.text_config.vocab_size}; {bring}'
         )
     return Clap(model.eval().requires_grad_(False), tokenizer, extractor)
 
@@ -144,7 +151,7 @@ def embed_sounds(clap: Clap, texts: Sequence[str]) -> Tensor:
     Raises:
         ValueError: a text is longer than the model takes.
     """
-    text = clap.model.config.text_config
+    text: Any = clap.model.config.text_config
     longest = text.max_position_embeddings - text.pad_token_id - 1  # RoBERTa counts from there
     embeddings = []
     for start in range(0, len(texts), CHUNK):

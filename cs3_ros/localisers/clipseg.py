@@ -79,7 +79,7 @@ class ClipSeg(nn.Module):
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> ClipSeg:
-        """Load a transformers folder, float32.
+        """Load a transformers folder: float32, in evaluation mode.
 
         Args:
             folder: holds config.json and model.safetensors; the side of the pictures is taken
@@ -113,7 +113,7 @@ class ClipSeg(nn.Module):
                 f'CLIPSeg folder {where}: model.safetensors lacks {len(lacking)} tensors, first '
                 f'{lacking[0]}; expected the weights of CLIPSegForImageSegmentation'
             )
-        return cls(model, _image_size(where / 'preprocessor_config.json'))
+        return cls(model, _image_size(where / 'preprocessor_config.json')).eval()
 
     @property
     def projection_dim(self) -> int:
@@ -192,9 +192,8 @@ class ClipSeg(nn.Module):
         for part in body:
             x = part(x)  # [B*C, R, h, w] -> [B*C, R/2, h*p, w*p], p a quarter of the patch size
         # In float32: the bias would eat the last bits of bfloat16 logits.
-        bias = None if last.bias is None else last.bias.float()
         logits = F.conv_transpose2d(
-            x.float(), last.weight.float(), bias, stride=last.stride
+            x.float(), last.weight.float(), last.bias.float(), stride=last.stride
         )  # [B*C, 1, S', S']
         return logits[:, 0].float().unflatten(0, batch)  # [B, C, S', S']
 
@@ -293,16 +292,15 @@ def reset_decoder(model: CLIPSegForImageSegmentation, generator: torch.Generator
         nn.init.normal_(film.weight, std=0.09, generator=generator)
         nn.init.constant_(film.bias, bias)
     body, last = _head(decoder)
-    for part in body:
-        if isinstance(part, nn.ConvTranspose2d):  # kernel = stride: a pixel sums channels only
-            nn.init.normal_(part.weight, std=(2 / part.in_channels) ** 0.5, generator=generator)
-            nn.init.zeros_(part.bias)
-        elif isinstance(part, nn.Conv2d):
-            nn.init.xavier_uniform_(part.weight, generator=generator)
-            nn.init.zeros_(part.bias)
+    if body:  # convolution, ReLU, transposed convolution, ReLU
+        convolution, _, middle, _ = body
+        nn.init.xavier_uniform_(convolution.weight, generator=generator)
+        nn.init.zeros_(convolution.bias)
+        std = (2 / middle.in_channels) ** 0.5  # kernel = stride: a pixel sums over channels only
+        nn.init.normal_(middle.weight, std=std, generator=generator)
+        nn.init.zeros_(middle.bias)
     nn.init.normal_(last.weight, std=0.03, generator=generator)
-    if last.bias is not None:
-        nn.init.constant_(last.bias, -2.5)
+    nn.init.constant_(last.bias, -2.5)
 
 
 def load_tokenizer(folder: str | Path) -> CLIPTokenizer:
@@ -311,15 +309,20 @@ def load_tokenizer(folder: str | Path) -> CLIPTokenizer:
     Raises:
         ValueError: the files are not there or not such; names the folder and the fix.
     """
+    for name in ('vocab.json', 'merges.txt'):  # without them transformers makes an empty one
+        if not (Path(folder) / name).is_file():
+            raise ValueError(
+                f'tokenizer in {folder}: no {name}; bring that of CIDAS/clipseg-rd64-refined'
+            )
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and tokenizers raise errors of many kinds
         raise ValueError(
-            f'tokenizer in {folder}: {error}; expected vocab.json and merges.txt of CLIP'
+            f'tokenizer in {folder}: {error}; bring its vocab.json and merges.txt again'
         ) from error
 
 
-def _head(decoder: Any) -> tuple[list[Any], nn.ConvTranspose2d]:
+def _head(decoder: Any) -> tuple[list[Any], Any]:
     """The parts that make logits of the tokens: all before the last, and the last."""
     head = decoder.transposed_convolution
     *body, last = head if isinstance(head, nn.Sequential) else [head]

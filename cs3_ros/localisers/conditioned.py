@@ -22,6 +22,7 @@ from cs3_ros.localisers.heat_map import (
     find_peak,
     paste,
     region_box,
+    stands_out,
     window_size,
     window_start,
 )
@@ -58,7 +59,7 @@ class ConditionedLocaliser(ABC):
         self.clipseg: ClipSeg = runtime.place(clipseg)
         self.runtime = runtime
         self.heat = heat
-        self._logit_offset = float(logit_offset)
+        self._logit_offset = float(torch.as_tensor(logit_offset).detach())
         self._stream = runtime.stream()
         with self._stream.work():
             self._blur = runtime.to_device(blur_matrix(clipseg.logit_size))
@@ -99,7 +100,7 @@ class ConditionedLocaliser(ABC):
             answer = self.runtime.to_host(packed)
         values = answer[:-6].reshape(heat.shape)
         low, high = float(values.min()), float(values.max())
-        if not (low < high and answer[-6] < answer[-5]):  # false for NaN too
+        if not (stands_out(low, high) and stands_out(answer[-6], answer[-5])):
             return None
         top, left, row, column = (int(value) for value in answer[-4:])
         box = region_box(values, (row, column), (top, left), window, frame, self.heat)

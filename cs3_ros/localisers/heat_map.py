@@ -24,6 +24,9 @@ MIN_BOX_PX = 16.0
 FALLBACK_AREA = 0.1
 """Area of the square that stands in where no component holds the peak, fraction of the frame."""
 
+FLAT = 1e-4
+"""Heat that differs by less than this fraction of its maximum differs by rounding only."""
+
 
 @dataclass(frozen=True)
 class HeatMapConfig:
@@ -91,6 +94,11 @@ def find_peak(heat: Tensor, blur: Tensor) -> Tensor:
     """
     index = (blur @ heat @ blur.T).flatten().argmax()  # [S, S] -> []
     return torch.stack([index // heat.shape[1], index % heat.shape[1]])  # [] -> [2]
+
+
+def stands_out(low: float, high: float) -> bool:
+    """Whether a heat map between these values has a peak; False where they are not numbers."""
+    return bool(high - low > FLAT * high)
 
 
 def window_size(frame: tuple[int, int], fraction: float) -> tuple[int, int]:

@@ -31,9 +31,9 @@ def waveform(audio: AudioClip, rate: int, shortest: int = 0) -> Tensor:
             sounds (at the start and end of a recording, or where a bundle asks for very little).
 
     Returns:
-        float32 [N] on the CPU, N = max(shortest, ceil(len(audio.samples) * rate / audio.rate)).
+        float32 [N] on the CPU, N = max(shortest, ceil(M * rate / audio.rate)) for M samples.
     """
-    samples = torch.from_numpy(audio.samples).float()  # [M]
+    samples = torch.tensor(audio.samples, dtype=torch.float32)  # [M]
     ratio = Fraction(rate, audio.rate).limit_denominator(FINEST_RATIO)
     if ratio != 1 and len(samples):
         samples = _resampler(ratio.denominator, ratio.numerator)(samples)  # [N]

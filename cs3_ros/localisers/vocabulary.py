@@ -1,4 +1,4 @@
-"""The vocabulary of the zero-shot localiser: what collisions sound like and which things to look for.
+"""The zero-shot localiser's vocabulary: what collisions sound like and what to look for then.
 
 ``collision_phrases.yaml`` beside this module is the one that is shipped, and describes the format.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,11 +70,11 @@ class ZeroShotLocaliser(ConditionedLocaliser):
             clipseg.to(runtime.device)
             self._sounds = embed_sounds(clap, [phrase.sound for phrase in self._phrases])  # [V, E]
             self._things, self._lengths = embed_things(clipseg, config.clipseg, self._phrases)
-        self._scale = clap.model.logit_scale_a.detach().exp()
         self._log_mel = LogMel(clap.extractor, runtime.device)
+        self._scale = float(clap.model.logit_scale_a.exp())
         self._tower = runtime.place(AudioTower(clap.model))
         self._best = min(config.phrases, len(self._phrases))
-        super().__init__(clipseg, runtime, config, logit_offset=0.0)
+        super().__init__(clipseg, runtime, config)
 
     def condition(self, audio: AudioClip) -> Tensor:
         """What CLIPSeg shall look for, [1, P].
@@ -90,20 +91,18 @@ class ZeroShotLocaliser(ConditionedLocaliser):
     def scores(self, audio: AudioClip) -> list[tuple[str, float]]:
         """Every phrase and its probability, best first; they sum to 1."""
         with self._stream.work():
-            probabilities = self._runtime.to_host(self._probabilities(audio))
+            probabilities = self.runtime.to_host(self._probabilities(audio))
         pairs = zip((phrase.sound for phrase in self._phrases), probabilities.tolist(), strict=True)
         return sorted(pairs, key=lambda pair: -pair[1])
 
     def _probabilities(self, audio: AudioClip) -> Tensor:
         """Of each phrase, float32 [V]."""
-        sound = self._runtime.to_device(waveform(audio, self._log_mel.rate, shortest=1))  # [N]
+        sound = self.runtime.to_device(waveform(audio, self._log_mel.rate, shortest=1))  # [N]
         heard = self._tower(self._log_mel(sound))[0]  # [1, 1, T, M] -> [1, E] -> [E]
         return (self._scale * (self._sounds @ heard)).softmax(0)  # [V, E] @ [E] -> [V]
 
 
-def embed_things(
-    clipseg: ClipSeg, folder: str, phrases: Sequence[Phrase]
-) -> tuple[Tensor, Tensor]:
+def embed_things(clipseg: ClipSeg, folder: str, phrases: Sequence[Phrase]) -> tuple[Tensor, Tensor]:
     """CLIPSeg's embeddings of the things of each phrase.
 
     Args:
@@ -118,12 +117,14 @@ def embed_things(
         ValueError: a text is longer than CLIP takes.
     """
     tokenizer = load_tokenizer(folder)
-    longest = clipseg.model.config.text_config.max_position_embeddings
+    text_config: Any = clipseg.model.config.text_config
     device = clipseg.model.device
     texts = list(dict.fromkeys(thing for phrase in phrases for thing in phrase.objects))
     chunks = []
     for start in range(0, len(texts), CHUNK):
-        tokens = tokenize(tokenizer, texts[start : start + CHUNK], longest).to(device)
+        tokens = tokenize(
+            tokenizer, texts[start : start + CHUNK], text_config.max_position_embeddings
+        ).to(device)
         chunks.append(clipseg.embed_text(tokens['input_ids'], tokens['attention_mask']))
     embeddings = torch.cat(chunks)  # [things, P]
     share = torch.zeros(len(phrases), len(texts))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from cs3_ros.collision import Box, Image, Mask, Points, Prompt
 from cs3_ros.config import setting, validate
+from cs3_ros.maskers.sam2_checkpoint import load_sam2
 from cs3_ros.maskers.sam2_model import (
     ABSENT,
     BOTTOM_RIGHT,
@@ -25,8 +26,8 @@ from cs3_ros.maskers.sam2_model import (
     TOP_LEFT,
     Sam2,
     Sam2Features,
-    load_sam2,
 )
+from cs3_ros.metrics import iou
 from cs3_ros.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -248,6 +249,4 @@ def _iou(mask: Mask, polygon: Points) -> float:
         return 0.0
     filled = np.zeros(mask.shape, np.uint8)
     cv2.fillPoly(filled, [np.round(polygon).astype(np.int32)], (1,))
-    inside = filled > 0
-    union = np.count_nonzero(mask | inside)
-    return float(np.count_nonzero(mask & inside) / union) if union else 0.0
+    return iou(mask, filled > 0)

@@ -2,16 +2,14 @@
 
 ``Sam2`` holds what a picture needs (trunk, neck, prompt encoder, mask decoder) under the names of
 the official checkpoints; the memory of the video predictor is neither built nor loaded. Sizes come
-from a ``Sam2Architecture``, which ``load_sam2`` finds out from the checkpoint. method.md A8.
+from a ``Sam2Architecture``. method.md A8.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +20,6 @@ from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 STRIDE = 16
 """Pixels of the network's picture per pixel of its embedding."""
@@ -31,23 +28,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, ABSENT = 0, 1, 2, 3, -2
 """Labels of points as SAM 2 knows them, and ABSENT, ours: fills up prompts that have fewer."""
 
-VIDEO_ONLY = (
-    'mask_downsample.',
-    'maskmem_tpos_enc',
-    'memory_attention.',
-    'memory_encoder.',
-    'no_mem_pos_enc',
-    'no_obj_embed_spatial',
-    'no_obj_ptr',
-    'obj_ptr_proj.',
-    'obj_ptr_tpos_proj.',
-)
-"""What official checkpoints hold besides, for videos."""
-
 
 @dataclass(frozen=True)
 class Sam2Architecture:
-    """Sizes of the network; the defaults are SAM 2.1's base plus (configs/sam2.1 of the package)."""
+    """Sizes of the network; the defaults are SAM 2.1's base plus (the package's configs)."""
 
     embed_dim: int = 112
     """Width of the trunk's first stage; doubles with every stage."""
@@ -77,8 +61,10 @@ class Sam2Architecture:
             if many and isinstance(value, list):
                 value = tuple(value)
                 object.__setattr__(self, field.name, value)
-            numbers = value if many and isinstance(value, tuple) else (value,)
-            if not all(type(number) is int and number > 0 for number in numbers):
+            numbers = value if many else (value,)
+            if type(numbers) is not tuple or not all(
+                type(number) is int and number > 0 for number in numbers
+            ):
                 kind = 'positive integers' if many else 'a positive integer'
                 raise ValueError(f'Sam2Architecture.{field.name} = {value!r}: expected {kind}')
         first = [sum(self.stages[:k]) for k in range(len(self.stages))]
@@ -192,10 +178,9 @@ class Sam2(nn.Module):
         """
         size = self.architecture.image_size
         pixels = images.permute(0, 3, 1, 2).contiguous().float() / 255  # [B, 3, H, W]
-        pixels = F.interpolate(
-            pixels, (size, size), mode='bilinear', antialias=True
-        )  # [B, 3, S, S]
-        # made on the device by fills: a copied list would wait for it
+        # [B, 3, S, S]
+        pixels = F.interpolate(pixels, (size, size), mode='bilinear', antialias=True)
+        # by numbers: tensors of the statistics would have to be copied to the device
         for channel, (mean, std) in enumerate(zip(MEAN, STD, strict=True)):
             pixels[:, channel].sub_(mean).div_(std)
         return pixels
@@ -206,10 +191,8 @@ class Sam2(nn.Module):
         Args:
             pixels: [B, 3, S, S] from ``normalise``.
         """
-        quarter, eighth, embedding = self.image_encoder(pixels)[
-            'backbone_fpn'
-        ]  # [B, C, S/4, S/4]..
-        decoder = self.sam_mask_decoder
+        decoder, levels = self.sam_mask_decoder, self.image_encoder(pixels)['backbone_fpn']
+        quarter, eighth, embedding = levels  # [B, C, S/4, S/4], S/8, S/16
         return Sam2Features(
             embedding + self.no_mem_embed.reshape(1, -1, 1, 1),  # [B, C, S/16, S/16]
             decoder.conv_s0(quarter),  # [B, C/8, S/4, S/4]
@@ -233,10 +216,8 @@ class Sam2(nn.Module):
             [0, 1]; M is 1 or 3.
         """
         count = len(points)
-        # The encoder adds a point "none" to each prompt.
-        sparse, dense = self.sam_prompt_encoder(
-            (points, labels), None, None
-        )  # [N, K+1, C], [N, C, h, w]
+        # [N, K+1, C], as the encoder adds a point "none" to each prompt, and [N, C, h, w]
+        sparse, dense = self.sam_prompt_encoder((points, labels), None, None)
         absent = F.pad(labels == ABSENT, (0, 1))  # [N, K+1]
         logits, quality, _, _ = self.sam_mask_decoder(
             image_embeddings=features.embedding.expand(count, -1, -1, -1),  # [N, C, h, w]
@@ -291,154 +272,10 @@ class _TokenTransformer(TwoWayTransformer):
 
 
 def _attend(attention: Any, q: Tensor, k: Tensor, v: Tensor, there: Tensor) -> Tensor:
-    """sam2's ``Attention`` on those keys that are there, [N, 1, 1, T]; [N, Q, C] for q [N, Q, C]."""
+    """sam2's ``Attention`` on the keys that are ``there`` [N, 1, 1, T]; [N, Q, C] as q."""
     heads = attention.num_heads
     q = attention.q_proj(q).unflatten(-1, (heads, -1)).transpose(1, 2)  # [N, heads, Q, D]
     k = attention.k_proj(k).unflatten(-1, (heads, -1)).transpose(1, 2)  # [N, heads, T, D]
     v = attention.v_proj(v).unflatten(-1, (heads, -1)).transpose(1, 2)  # [N, heads, T, D]
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=there)  # [N, heads, Q, D]
     return attention.out_proj(out.transpose(1, 2).flatten(2))  # [N, Q, C]
-
-
-class _WithoutMemory(TorchFunctionMode):
-    """Makes parameters on the meta device; ``torch.device('meta')`` would, but Hiera reads one."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func in (torch.empty, torch.ones, torch.randn, torch.zeros):
-            kwargs['device'] = 'meta'
-        return func(*args, **kwargs)
-
-
-def without_memory(architecture: Sam2Architecture) -> Sam2:
-    """A network whose parameters have shapes but no values, to load a checkpoint into."""
-    with _WithoutMemory():
-        return Sam2(architecture)
-
-
-def load_sam2(path: str | Path) -> Sam2:
-    """A network from a file, in float32 on the CPU.
-
-    Args:
-        path: an official ``.pt`` (``{'model': state dict}``, SAM 2.1 or 2.0), one with an
-            ``architecture`` beside ``model`` for other sizes, or a ``.safetensors`` whose metadata
-            has ``architecture`` as JSON.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is no such checkpoint, holds more than tensors (then nothing of it is
-            executed), or its tensors do not fit; the message names the file and what was expected.
-    """
-    path = Path(path)
-    state, sizes = _read(path)
-    try:
-        architecture = recognise(state) if sizes is None else _architecture(sizes)
-        model = without_memory(architecture)
-        wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        given = {
-            name: tensor.float()
-            for name, tensor in state.items()
-            if name in wanted or not name.startswith(VIDEO_ONLY)
-        }
-        found = {name: tuple(tensor.shape) for name, tensor in given.items()}
-        if found != wanted:
-            raise ValueError(_difference(found, wanted))
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
-    model.load_state_dict(given, assign=True)
-    return model
-
-
-def sam2_checkpoint(model: Sam2) -> dict[str, Any]:
-    """What ``torch.save`` writes as a checkpoint: ``model``, and ``architecture`` where it is none
-    of the official ones."""
-    checkpoint: dict[str, Any] = {'model': model.state_dict()}
-    if model.architecture not in PRESETS.values():
-        checkpoint['architecture'] = dataclasses.asdict(model.architecture)
-    return checkpoint
-
-
-def recognise(state: Mapping[str, Tensor]) -> Sam2Architecture:
-    """Which official network a state dict belongs to, from the shapes of its trunk.
-
-    Raises:
-        ValueError: none of them.
-    """
-    trunk = 'image_encoder.trunk.'
-    position = state.get(f'{trunk}pos_embed')
-    if position is None or position.ndim != 4:
-        raise ValueError(f"expected SAM 2's state dict with {trunk}pos_embed [1, C, h, w]")
-    blocks = {int(name.split('.')[3]) for name in state if name.startswith(f'{trunk}blocks.')}
-    # Where a stage begins, the block widens what it passes by.
-    starts = [k for k in sorted(blocks) if f'{trunk}blocks.{k}.proj.weight' in state]
-    edges = [0, *starts, len(blocks)]
-    stages = tuple(end - start for start, end in zip(edges, edges[1:], strict=False))
-    width, cells = position.shape[1], tuple(position.shape[2:])
-    for preset in PRESETS.values():
-        known = (preset.embed_dim, preset.stages, preset.window_pos_embed_bkg_spatial_size)
-        if known == (width, stages, cells):
-            return preset
-    raise ValueError(
-        f'a trunk of width {width} with {stages} blocks and {cells} positions is none of '
-        f'{", ".join(PRESETS)}: other sizes need an `architecture` beside `model`'
-    )
-
-
-def _architecture(sizes: Any) -> Sam2Architecture:
-    """The description in a checkpoint, checked."""
-    known = {field.name for field in dataclasses.fields(Sam2Architecture)}
-    if not isinstance(sizes, Mapping) or set(sizes) != known:
-        raise ValueError(f'architecture = {sizes!r}: expected the keys {", ".join(sorted(known))}')
-    return Sam2Architecture(**sizes)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """State dict and description of a file; None where it does not say."""
-    if path.suffix == '.safetensors':
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework='pt') as file:
-                metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return state, json.loads(metadata.get('architecture', 'null'))
-        except (SafetensorError, ValueError) as error:
-            raise ValueError(f'{path}: no safetensors file of SAM 2: {error}') from error
-    try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # broken files make the unpickler raise whatever it likes
-        raise ValueError(
-            f'{path}: refused, torch.load(weights_only=True) finds more than weights in it, or no '
-            f'weights at all ({type(error).__name__}); expected an official SAM 2 checkpoint'
-        ) from error
-    state = checkpoint.get('model') if isinstance(checkpoint, dict) else None
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
-    ):
-        raise ValueError(
-            f"{path}: expected {{'model': state dict}}, as SAM 2's checkpoints have it"
-        )
-    return state, checkpoint.get('architecture')
-
-
-def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What does not fit, a few of each kind."""
-    kinds = {
-        'missing': [name for name in wanted if name not in found],
-        'unknown': [name for name in found if name not in wanted],
-        'of another shape': [
-            f'{name} {found[name]}, expected {wanted[name]}'
-            for name in wanted
-            if name in found and found[name] != wanted[name]
-        ],
-    }
-    texts = [
-        f'{len(names)} {kind}: {", ".join(names[:3])}{", ..." if len(names) > 3 else ""}'
-        for kind, names in kinds.items()
-        if names
-    ]
-    return f'the tensors do not fit SAM 2 of its architecture; {"; ".join(texts)}'

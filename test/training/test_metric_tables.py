@@ -6,9 +6,9 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from cs3_training.metrics import by_size, compare, matched_ious, summarise
 
 from cs3_ros.metrics import iou
+from cs3_training.metrics import by_size, compare, matched_ious, summarise
 
 
 def scores(count: int, seed: int = 0) -> np.ndarray:

@@ -48,6 +48,9 @@ class LossConfig:
     gumbel_temperature: float = setting(
         1.0, 'Temperature of the binary Gumbel mask.', minimum=0.05, maximum=10.0
     )
+    gumbel_noise: bool = setting(
+        True, 'Draw the binary masks at random; without it they are cut at a half.'
+    )
     feature_temperature: float = setting(
         0.07, 'Softness of the feature mask round the middle.', minimum=1e-3, maximum=1.0
     )
@@ -74,29 +77,23 @@ def info_nce(similarity: Tensor, temperature: float) -> Tensor:
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def gumbel_mask(
-    logits: Tensor,
-    scale: Tensor,
-    bias: Tensor,
-    temperature: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> Tensor:
+def gumbel_mask(z: Tensor, temperature: float = 1.0, noise: bool = True) -> Tensor:
     """Binary masks that gradients pass through (straight-through Gumbel-sigmoid; method.md A5).
 
     Args:
-        logits: any shape.
-        scale: the learnt factor w.
-        bias: the learnt offset b.
+        z: scaled logits w X + b, any shape.
         temperature: of the relaxation whose gradient is used.
-        generator: source of the noise.
+        noise: whether masks are drawn with the probability sigmoid(z), by torch's global random
+            numbers, or cut at 0.5.
 
     Returns:
-        Zeros and ones in the shape of ``logits``; the gradient is that of
-        sigmoid((w X + b + logit(u)) / temperature) with u uniform.
+        Zeros and ones in the shape of ``z``; the gradient is that of
+        sigmoid((z + logit(u)) / temperature) with u uniform, or 0.5 without noise.
     """
-    z = scale * logits.float() + bias
-    u = torch.rand(z.shape, generator=generator, device=z.device).clamp(1e-6, 1 - 1e-6)
-    soft = torch.sigmoid((z + torch.logit(u)) / temperature)
+    z = z.float()
+    if noise:
+        z = z + torch.logit(torch.rand_like(z).clamp(1e-6, 1 - 1e-6))
+    soft = torch.sigmoid(z / temperature)
     hard = (soft > 0.5).to(soft.dtype)
     return hard + (soft - soft.detach())  # in this order the sum is exact
 

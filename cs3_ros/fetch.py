@@ -1,0 +1,201 @@
+"""``cs3 fetch``: brings the weights of a bundle into the home folder, from the net or a folder.
+
+A file is written beside its place as ``NAME.part``, checked for size and SHA-256, and only then
+takes its name; what an interruption leaves is gone on with the next time. A file whose digest
+nobody published is held against the one that it had when it was first fetched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import shutil
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from cs3_ros.bundle import load_bundle
+from cs3_ros.download import (
+    FetchError,
+    Offline,
+    Patience,
+    check_url,
+    discard,
+    download,
+    size_of,
+    version_file,
+)
+from cs3_ros.weights import SUMS, WeightFile, digest_of, home, record_digest, recorded_digests
+
+
+def main(options: argparse.Namespace) -> int:
+    """Bring what a bundle lacks; 0 when all of it is there."""
+    bundle = load_bundle(options.bundle)
+    if options.from_dir is not None and options.mirror:
+        raise ValueError('--mirror and --from: expected only one of them')
+    if lacking := bundle.lacking_weights:
+        if options.from_dir is not None:
+            copy_files(lacking, options.from_dir)
+        else:
+            fetch_files(lacking, options.mirror)
+    files = f'all {len(bundle.weights)} files are in {home()}' if bundle.weights else 'no weights'
+    print(f'{bundle.name}: {files}; cs3 bundles tells what else it needs')
+    return 0
+
+
+def fetch_files(
+    files: Sequence[WeightFile], mirror: str = '', patience: Patience = Patience()
+) -> None:
+    """Fetch files into the home folder.
+
+    Args:
+        files: what to fetch; those without a URL are only named.
+        mirror: base URL of a server that has every file under its path below the home folder.
+        patience: when a server is given up.
+
+    Raises:
+        FetchError: some could not be brought, the message names each; the others are there.
+        OSError: the home folder cannot be written or is too small.
+        ValueError: the mirror is no URL.
+    """
+    if mirror:
+        check_url(mirror, '--mirror')
+        base = mirror.rstrip('/')
+        files = [replace(file, url=f'{base}/{urllib.parse.quote(file.path)}') for file in files]
+    wanted = [file for file in files if file.url]
+    failed: dict[str, str] = {}
+    with _home(wanted):
+        for number, file in enumerate(wanted):
+            try:
+                part = _part_of(file)
+                download(
+                    file.url,
+                    part,
+                    size=file.bytes,
+                    checked_later=bool(file.sha256),
+                    patience=patience,
+                    title=file.path,
+                )
+                _finish(file, part)
+            except Offline as error:
+                failed |= dict.fromkeys((left.path for left in wanted[number:]), str(error))
+                break
+            except (FetchError, OSError) as error:
+                failed[file.path] = str(error)
+    _tell_failures(files, failed)
+
+
+def copy_files(files: Sequence[WeightFile], folder: Path) -> None:
+    """Copy files from a folder into the home folder.
+
+    Args:
+        files: what to look for, by path or else by name anywhere below the folder.
+        folder: what another machine brought; nothing in it is changed.
+
+    Raises:
+        FetchError: some were not found or are wrong, the message names each; the others are there.
+        OSError: the folder cannot be read, or the home folder cannot be written or is too small.
+    """
+    if not folder.is_dir():
+        raise NotADirectoryError(f'--from {folder}: expected a folder')
+    failed: dict[str, str] = {}
+    with _home(files):
+        for file in files:
+            try:
+                source, part = _find(file, folder), _part_of(file)
+                discard(part)
+                shutil.copyfile(source, part)
+                _finish(file, part)
+            except FetchError as error:
+                failed[file.path] = str(error)
+    _tell_failures(files, failed)
+
+
+@contextlib.contextmanager
+def _home(files: Sequence[WeightFile]) -> Iterator[None]:
+    """The home folder with room for files, and nobody else who fetches into it."""
+    folder = home()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / '.lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FetchError(f'another cs3 fetch is at work in {folder}: wait for it') from error
+        needed = sum(max(file.bytes - size_of(_part_path(file)), 0) for file in files)
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise OSError(
+                f'{folder} has {free / 1e9:.2f} GB free, expected {needed / 1e9:.2f} GB: make '
+                'room, or set CS3_HOME to a folder on a larger disk'
+            )
+        yield
+
+
+def _finish(file: WeightFile, part: Path) -> None:
+    """Check a part and give it its name."""
+    size = size_of(part)
+    if file.bytes and size != file.bytes:
+        discard(part)
+        raise FetchError(f'got {size} bytes, expected {file.bytes}; they were removed')
+    got = digest_of(part)
+    expected = file.sha256 or recorded_digests().get(file.path, '')
+    if expected and got != expected:
+        discard(part)
+        why = '' if file.sha256 else f', as {home() / SUMS} recorded it the first time'
+        raise FetchError(f'got SHA-256 {got}, expected {expected}{why}; the file was removed')
+    record_digest(file.path, got)
+    part.replace(home() / file.path)
+    version_file(part).unlink(missing_ok=True)
+    known = 'as expected' if expected else f'recorded in {SUMS}: none was published'
+    print(f'{file.path}: {size / 1e6:.1f} MB, SHA-256 {got} ({known})', flush=True)
+
+
+def _find(file: WeightFile, folder: Path) -> Path:
+    """The one file below a folder that is meant."""
+    if (exact := folder / file.path).is_file():
+        return exact
+    name = PurePosixPath(file.path).name
+    found = sorted(path for path in folder.rglob('*') if path.name == name and path.is_file())
+    if not found:
+        raise FetchError(f'not found: {folder} has neither {file.path} nor {name} anywhere')
+    if len(found) > 1 and file.sha256:
+        found = [path for path in found if digest_of(path) == file.sha256][:1] or found
+    if len(found) > 1:
+        names = ', '.join(str(path) for path in found)
+        raise FetchError(f'{names}: expected one {name}, or {folder / file.path}')
+    return found[0]
+
+
+def _tell_failures(files: Sequence[WeightFile], failed: dict[str, str]) -> None:
+    """Raise for the files that are not there, with all that is needed to bring them by hand."""
+    lines = []
+    for file in files:
+        place = home() / file.path
+        if not place.is_file():
+            lines += [f'  {file.path}', f'    as {place}', f'    from {file.url or file.origin}']
+            lines += [f'    ({failed[file.path]})'] if file.path in failed else []
+    if lines:
+        raise FetchError(
+            '\n'.join(
+                [
+                    'these files are still to be brought:',
+                    *lines,
+                    'Put them in these places; or collect them in a folder, under these paths, and '
+                    'give it with --from, which checks and copies them.',
+                ]
+            )
+        )
+
+
+def _part_path(file: WeightFile) -> Path:
+    place = home() / file.path
+    return place.with_name(f'{place.name}.part')
+
+
+def _part_of(file: WeightFile) -> Path:
+    """The part file of a file, in a folder that exists."""
+    part = _part_path(file)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    return part

@@ -1,0 +1,149 @@
+"""The ``result.json`` of Hands23's demo: what it found on each image (method.md B1)."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cs3_ros.collision import Box, Side
+
+CONTACTS = (
+    'no_contact',
+    'other_person_contact',
+    'self_contact',
+    'object_contact',
+    'obj_to_obj_contact',
+)
+"""What a hand touches, in the order of the network's classes."""
+
+_SIDES: Mapping[str, Side] = {'left_hand': 'left', 'right_hand': 'right'}
+
+
+@dataclass(frozen=True)
+class Hands23Hand:
+    """One hand as Hands23 reports it; boxes in pixels of the picture it looked at."""
+
+    side: Side
+    """The hand's side; another person's hands are not told apart."""
+    score: float
+    """Confidence of the hand in [0, 1]."""
+    box: Box
+    """Box of the hand."""
+    contact: str
+    """One of ``CONTACTS``."""
+    object_box: Box | None = None
+    """Box of the first object, what the hand touches."""
+    object_score: float | None = None
+    """Confidence of the first object in [0, 1]."""
+    second_box: Box | None = None
+    """Box of the second object, what the first one is used on; only where that is a tool."""
+    second_score: float | None = None
+    """Confidence of the second object in [0, 1]."""
+
+
+def image_number(file_name: str) -> int | None:
+    """The last number in a file's name; None without one (``P04_101_frame_0000013113.jpg``)."""
+    stem = Path(file_name.replace('\\', '/')).stem
+    numbers = re.findall('[0-9]+', stem)
+    return int(numbers[-1]) if numbers else None
+
+
+def read_results(path: Path) -> dict[str, tuple[Hands23Hand, ...]]:
+    """File name of an image -> its hands, from the demo's ``result.json``.
+
+    Raises:
+        ValueError: not such a file; names the image, the field and what was expected.
+        OSError: it cannot be read.
+    """
+    try:
+        return parse_results(json.loads(path.read_text('utf-8')))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
+def parse_results(data: Any) -> dict[str, tuple[Hands23Hand, ...]]:
+    """The content of a ``result.json``; its numbers are strings, what is absent None or 'None'.
+
+    Raises:
+        ValueError: not such content; names the image, the field and what was expected.
+    """
+    images: dict[str, tuple[Hands23Hand, ...]] = {}
+    for number, image in enumerate(_list(_field(data, 'images', 'result'), 'images')):
+        name = _field(image, 'file_name', f'images[{number}]')
+        if not isinstance(name, str) or name in images:
+            raise ValueError(f'images[{number}].file_name = {name!r}: expected a name, once')
+        hands = _list(_field(image, 'predictions', name), f'{name}, predictions')
+        images[name] = tuple(
+            _parse_hand(hand, f'{name}, hand {place}') for place, hand in enumerate(hands)
+        )
+    return images
+
+
+def _parse_hand(hand: Any, where: str) -> Hands23Hand:
+    box, score = (_field(hand, name, where) for name in ('hand_bbox', 'hand_pred_score'))
+    side, contact = (_field(hand, name, where) for name in ('hand_side', 'contact_state'))
+    if side not in tuple(_SIDES):
+        raise ValueError(f'{where}: hand_side = {side!r}: expected one of {", ".join(_SIDES)}')
+    if contact not in CONTACTS:
+        raise ValueError(
+            f'{where}: contact_state = {contact!r}: expected one of {", ".join(CONTACTS)}'
+        )
+    found: list[Any] = []
+    for name, confidence in (
+        ('obj_bbox', 'obj_pred_score'),
+        ('second_obj_bbox', 'sec_obj_pred_score'),
+    ):
+        there = hand.get(name) not in (None, 'None')
+        found += [
+            _box(hand[name], f'{where}: {name}') if there else None,
+            _score(hand.get(confidence), f'{where}: {confidence}') if there else None,
+        ]
+    return Hands23Hand(
+        _SIDES[side],
+        _score(score, f'{where}: hand_pred_score'),
+        _box(box, f'{where}: hand_bbox'),
+        contact,
+        *found,
+    )
+
+
+def _field(data: Any, name: str, where: str) -> Any:
+    if not isinstance(data, dict) or name not in data:
+        raise ValueError(f'{where}: expected {name}, as the Hands23 demo writes it')
+    return data[name]
+
+
+def _list(data: Any, where: str) -> list[Any]:
+    if not isinstance(data, list):
+        raise ValueError(f'{where}: expected a list, got {type(data).__name__}')
+    return data
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            if math.isfinite(number := float(value)):
+                return number
+    except (ValueError, OverflowError):
+        pass  # said below
+    raise ValueError(f'{where} = {value!r}: expected a number')
+
+
+def _score(value: Any, where: str) -> float:
+    score = _number(value, where)
+    if not 0 <= score <= 1:
+        raise ValueError(f'{where} = {value!r}: expected a number in [0, 1]')
+    return score
+
+
+def _box(value: Any, where: str) -> Box:
+    if isinstance(value, list) and len(value) == 4:
+        x0, y0, x1, y1 = (_number(one, where) for one in value)
+        if x0 <= x1 and y0 <= y1:
+            return (x0, y0, x1, y1)
+    raise ValueError(f'{where} = {value!r}: expected x0, y0, x1, y1 in pixels')

@@ -1,0 +1,111 @@
+"""``cs3 bundles``: which bundles are ready here, and what brings the others there."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from cs3_ros.bundle import INSTALL, Bundle, bundle_names, load_bundle
+from cs3_ros.jsonfile import prepare_json, write_json
+from cs3_ros.weights import WeightFile, digest_of, home, locate, recorded_digests
+
+
+@dataclass(frozen=True)
+class Row:
+    """One bundle on this machine."""
+
+    name: str
+    """Name of the bundle."""
+    files: int
+    """Files of weights that it needs."""
+    missing: tuple[str, ...]
+    """Those that are not here."""
+    size_gb: float
+    """Size of the missing files as far as it is known, GB (1e9 bytes)."""
+    unknown_sizes: bool
+    """Whether there are missing files of unknown size."""
+    packages: tuple[str, ...]
+    """Packages that are not installed."""
+    licences: tuple[str, ...]
+    """Licences of the weights."""
+    damaged: tuple[str, ...]
+    """Files whose SHA-256 is not the expected one; looked at on demand only."""
+    steps: tuple[str, ...]
+    """What to do, one sentence each."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it runs."""
+        return not (self.missing or self.packages or self.damaged)
+
+    @property
+    def state(self) -> str:
+        """Its state in words."""
+        found = []
+        if self.missing:
+            over = 'over ' if self.unknown_sizes else ''
+            size = f' ({over}{self.size_gb:.1f} GB)' if self.size_gb >= 0.05 else ''
+            found.append(f'missing {len(self.missing)} of {self.files} files{size}')
+        if self.damaged:
+            found.append(f'{len(self.damaged)} wrong files')
+        if self.packages:
+            found.append(f'not installed: {", ".join(self.packages)}')
+        return '; '.join(found) or 'ready'
+
+
+def look(bundle: Bundle, check: bool = False) -> Row:
+    """Look at one bundle; nothing is loaded.
+
+    Args:
+        bundle: its description.
+        check: read every file of weights and verify its SHA-256, as far as it is known.
+    """
+    missing = bundle.lacking_weights
+    damaged = tuple(_damaged(bundle)) if check else ()
+    return Row(
+        name=bundle.name,
+        files=len(bundle.weights),
+        missing=tuple(file.path for file in missing),
+        size_gb=sum(file.bytes for file in missing) / 1e9,
+        unknown_sizes=any(file.bytes == 0 for file in missing),
+        packages=bundle.lacking_packages,
+        licences=tuple(dict.fromkeys(file.licence for file in bundle.weights)),
+        damaged=tuple(damaged),
+        steps=tuple(_steps(bundle, missing, damaged)),
+    )
+
+
+def _damaged(bundle: Bundle) -> Iterator[str]:
+    recorded = recorded_digests()
+    for file in bundle.weights:
+        place = locate(file.path, bundle.folder)
+        expected = file.sha256 or recorded.get(file.path, '')
+        if expected and place.is_file() and digest_of(place) != expected:
+            yield str(place)
+
+
+def _steps(bundle: Bundle, missing: Sequence[WeightFile], damaged: Sequence[str]) -> Iterator[str]:
+    yield from dict.fromkeys(INSTALL[name] for name in bundle.lacking_packages)
+    for place in damaged:
+        yield f'{place} has not the expected SHA-256: remove it, then cs3 fetch {bundle.name}'
+    if any(file.url for file in missing):
+        yield f'cs3 fetch {bundle.name}'
+    for origin in dict.fromkeys(file.origin for file in missing if not file.url):
+        paths = ', '.join(file.path for file in missing if file.origin == origin)
+        yield f'{paths} in {home()}: from {origin}'
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the table; 1 when a file has another SHA-256 than it should."""
+    prepare_json(options.json)
+    rows = [look(load_bundle(name), options.check) for name in bundle_names()]
+    print(f'weights in {home()} (environment variable CS3_HOME)')
+    names, states = max(len(row.name) for row in rows), max(len(row.state) for row in rows)
+    for row in rows:
+        licences = f'weights: {", ".join(row.licences)}' if row.licences else 'no weights'
+        print(f'{row.name:{names}}  {row.state:{states}}  {licences}')
+        for step in row.steps:
+            print(f'{"":{names}}  -> {step}')
+    write_json(options.json, [asdict(row) | {'ready': row.ready} for row in rows])
+    return int(any(row.damaged for row in rows))

@@ -1,0 +1,429 @@
+"""Weights come into the home folder whole and checked, or the message tells what to do."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from file_server import FileServer, serving
+
+from cs3_ros import fetch as fetch_module
+from cs3_ros import inventory
+from cs3_ros.bundle import load_bundle
+from cs3_ros.download import FetchError, Patience
+from cs3_ros.fetch import copy_files, fetch_files
+from cs3_ros.weights import SUMS, WeightFile, recorded_digests
+
+BIG = bytes(range(256)) * 4096
+SMALL = b'{"a": 1}'
+HASTE = Patience(timeout_s=5.0, pauses_s=(0.0, 0.0))
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def server():
+    with serving() as server:
+        server.files = {'/net/big.pt': BIG, '/net/config.json': SMALL}
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv('CS3_HOME', str(tmp_path / 'home'))
+    for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / 'home'
+
+
+@pytest.fixture
+def big(server) -> WeightFile:
+    """A file of known size and digest."""
+    return WeightFile('net/big.pt', 'MIT', f'{server.url}/net/big.pt', '', len(BIG), sha256(BIG))
+
+
+def unknown(file: WeightFile) -> WeightFile:
+    """The same file, of which nobody published size and digest."""
+    return replace(file, bytes=0, sha256='')
+
+
+def names(folder: Path) -> set[str]:
+    """Every file below a folder, but for the lock."""
+    found = {str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file()}
+    return found - {'.lock'}
+
+
+def test_files_arrive_whole_and_checked(server, big, home, capsys):
+    config = WeightFile('net/config.json', 'MIT', f'{server.url}/net/config.json')
+    fetch_files([big, config], patience=HASTE)
+    assert (home / 'net/big.pt').read_bytes() == BIG
+    assert (home / 'net/config.json').read_bytes() == SMALL
+    assert names(home) == {'net/big.pt', 'net/config.json', SUMS}
+    assert recorded_digests() == {'net/big.pt': sha256(BIG), 'net/config.json': sha256(SMALL)}
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f'net/big.pt: 1.0 MB, SHA-256 {sha256(BIG)} (as expected)'
+    assert second.endswith(f'{sha256(SMALL)} (recorded in {SUMS}: none was published)')
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_what_broke_off_is_gone_on_with(server, big, home, known):
+    server.mishaps['/net/big.pt'] = [('drop', 300_000), ('drop', 200_000)]
+    fetch_files([big if known else unknown(big)], patience=HASTE)
+    assert (home / 'net/big.pt').read_bytes() == BIG
+    asked = [asked for _, asked in server.requests]
+    assert asked == ['', 'bytes=300000-', 'bytes=500000-']
+
+
+def test_the_next_call_goes_on_too(server, big, home):
+    server.mishaps['/net/big.pt'] = [('drop', 300_000), *[('status', 503)] * 3]
+    with pytest.raises(FetchError, match='HTTP status 503'):
+        fetch_files([big], patience=HASTE)
+    assert names(home) == {'net/big.pt.part', 'net/big.pt.etag'}
+    server.requests.clear()
+    fetch_files([big], patience=HASTE)
+    assert [asked for _, asked in server.requests] == ['bytes=300000-']
+    assert names(home) == {'net/big.pt', SUMS}
+
+
+def test_halves_of_two_versions_are_not_joined(server, big, home):
+    """The server has another version when the transfer goes on: it sends all of that."""
+    server.mishaps['/net/big.pt'] = [('drop', 300_000), *[('status', 503)] * 3]
+    with pytest.raises(FetchError):
+        fetch_files([unknown(big)], patience=HASTE)
+    server.files['/net/big.pt'] = BIG[::-1]
+    fetch_files([unknown(big)], patience=HASTE)
+    assert (home / 'net/big.pt').read_bytes() == BIG[::-1]
+
+
+def test_without_a_mark_of_the_version_and_a_digest_it_begins_again(server, big, home):
+    server.etags = False
+    server.mishaps['/net/big.pt'] = [('drop', 300_000)]
+    fetch_files([unknown(big)], patience=HASTE)
+    assert [asked for _, asked in server.requests] == ['', '']
+    assert (home / 'net/big.pt').read_bytes() == BIG
+    shutil.rmtree(home)
+    server.requests.clear()
+    server.mishaps['/net/big.pt'] = [('drop', 300_000)]
+    fetch_files([big], patience=HASTE)
+    assert [asked for _, asked in server.requests] == ['', 'bytes=300000-']
+
+
+def test_a_server_that_knows_no_ranges(server, big, home):
+    server.ranges = False
+    server.mishaps['/net/big.pt'] = [('drop', 300_000)]
+    fetch_files([big], patience=HASTE)
+    assert (home / 'net/big.pt').read_bytes() == BIG
+
+
+def test_a_part_that_is_longer_than_the_file_is_dropped(server, big, home):
+    (home / 'net').mkdir(parents=True)
+    (home / 'net/big.pt.part').write_bytes(BIG + b'more')
+    fetch_files([big], patience=HASTE)
+    assert (home / 'net/big.pt').read_bytes() == BIG
+
+
+def test_a_part_that_is_whole_is_only_checked(server, big, home):
+    (home / 'net').mkdir(parents=True)
+    (home / 'net/big.pt.part').write_bytes(BIG)
+    fetch_files([big], patience=HASTE)
+    assert (home / 'net/big.pt').read_bytes() == BIG and not server.requests
+
+
+def test_a_server_that_stalls_is_given_up_and_tried_again(server, big, home, capsys):
+    server.mishaps['/net/big.pt'] = [('stall', 300_000)]
+    fetch_files([big], patience=Patience(timeout_s=0.2, pauses_s=(0.0,)))
+    assert (home / 'net/big.pt').read_bytes() == BIG
+    assert 'timed out; trying again in 0 s' in capsys.readouterr().err
+
+
+def test_attempts_that_bring_nothing_new_come_to_an_end(server, big, home):
+    server.mishaps['/net/big.pt'] = [('drop', 1000), *[('drop', 0)] * 50]
+    with pytest.raises(FetchError, match='broke off after 1000 of 1048576 bytes'):
+        fetch_files([big], patience=HASTE)
+    assert len(server.requests) == 1 + 3
+
+
+def test_a_wrong_digest_is_told_and_nothing_is_left(server, big, home):
+    server.files['/net/big.pt'] = BIG[::-1]
+    with pytest.raises(FetchError) as caught:
+        fetch_files([big], patience=HASTE)
+    assert f'got SHA-256 {sha256(BIG[::-1])}, expected {sha256(BIG)}' in str(caught.value)
+    assert names(home) == set()
+
+
+@pytest.mark.parametrize('length', [str(len(BIG) - 5), ''])
+def test_a_wrong_size_is_told_and_nothing_is_left(server, big, home, length):
+    server.files['/net/big.pt'] = BIG[:-5]
+    server.mishaps['/net/big.pt'] = [('headers', {'Content-Length': length})]
+    with pytest.raises(FetchError, match=f'{len(BIG) - 5} bytes, expected {len(BIG)}'):
+        fetch_files([big], patience=HASTE)
+    assert 'net/big.pt' not in names(home)
+
+
+def test_more_than_was_told_is_not_taken(server, big, home):
+    server.files['/net/big.pt'] = BIG * 4
+    server.mishaps['/net/big.pt'] = [('headers', {'Content-Length': ''})]
+    with pytest.raises(FetchError, match=f'sends more than {len(BIG)} bytes'):
+        fetch_files([big], patience=HASTE)
+    assert (home / 'net/big.pt.part').stat().st_size < 2 * len(BIG)
+
+
+def test_an_unpublished_digest_must_stay_what_it_was(server, big, home):
+    fetch_files([unknown(big)], patience=HASTE)
+    (home / 'net/big.pt').unlink()
+    server.files['/net/big.pt'] = BIG[::-1]
+    with pytest.raises(FetchError, match=f'{SUMS} recorded it the first time'):
+        fetch_files([unknown(big)], patience=HASTE)
+    assert names(home) == {SUMS}
+
+
+def test_one_file_that_is_not_there_does_not_stop_the_others(server, big, home):
+    gone = WeightFile('net/gone.pt', 'MIT', f'{server.url}/net/gone.pt')
+    own = WeightFile('own/a.pt', 'mine', origin='your training run')
+    with pytest.raises(FetchError) as caught:
+        fetch_files([gone, own, big], patience=HASTE)
+    told = str(caught.value)
+    assert f'{gone.url}: HTTP status 404' in told and 'net/big.pt' not in told
+    assert f'  own/a.pt\n    as {home}/own/a.pt\n    from your training run' in told
+    assert (home / 'net/big.pt').read_bytes() == BIG
+    assert [path for path, _ in server.requests].count('/net/gone.pt') == 1, '404 is final'
+
+
+def test_offline_every_file_is_named_with_its_place(big, home):
+    with serving() as server:
+        closed = server.url  # nobody listens there any more
+    files = [
+        replace(big, path=f'net/{name}', url=f'{closed}/{name}') for name in ('a.pt', 'b.pt')
+    ]
+    with pytest.raises(FetchError) as caught:
+        fetch_files(files, patience=HASTE)
+    told = str(caught.value)
+    assert told.count('cannot be reached: [Errno 111] Connection refused') == 2
+    for file in files:
+        assert f'  {file.path}\n    as {home / file.path}\n    from {file.url}\n' in told
+    assert '--from' in told
+
+
+def test_a_mirror_has_the_files_under_their_paths(server, big, home):
+    server.files = {'/mirror/net/a%20b.pt': BIG}
+    file = replace(big, path='net/a b.pt', url='http://127.0.0.1:9/elsewhere')
+    fetch_files([file], f'{server.url}/mirror/', HASTE)
+    assert (home / 'net/a b.pt').read_bytes() == BIG
+
+
+@pytest.mark.parametrize('mirror', ['file:///etc', 'host/path', 'https:///x', 'ftp://host/x'])
+def test_a_mirror_that_is_no_url(big, home, mirror):
+    with pytest.raises(ValueError, match='--mirror: .*expected a URL'):
+        fetch_files([big], mirror, HASTE)
+    assert not home.exists()
+
+
+def test_redirects_are_followed(server, big, home):
+    server.files['/elsewhere'] = BIG
+    server.mishaps['/net/big.pt'] = [('redirect', '/elsewhere'), ('redirect', '/elsewhere')]
+    server.mishaps['/elsewhere'] = [('drop', 1000)]
+    fetch_files([big], patience=HASTE)
+    assert (home / 'net/big.pt').read_bytes() == BIG
+    assert server.requests[-1] == ('/elsewhere', 'bytes=1000-')
+
+
+@pytest.mark.parametrize('target', ['file:///etc/passwd', 'ftp://127.0.0.1/x', 'data:,x'])
+def test_redirects_to_other_schemes_are_refused(server, big, home, target):
+    server.mishaps['/net/big.pt'] = [('redirect', target)]
+    with pytest.raises(FetchError, match='(?s)still to be brought.*(not allowed|leads to)'):
+        fetch_files([unknown(big)], patience=HASTE)
+    assert names(home) == set() and len(server.requests) == 1
+
+
+def test_redirects_from_https_to_http_are_refused():
+    from urllib.request import Request
+
+    from cs3_ros.download import _Redirects
+
+    follow = _Redirects().redirect_request
+    with pytest.raises(FetchError, match='leads to http://b/y: expected https'):
+        follow(Request('https://a/x'), None, 302, '', {}, 'http://b/y')
+    assert follow(Request('http://a/x'), None, 302, '', {}, 'https://b/y') is not None
+
+
+def test_a_redirect_in_a_circle_ends(server, big):
+    server.mishaps['/net/big.pt'] = [('redirect', '/net/big.pt')] * 50
+    with pytest.raises(FetchError, match='infinite loop'):
+        fetch_files([big], patience=HASTE)
+
+
+def test_a_full_disk_is_told_before_anything_is_fetched(server, big, home, monkeypatch):
+    usage = shutil.disk_usage('/')._replace(free=1000)
+    monkeypatch.setattr(fetch_module.shutil, 'disk_usage', lambda path: usage)
+    with pytest.raises(OSError, match=r'0.00 GB free, expected 0.00 GB: .*CS3_HOME'):
+        fetch_files([big], patience=HASTE)
+    assert not server.requests
+
+
+def test_two_at_a_time_do_not_write_the_same_files(big, home):
+    with fetch_module._home([big]), pytest.raises(FetchError, match='another cs3 fetch'):
+        fetch_files([big], patience=HASTE)
+
+
+def test_files_from_a_folder(big, home, tmp_path):
+    """By their path below it, or by their name anywhere; they stay where they are."""
+    source = tmp_path / 'stick'
+    (source / 'net').mkdir(parents=True)
+    (source / 'deep' / 'er').mkdir(parents=True)
+    (source / 'net' / 'big.pt').write_bytes(BIG)
+    (source / 'deep' / 'er' / 'config.json').write_bytes(SMALL)
+    before = names(source)
+    copy_files([big, WeightFile('net/config.json', 'MIT', 'https://host/x')], source)
+    assert (home / 'net/big.pt').read_bytes() == BIG
+    assert (home / 'net/config.json').read_bytes() == SMALL
+    assert names(source) == before and names(home) == {'net/big.pt', 'net/config.json', SUMS}
+
+
+def test_a_folder_with_two_files_of_the_name(big, home, tmp_path):
+    for folder, content in (('a', BIG), ('b', SMALL)):
+        (tmp_path / 'stick' / folder).mkdir(parents=True)
+        (tmp_path / 'stick' / folder / 'big.pt').write_bytes(content)
+    with pytest.raises(FetchError, match='a/big.pt, .*b/big.pt: expected one big.pt, or .*net/big'):
+        copy_files([unknown(big)], tmp_path / 'stick')
+    assert names(home) == set()
+    copy_files([big], tmp_path / 'stick')
+    assert (home / 'net/big.pt').read_bytes() == BIG, 'the digest tells which one is meant'
+
+
+def test_a_folder_with_wrong_or_without_files(big, home, tmp_path):
+    stick = tmp_path / 'stick'
+    with pytest.raises(NotADirectoryError, match='--from .*stick: expected a folder'):
+        copy_files([big], stick)
+    stick.mkdir()
+    with pytest.raises(FetchError, match='not found: .*stick has neither net/big.pt nor big.pt'):
+        copy_files([big], stick)
+    (stick / 'big.pt').write_bytes(BIG[::-1])
+    with pytest.raises(FetchError, match='got SHA-256'):
+        copy_files([big], stick)
+    assert names(home) == set() and names(stick) == {'big.pt'}
+
+
+BUNDLE = """\
+name: mine
+clip: {{}}
+hands: {{type: mediapipe}}
+masker: {{type: grabcut}}
+weights:
+  - folder: net
+    licence: MIT
+    source: {url}/net
+    files: {{big.pt: {{bytes: {size}, sha256: {digest}}}, config.json: {{}}}}
+"""
+
+
+@pytest.fixture
+def bundle(server, tmp_path) -> str:
+    path = tmp_path / 'mine.yaml'
+    path.write_text(BUNDLE.format(url=server.url, size=len(BIG), digest=sha256(BIG)))
+    return str(path)
+
+
+def options(bundle: str, mirror: str = '', from_dir: Path | None = None) -> argparse.Namespace:
+    return argparse.Namespace(bundle=bundle, mirror=mirror, from_dir=from_dir)
+
+
+def test_the_command_fetches_what_is_missing_and_no_more(server, bundle, home, capsys):
+    (home / 'net').mkdir(parents=True)
+    (home / 'net/config.json').write_bytes(b'my own')
+    assert fetch_module.main(options(bundle)) == 0
+    assert [path for path, _ in server.requests] == ['/net/big.pt']
+    assert (home / 'net/config.json').read_bytes() == b'my own'
+    assert capsys.readouterr().out.splitlines()[-1].startswith(
+        f'mine: all 2 files are in {home}; cs3 bundles'
+    )
+    assert fetch_module.main(options(bundle)) == 0 and len(server.requests) == 1
+    assert not load_bundle(bundle).lacking_weights
+
+
+def test_the_command_has_one_source(bundle, tmp_path):
+    with pytest.raises(ValueError, match='--mirror and --from'):
+        fetch_module.main(options(bundle, 'https://host', tmp_path))
+
+
+def test_a_bundle_without_weights_needs_nothing(capsys):
+    assert fetch_module.main(options('lite')) == 0
+    assert capsys.readouterr().out.startswith('lite: no weights')
+
+
+def test_an_interruption_keeps_the_part_and_says_so(server: FileServer, bundle, home):
+    """Ctrl-C in a process of its own."""
+    server.mishaps['/net/big.pt'] = [('stall', 300_000)]
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'cs3_ros.cli', 'fetch', bundle],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {'CS3_HOME': str(home)},
+    )
+    part, until = home / 'net/big.pt.part', time.monotonic() + 60
+    while not (part.is_file() and part.stat().st_size) and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and 'Traceback' not in told
+    assert 'MB of net/big.pt are kept' in told and 'goes on from there' in told
+    assert 0 < part.stat().st_size <= 300_000
+    server.requests.clear()
+    fetch_files(load_bundle(bundle).lacking_weights, patience=HASTE)
+    assert server.requests[0][1].startswith('bytes=')
+    assert (home / 'net/big.pt').read_bytes() == BIG
+
+
+@pytest.fixture
+def table(bundle, monkeypatch, tmp_path, capsys):
+    """What ``cs3 bundles`` prints and writes of this bundle alone."""
+    monkeypatch.setattr(inventory, 'bundle_names', lambda: [bundle])
+
+    def run(check: bool = False) -> tuple[int, str, dict]:
+        path = tmp_path / 'table.json'
+        status = inventory.main(argparse.Namespace(check=check, json=path))
+        (row,) = json.loads(path.read_text())
+        return status, capsys.readouterr().out, row
+
+    return run
+
+
+def test_the_table_tells_what_is_missing_and_how_it_comes(table, bundle, home):
+    status, printed, row = table()
+    assert status == 0 and not row['ready'] and row['missing'] == ['net/big.pt', 'net/config.json']
+    assert 'missing 2 of 2 files' in printed and 'weights: MIT' in printed
+    assert '-> cs3 fetch mine' in printed and str(home) in printed
+    fetch_module.main(options(bundle))
+    status, printed, row = table(check=True)
+    assert status == 0 and row['ready'] and 'ready' in printed and '->' not in printed
+
+
+@pytest.mark.parametrize('name', ['big.pt', 'config.json'])
+def test_the_check_finds_what_was_changed(table, bundle, home, name):
+    """Against the bundle's digest, or the one recorded when it was fetched."""
+    fetch_module.main(options(bundle))
+    (home / 'net' / name).write_bytes(b'something else')
+    assert table()[0] == 0, 'files are read on demand only'
+    status, printed, row = table(check=True)
+    assert status == 1 and row['damaged'] == [str(home / 'net' / name)] and not row['ready']
+    assert '1 wrong files' in printed and 'remove it, then cs3 fetch mine' in printed
+
+
+def test_the_table_names_packages_that_are_not_installed(table, monkeypatch):
+    monkeypatch.setattr(
+        'cs3_ros.bundle.find_spec', lambda name: None if name == 'mediapipe' else name
+    )
+    _, printed, row = table()
+    assert row['packages'] == ['mediapipe'] and 'not installed: mediapipe' in printed
+    assert '-> pip install "cs3_ros[lite]"' in printed

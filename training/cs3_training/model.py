@@ -1,0 +1,208 @@
+"""What the weakly supervised stage trains: a batch of pairs in, the three losses out.
+
+The networks are the classes that the node runs (``cs3_ros.localisers``). Every picture is encoded
+once and decoded under every sound of the batch; the decoder runs on a few sounds at a time and is
+computed again for the gradients, so memory grows with B x ``columns`` maps and not with B x B.
+
+Symbols as in ``losses``: B pictures and sounds of this process, W processes, A = W * B sounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from cs3_ros.localisers.audio_token import AudioToken, embed_prompt
+from cs3_ros.localisers.beats import Beats
+from cs3_ros.localisers.clipseg import ClipSeg, ImageFeatures
+from cs3_ros.localisers.heat_map import MaskScale
+from cs3_training.losses import (
+    LossConfig,
+    Losses,
+    area_loss,
+    combine,
+    feature_mask,
+    feature_similarity,
+    gumbel_mask,
+    image_similarity,
+    info_nce,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """What does not change while the sound side is trained."""
+
+    features: ImageFeatures
+    """Of the vision tower."""
+    dense: Tensor
+    """Dense CLIP features, [B, P, h, w]."""
+
+
+class CollisionSegmenter(nn.Module):
+    """CLIPSeg, frozen, and the sound side: BEATs, audio token, scale and bias of the mask.
+
+    Args:
+        clipseg: its parameters are frozen here.
+        beats: trained where ``train_beats``, else frozen.
+        audio_token: trained.
+        mask: trained.
+        prompt_ids: the sentence with the place for the token, int64 [L].
+        train_beats: whether BEATs learns too (CS3) or stays as published (ACL-SSL).
+    """
+
+    def __init__(
+        self,
+        clipseg: ClipSeg,
+        beats: Beats,
+        audio_token: AudioToken,
+        mask: MaskScale,
+        prompt_ids: Tensor,
+        train_beats: bool = True,
+    ) -> None:
+        super().__init__()
+        self.clipseg = clipseg.eval().requires_grad_(False)
+        self.beats = beats.requires_grad_(train_beats)
+        used = max(audio_token.config.blocks)
+        self.beats.encoder.layers[used:].requires_grad_(False)
+        if beats.config.finetuned_model:
+            self.beats.predictor.requires_grad_(False)
+        self.audio_token, self.mask = audio_token, mask
+        self.train_beats = train_beats
+        self.register_buffer('prompt_ids', prompt_ids, persistent=False)
+
+    def train(self, mode: bool = True) -> CollisionSegmenter:
+        """The frozen parts stay in evaluation mode."""
+        super().train(mode)
+        self.clipseg.eval()
+        if not self.train_beats:
+            self.beats.eval()
+        return self
+
+    def embed_audio(self, fbank: Tensor) -> Tensor:
+        """Spectrograms [B, T, 128] -> audio-driven embeddings [B, P]."""
+        config, clip = self.audio_token.config, self.clipseg.model.clip
+        with torch.set_grad_enabled(self.train_beats and torch.is_grad_enabled()):
+            blocks = self.beats(fbank, config.blocks)  # each [B, N, width]
+        return embed_prompt(
+            clip.text_model,
+            clip.text_projection,
+            self.prompt_ids,
+            self.audio_token(blocks),  # [B, E]
+            config.position,
+        )
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Frozen:
+        """The frozen half: normalised pictures [B, 3, S, S], once per picture."""
+        features = self.clipseg.encode_image(pixels)
+        return Frozen(features, self.clipseg.dense_features(features))
+
+    def forward(
+        self,
+        pixels: Tensor,
+        fbank: Tensor,
+        config: LossConfig = LossConfig(),
+        columns: int = 8,
+    ) -> Losses:
+        """The losses of a batch; picture k and sound k belong together.
+
+        In a process group the sounds of all processes are the negatives, and the losses are those
+        of the joint batch on every process.
+
+        Args:
+            pixels: normalised pictures [B, 3, S, S].
+            fbank: spectrograms [B, T, 128].
+            config: weights and variants.
+            columns: sounds decoded at once; memory grows with it.
+        """
+        encoded = self.encode(pixels)
+        audio = self.embed_audio(fbank)  # [B, P]
+        everyone = gather(audio)  # [A, P]
+        first = rank() * len(audio)  # column of this process's first pair
+        parts = [
+            checkpoint(
+                self._columns, encoded, everyone, place, columns, audio, first, config,
+                use_reentrant=False,
+            )
+            for place in range(0, len(everyone), columns)
+        ]  # fmt: skip
+        pooled, shares, own = zip(*parts, strict=True)
+        masks = torch.cat(own)  # [B, S, S]
+        image = feature = audio.new_zeros(())
+        if config.image_weight:
+            masked = self.clipseg.embed_image(pixels * masks[:, None])  # [B, P]
+            image = info_nce(gather(image_similarity(masked, everyone)), config.temperature)
+        if config.feature_weight:
+            feature = info_nce(gather(torch.cat(pooled, 1)), config.temperature)
+        area = area_loss(gather(masks.mean((-2, -1))), config, gather(torch.cat(shares, 1)))
+        return combine(image, feature, area, config)
+
+    def _columns(
+        self,
+        encoded: Frozen,
+        everyone: Tensor,
+        place: int,
+        columns: int,
+        audio: Tensor,
+        first: int,
+        config: LossConfig,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Every picture under ``columns`` sounds from ``place`` on, c of them.
+
+        Returns:
+            Similarities [B, c] of the pooled features, shares [B, c] of the picture under the
+            binary masks, and those masks of the true pairs among them, [t, S, S].
+        """
+        conditions = everyone[place : place + columns]  # [c, P]
+        logits = self.clipseg.decode(encoded.features, conditions)  # [B, c, S, S]
+        grid = (encoded.dense.shape[-2], encoded.dense.shape[-1])
+        soft = feature_mask(logits, grid, config.feature_temperature)  # [B, c, h, w]
+        against = audio if config.feature_audio == 'row' else None
+        pooled = feature_similarity(soft, encoded.dense, conditions, against)  # [B, c]
+        masks = gumbel_mask(
+            self.mask(logits), config.gumbel_temperature, config.gumbel_noise
+        )  # [B, c, S, S]
+        rows = [row for row in range(len(audio)) if 0 <= first + row - place < len(conditions)]
+        own = masks[rows, [first + row - place for row in rows]]  # [t, S, S]
+        return pooled, masks.mean((-2, -1)), own
+
+
+def rank() -> int:
+    """Number of this process in its group, 0 without one."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all processes; the gradients that they get everywhere are summed.
+
+    torch.distributed.nn.functional.all_gather (2.11, gloo) reads gradients that are not contiguous
+    as if they were.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x)
+        ctx.rows = len(x)
+        return torch.cat(parts)  # [B, ...] -> [A, ...]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[dist.get_rank() * ctx.rows :][: ctx.rows]  # [A, ...] -> [B, ...]
+
+
+def gather(x: Tensor) -> Tensor:
+    """Rows of all processes one after another, [B, ...] -> [A, ...]; gradients go back to each.
+
+    Every process then computes the same joint loss; the gradients that arrive are summed over the
+    processes, and DistributedDataParallel's mean over them makes it that of the joint loss.
+    """
+    return _Gather.apply(x.contiguous()) if dist.is_initialized() else x
