@@ -191,6 +191,12 @@ class Bundle:
             return cls(config, machine) if stage.networks else cls(config)
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise BundleError(f'{where}: {_with_fix(error)}') from error
+        except Exception as error:  # the libraries that read a broken file raise anything
+            paths = ', '.join(self._weights_of(config).values()) or 'a file that it reads'
+            raise BundleError(
+                f'{where}: {paths}: refused, damaged or not what it should be '
+                f'({type(error).__name__})'
+            ) from error
 
     def _weights_of(self, config: Any) -> dict[str, str]:
         """The absolute paths of the weights that a stage's settings name."""

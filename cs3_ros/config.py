@@ -49,6 +49,8 @@ def validate(config: Any) -> None:
     """
     for field in dataclasses.fields(config):
         value, meta = getattr(config, field.name), field.metadata
+        if 'doc' not in meta:
+            continue  # not a setting: a group of settings that checks itself
         name = f'{type(config).__name__}.{field.name}'
         expected = type(field.default)
         if expected is float and type(value) is int:

@@ -35,7 +35,7 @@ class Patience:
     timeout_s: float = 30.0
     """Silence of a server that ends an attempt, seconds."""
     pauses_s: Sequence[float] = (1.0, 2.0, 4.0, 8.0)
-    """Pauses between attempts that bring nothing new, seconds; after the last one no more."""
+    """Pauses before further attempts, seconds; begins anew when an attempt brought something."""
 
 
 def check_url(url: str, where: str) -> None:

@@ -138,13 +138,13 @@ def _finish(file: WeightFile, part: Path) -> None:
     size = size_of(part)
     if file.bytes and size != file.bytes:
         discard(part)
-        raise FetchError(f'got {size} bytes, expected {file.bytes}; they were removed')
+        raise FetchError(f'got {size} bytes, expected {file.bytes}; not kept')
     got = digest_of(part)
     expected = file.sha256 or recorded_digests().get(file.path, '')
     if expected and got != expected:
         discard(part)
         why = '' if file.sha256 else f', as {home() / SUMS} recorded it the first time'
-        raise FetchError(f'got SHA-256 {got}, expected {expected}{why}; the file was removed')
+        raise FetchError(f'got SHA-256 {got}, expected {expected}{why}; not kept')
     record_digest(file.path, got)
     part.replace(home() / file.path)
     version_file(part).unlink(missing_ok=True)
@@ -170,20 +170,22 @@ def _find(file: WeightFile, folder: Path) -> Path:
 
 def _tell_failures(files: Sequence[WeightFile], failed: dict[str, str]) -> None:
     """Raise for the files that are not there, with all that is needed to bring them by hand."""
-    lines = []
+    lines, told = [], ''
     for file in files:
         place = home() / file.path
         if not place.is_file():
-            lines += [f'  {file.path}', f'    as {place}', f'    from {file.url or file.origin}']
-            lines += [f'    ({failed[file.path]})'] if file.path in failed else []
+            why = failed.get(file.path, 'nobody offers it')
+            lines += [f'  {why}:'] if why != told else []
+            lines += [f'    {place}', f'      from {file.url or file.origin}']
+            told = why
     if lines:
         raise FetchError(
             '\n'.join(
                 [
-                    'these files are still to be brought:',
+                    'these files are still to be brought',
                     *lines,
-                    'Put them in these places; or collect them in a folder, under these paths, and '
-                    'give it with --from, which checks and copies them.',
+                    'Put them in these places; or collect them in a folder, under their paths '
+                    f'below {home()}, and give it with --from, which checks and copies them.',
                 ]
             )
         )

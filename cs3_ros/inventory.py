@@ -48,7 +48,7 @@ class Row:
             size = f' ({over}{self.size_gb:.1f} GB)' if self.size_gb >= 0.05 else ''
             found.append(f'missing {len(self.missing)} of {self.files} files{size}')
         if self.damaged:
-            found.append(f'{len(self.damaged)} wrong files')
+            found.append(f'{len(self.damaged)} file(s) with a wrong SHA-256')
         if self.packages:
             found.append(f'not installed: {", ".join(self.packages)}')
         return '; '.join(found) or 'ready'

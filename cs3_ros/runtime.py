@@ -78,6 +78,9 @@ class Runtime:
             raise ImportError(
                 f'this bundle has networks and needs torch ({error}): pip install "cs3_ros[models]"'
             ) from error
+        # Weights come from files alone, and quietly; transformers reads this when it is imported.
+        os.environ.setdefault('HF_HUB_OFFLINE', '1')
+        os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
         cuda = torch.cuda.is_available()
         if config.device == 'cuda' and not cuda:
             raise RuntimeError(
@@ -112,7 +115,10 @@ class Runtime:
         import torch
 
         module = module.eval().requires_grad_(False).to(self.device, self.dtype)
-        return module.to(memory_format=torch.channels_last) if self.on_gpu else module
+        if self.on_gpu:
+            module = module.to(memory_format=torch.channels_last)
+            torch.cuda.synchronize(self.device)  # the stages' streams do not wait for these copies
+        return module
 
     def stream(self) -> Stream:
         """A new stream for one stage."""

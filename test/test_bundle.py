@@ -76,6 +76,34 @@ def test_a_file_of_ones_own(tmp_path):
     assert set(bundle.stages) == {'hands', 'masker'}
 
 
+DOCS = Path(__file__).parents[1] / 'docs' / 'bundles.md'
+
+
+def test_the_examples_of_the_documentation_are_read(tmp_path):
+    examples = re.findall(r'```yaml\n(.*?)```', DOCS.read_text('utf-8'), re.DOTALL)
+    assert len(examples) == 3
+    for number, text in enumerate(examples):
+        if not text.startswith('name:'):
+            text = GOOD.replace('hands: {type: mediapipe}\n', text)
+        path = tmp_path / f'{number}.yaml'
+        path.write_text(text)
+        bundle = load_bundle(str(path))
+        for family, values in bundle.stages.items():
+            kind = STAGES[family][values['type']]
+            config = getattr(pytest.importorskip(kind.module), kind.config)
+            config(**{name: value for name, value in values.items() if name != 'type'})
+
+
+def test_the_documentation_names_every_file_and_stage():
+    text = DOCS.read_text('utf-8')
+    for name in bundle_names():
+        assert f'\n## {name}\n' in text
+        for file in load_bundle(name).weights:
+            assert file.path in text or f'{Path(file.path).parent}/' in text
+    for kinds in STAGES.values():
+        assert all(f'`{kind}`' in text for kind in kinds)
+
+
 def test_a_stage_that_is_null_is_left_out(tmp_path):
     bundle = load_bundle(write(tmp_path, GOOD + 'localiser:\n'))
     assert set(bundle.stages) == {'hands', 'masker'}
@@ -194,6 +222,20 @@ def test_a_stage_that_cannot_be_loaded_is_a_bundle_error(tmp_path, modules, erro
     modules['cs3_ros.hands.mediapipe'] = modules['hands fails'](error)
     with pytest.raises(BundleError, match="'mine', hands: .*" + re.escape(str(error)[:12])):
         load_bundle(write(tmp_path, GOOD)).build()
+
+
+def test_whatever_a_broken_file_provokes_is_a_bundle_error(tmp_path, modules):
+    """Libraries raise errors of their own kinds, such as SafetensorError and UnpicklingError."""
+
+    class LibraryError(Exception):
+        pass
+
+    (tmp_path / 'a.pt').touch()
+    modules['cs3_ros.hands.mediapipe'] = modules['hands fails'](LibraryError('load it unsafely!'))
+    text = GOOD.replace('{type: mediapipe}', '{type: mediapipe, model: a.pt}')
+    with pytest.raises(BundleError, match=r"'mine', hands: .*a.pt: refused") as caught:
+        load_bundle(write(tmp_path, text)).build()
+    assert 'LibraryError' in str(caught.value) and 'unsafely' not in str(caught.value)
 
 
 def test_a_missing_module_is_a_bundle_error(tmp_path, modules):

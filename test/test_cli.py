@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ COMMANDS = [
     ['bag', 'play'],
     ['node'],
     ['mic'],
+    ['fetch'],
+    ['bundles'],
     ['doctor'],
     ['bench'],
     ['demo'],
@@ -74,6 +77,27 @@ print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
     assert json.loads(result.stdout.splitlines()[-1]) == []
 
 
+def test_the_table_of_bundles_loads_no_network(tmp_path):
+    """What is installed is found out without importing it."""
+    script = """
+import sys
+from cs3_ros import cli
+assert cli.main(['bundles']) == 0
+print([name for name in ('torch', 'transformers', 'mediapipe', 'cv2') if name in sys.modules])
+"""
+    result = subprocess.run(
+        [sys.executable, '-c', script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | {'CS3_HOME': str(tmp_path)},
+    )
+    lines = result.stdout.splitlines()
+    assert lines[-1] == '[]' and str(tmp_path) in lines[0]
+    assert any(line.startswith('zero_shot  missing 11 of 11 files') for line in lines)
+
+
 @pytest.mark.parametrize(
     'words',
     [
@@ -91,6 +115,9 @@ print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
         ['bench'],
         ['doctor', 'now'],
         ['mic', '--rate', 'high'],
+        ['fetch'],
+        ['fetch', 'zero_shot', 'cs3'],
+        ['bundles', 'zero_shot'],
     ],
     ids=' '.join,
 )
@@ -111,11 +138,15 @@ def test_a_wrong_call_ends_with_2_and_the_usage(capsys, words):
         (['bag', 'make', 'missing.mp4', 'out'], 'missing.mp4'),
         (['bag', 'make', 'text.mp4', '.'], 'exists already'),
         (['demo', 'missing.mp4'], 'missing.mp4'),
+        (['fetch', 'light'], "'light' not found: expected one of "),
+        (['fetch', 'zero_shot', '--mirror', 'disk'], "--mirror: 'disk': expected a URL"),
+        (['fetch', 'zero_shot', '--from', 'disk'], '--from disk: expected a folder'),
     ],
     ids=lambda value: value if isinstance(value, str) else ' '.join(value),
 )
 def test_a_failure_ends_with_1_and_one_line(capsys, tmp_path, monkeypatch, words, reason):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('CS3_HOME', 'weights')
     Path('text.mp4').write_text('this is no video')
     status, out, err = called(capsys, *words)
     assert status == 1, err

@@ -7,13 +7,14 @@ import builtins
 import importlib.metadata
 import json
 import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy
 import pytest
 
 from cs3_ros import bundle, doctor
 from cs3_ros.bundle import BundleError
+from cs3_ros.bundle import load_bundle as real_load_bundle
 from cs3_ros.doctor import Finding, examine
 
 
@@ -54,7 +55,11 @@ def machine(monkeypatch) -> dict[str, object]:
         doctor, '_version', lambda name: {'opencv-contrib-python': '4.11'}.get(name)
     )
     monkeypatch.setattr(bundle, 'bundle_names', lambda: ['lite'])
-    monkeypatch.setattr(bundle, 'load_bundle', lambda name: SimpleNamespace(build=lambda: None))
+    monkeypatch.setattr(
+        bundle,
+        'load_bundle',
+        lambda name: SimpleNamespace(has_networks=False, build=lambda: None),
+    )
     return modules
 
 
@@ -114,15 +119,36 @@ def test_a_package_that_is_missing_or_broken(machine, name, error):
     assert found.level == 'fail' and str(error) in found.found and 'install' in found.advice
 
 
-def test_torch_that_is_there_or_broken(machine):
-    cuda = SimpleNamespace(is_available=lambda: True, get_device_name=lambda: 'H100')
-    machine['torch'] = SimpleNamespace(__version__='2.6', cuda=cuda)
-    assert findings(machine)['torch'].found == '2.6, H100'
-    cuda.is_available = lambda: False
-    assert findings(machine)['torch'].found == '2.6, no CUDA'
+def torch(cuda: str | None = None, gpu: bool = False) -> SimpleNamespace:
+    """What the doctor asks torch for; ``cuda`` is the version that it was built for."""
+    properties = SimpleNamespace(name='NVIDIA H100', total_memory=80 * 1024**3)
+    return SimpleNamespace(
+        __version__='2.6',
+        version=SimpleNamespace(cuda=cuda),
+        get_num_threads=lambda: 7,
+        cuda=SimpleNamespace(
+            is_available=lambda: gpu, get_device_properties=lambda device: properties
+        ),
+    )
+
+
+def test_torch_and_the_gpu(machine):
+    machine['torch'] = torch('12.4', gpu=True)
+    found = findings(machine)
+    assert found['torch'].found == '2.6, 7 CPU threads'
+    assert found['gpu'].found == 'NVIDIA H100, 80.0 GiB, CUDA 12.4' and not found['gpu'].advice
+    machine['torch'] = torch('12.4')
+    found = findings(machine)['gpu']
+    assert found.level == 'note' and 'CUDA build' not in found.advice
+    machine['torch'] = torch()
+    assert 'CUDA build of torch' in findings(machine)['gpu'].advice
+
+
+def test_torch_that_is_broken(machine):
     machine['torch'] = OSError('libcudart.so.12: cannot open shared object file')
-    found = findings(machine)['torch']
-    assert found.level == 'fail' and 'libcudart' in found.found and found.advice
+    found = findings(machine)
+    assert found['torch'].level == 'fail' and 'libcudart' in found['torch'].found
+    assert found['torch'].advice and 'gpu' not in found
 
 
 def test_a_numpy_too_new(machine, monkeypatch):
@@ -147,9 +173,30 @@ def test_a_bundle_that_cannot_be_built(machine, monkeypatch, error):
     def build():
         raise error
 
-    monkeypatch.setattr(bundle, 'load_bundle', lambda name: SimpleNamespace(build=build))
+    monkeypatch.setattr(
+        bundle, 'load_bundle', lambda name: SimpleNamespace(has_networks=False, build=build)
+    )
     found = findings(machine)['bundle lite']
     assert (found.level, found.found) == ('fail', str(error)) and found.advice
+
+
+def test_a_bundle_with_networks_is_looked_at_but_not_loaded(machine, monkeypatch, tmp_path):
+    monkeypatch.setenv('CS3_HOME', str(tmp_path))
+    monkeypatch.setattr(bundle, 'bundle_names', lambda: ['zero_shot'])
+    monkeypatch.setattr(bundle, 'load_bundle', real_load_bundle)
+    monkeypatch.setattr(bundle, 'find_spec', lambda name: name)
+    found = findings(machine)['bundle zero_shot']
+    assert found.level == 'note' and found.found.startswith('missing 11 of 11 files')
+    assert found.advice == 'cs3 fetch zero_shot'
+    for file in real_load_bundle('zero_shot').weights:
+        (tmp_path / file.path).parent.mkdir(exist_ok=True)
+        (tmp_path / file.path).write_bytes(b'nothing that could be loaded')
+    found = findings(machine)['bundle zero_shot']
+    assert (found.level, found.found, found.advice) == ('ok', 'all is there', '')
+    monkeypatch.setattr(bundle, 'find_spec', lambda name: None if name == 'sam2' else name)
+    found = findings(machine)['bundle zero_shot']
+    assert (found.level, found.found) == ('note', 'not installed: sam2')
+    assert '--no-build-isolation sam2' in found.advice
 
 
 def test_no_ros(machine):
@@ -229,9 +276,7 @@ def test_the_command_prints_advice_and_writes_json(machine, capsys, tmp_path):
 def test_it_runs_here(monkeypatch, tmp_path):
     """For real, but for what takes long: whatever is found, nothing is raised."""
     monkeypatch.setattr(bundle, 'bundle_names', lambda: [])
-    monkeypatch.setitem(sys.modules, 'torch', ModuleType('torch'))
-    sys.modules['torch'].__version__ = '0'
-    sys.modules['torch'].cuda = SimpleNamespace(is_available=lambda: False)
+    monkeypatch.setitem(sys.modules, 'torch', torch())
     monkeypatch.setattr(doctor, '_ros', lambda seconds, namespace: iter(()))
     found = list(examine(0.1))
     assert {'interpreter', 'numpy', 'cv2', 'av', 'rosbags', 'mediapipe', 'torch'} <= {

@@ -87,7 +87,7 @@ def test_what_broke_off_is_gone_on_with(server, big, home, known):
 
 
 def test_the_next_call_goes_on_too(server, big, home):
-    server.mishaps['/net/big.pt'] = [('drop', 300_000), *[('status', 503)] * 3]
+    server.mishaps['/net/big.pt'] = [('drop', 300_000), *[('status', 503)] * 2]
     with pytest.raises(FetchError, match='HTTP status 503'):
         fetch_files([big], patience=HASTE)
     assert names(home) == {'net/big.pt.part', 'net/big.pt.etag'}
@@ -99,7 +99,7 @@ def test_the_next_call_goes_on_too(server, big, home):
 
 def test_halves_of_two_versions_are_not_joined(server, big, home):
     """The server has another version when the transfer goes on: it sends all of that."""
-    server.mishaps['/net/big.pt'] = [('drop', 300_000), *[('status', 503)] * 3]
+    server.mishaps['/net/big.pt'] = [('drop', 300_000), *[('status', 503)] * 2]
     with pytest.raises(FetchError):
         fetch_files([unknown(big)], patience=HASTE)
     server.files['/net/big.pt'] = BIG[::-1]
@@ -152,7 +152,7 @@ def test_attempts_that_bring_nothing_new_come_to_an_end(server, big, home):
     server.mishaps['/net/big.pt'] = [('drop', 1000), *[('drop', 0)] * 50]
     with pytest.raises(FetchError, match='broke off after 1000 of 1048576 bytes'):
         fetch_files([big], patience=HASTE)
-    assert len(server.requests) == 1 + 3
+    assert len(server.requests) == 1 + len(HASTE.pauses_s)
 
 
 def test_a_wrong_digest_is_told_and_nothing_is_left(server, big, home):
@@ -196,7 +196,7 @@ def test_one_file_that_is_not_there_does_not_stop_the_others(server, big, home):
         fetch_files([gone, own, big], patience=HASTE)
     told = str(caught.value)
     assert f'{gone.url}: HTTP status 404' in told and 'net/big.pt' not in told
-    assert f'  own/a.pt\n    as {home}/own/a.pt\n    from your training run' in told
+    assert f'nobody offers it:\n    {home}/own/a.pt\n      from your training run' in told
     assert (home / 'net/big.pt').read_bytes() == BIG
     assert [path for path, _ in server.requests].count('/net/gone.pt') == 1, '404 is final'
 
@@ -204,15 +204,13 @@ def test_one_file_that_is_not_there_does_not_stop_the_others(server, big, home):
 def test_offline_every_file_is_named_with_its_place(big, home):
     with serving() as server:
         closed = server.url  # nobody listens there any more
-    files = [
-        replace(big, path=f'net/{name}', url=f'{closed}/{name}') for name in ('a.pt', 'b.pt')
-    ]
+    files = [replace(big, path=f'net/{name}', url=f'{closed}/{name}') for name in ('a.pt', 'b.pt')]
     with pytest.raises(FetchError) as caught:
         fetch_files(files, patience=HASTE)
     told = str(caught.value)
-    assert told.count('cannot be reached: [Errno 111] Connection refused') == 2
+    assert told.count('cannot be reached: [Errno 111] Connection refused:\n') == 1
     for file in files:
-        assert f'  {file.path}\n    as {home / file.path}\n    from {file.url}\n' in told
+        assert f'    {home / file.path}\n      from {file.url}\n' in told
     assert '--from' in told
 
 
@@ -345,8 +343,10 @@ def test_the_command_fetches_what_is_missing_and_no_more(server, bundle, home, c
     assert fetch_module.main(options(bundle)) == 0
     assert [path for path, _ in server.requests] == ['/net/big.pt']
     assert (home / 'net/config.json').read_bytes() == b'my own'
-    assert capsys.readouterr().out.splitlines()[-1].startswith(
-        f'mine: all 2 files are in {home}; cs3 bundles'
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .startswith(f'mine: all 2 files are in {home}; cs3 bundles')
     )
     assert fetch_module.main(options(bundle)) == 0 and len(server.requests) == 1
     assert not load_bundle(bundle).lacking_weights
@@ -417,7 +417,9 @@ def test_the_check_finds_what_was_changed(table, bundle, home, name):
     assert table()[0] == 0, 'files are read on demand only'
     status, printed, row = table(check=True)
     assert status == 1 and row['damaged'] == [str(home / 'net' / name)] and not row['ready']
-    assert '1 wrong files' in printed and 'remove it, then cs3 fetch mine' in printed
+    assert (
+        '1 file(s) with a wrong SHA-256' in printed and 'remove it, then cs3 fetch mine' in printed
+    )
 
 
 def test_the_table_names_packages_that_are_not_installed(table, monkeypatch):

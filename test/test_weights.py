@@ -97,12 +97,14 @@ def test_a_file_listed_twice_is_refused():
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(['folder', 'licence', 'source', 'origin', 'files', 'bytes', 'sha256'])
-        | st.text(max_size=6),
-        inner,
-        max_size=5,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(['folder', 'licence', 'source', 'origin', 'files', 'bytes', 'sha256'])
+            | st.text(max_size=6),
+            inner,
+            max_size=5,
+        )
     ),
     max_leaves=12,
 )

@@ -1,7 +1,8 @@
 """Benchmarks behind ``cs3 bench``, and what they need.
 
-``onset``, ``lite``, ``live`` and ``cs3_ros.ros.bench_node`` have ``add_arguments`` and ``main``;
-``sounds`` and ``fake_stages`` serve them.
+``onset``, ``lite``, ``live``, ``pipeline``, ``precision`` and ``cs3_ros.ros.bench_node`` have
+``add_arguments`` and ``main``; the others serve them, and the tests: synthetic sounds, stages that
+need no model, random weights in the official formats, a plain composition to compare with.
 """
 
 from pathlib import Path

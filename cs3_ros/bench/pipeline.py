@@ -51,7 +51,6 @@ EVENTS_ALONE = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``cs3 bench pipeline``."""
     add_network_arguments(parser)
-    parser.add_argument('--size', default='1280x720', help='width x height of the picture, pixels')
     parser.add_argument('--events', type=int, default=20, help='events to measure')
     parser.add_argument(
         '--no-naive', action='store_true', help='leave the plain composition of packages out'
@@ -78,6 +77,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         choices=('full', 'tiny'),
         help='size of the random networks; tiny ones only try out the benchmark',
     )
+    parser.add_argument('--size', default='1280x720', help='width x height of the picture, pixels')
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def weights_of(options: argparse.Namespace, bundle: Bundle) -> Iterator[None]:
 
 def main(options: argparse.Namespace) -> int:
     """Print the tables; 130 when interrupted, with what was measured so far."""
-    width, height = _picture_size(options.size)
+    width, height = picture_size(options.size)
     if options.events < 1:
         raise ValueError(f'--events {options.events}: expected at least 1')
     prepare_json(options.json)
@@ -141,7 +141,8 @@ def _machine(device: torch.device) -> str:
     return f'{name}, {torch.get_num_threads()} threads'
 
 
-def _picture_size(text: str) -> tuple[int, int]:
+def picture_size(text: str) -> tuple[int, int]:
+    """Width and height from the text of ``--size``."""
     width, _, height = text.partition('x')
     if not (width.isdecimal() and height.isdecimal() and int(width) >= 64 and int(height) >= 64):
         raise ValueError(f'--size {text}: expected WIDTHxHEIGHT of at least 64, like 1280x720')
@@ -167,7 +168,6 @@ class _Run:
         counter = OperationCounter()
         watched(self.pipeline, counter)(self._clip(0))
         self.operations = counter.counts
-        self._event(0)
         self._note_memory('ours')
         naive = self._load_naive() if with_naive else None
         for kind in self.times:  # of the warm-up

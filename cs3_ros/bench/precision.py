@@ -3,11 +3,12 @@
 ``cs3 bench precision --random-weights`` builds the networks twice and compares, for every picture
 and sound, the logits of the localiser's CLIPSeg under the sound: Pearson correlation, and IoU of
 the maps binarised at the median of the float32 map, since random networks have no threshold of
-their own that halves a map. The spatial standard deviation of the float32 logits is printed: a
-constant map would agree with anything. Expected are a correlation of at least 0.99 and an IoU of at
-least 0.95. For information: the IoU of the boxes of the whole localiser (with the second look) and
-of the masks of fixed boxes, and how far scores and boxes of the detector lie apart; with random
-weights the last are a lottery, since the best of hundreds of nearly equal queries wins.
+their own that halves a map. The spatial standard deviation of the float32 logits is printed, since
+a constant map would agree with anything, and how alike the conditions of two sounds are. Expected
+are a correlation of at least 0.99 and an IoU of at least 0.95. For information: the IoU of the
+boxes of the whole localiser (with the second look) and of the masks of fixed boxes, and how far
+scores and boxes of the detector lie apart; with random weights the last are a lottery, since the
+best of hundreds of nearly equal queries wins.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import dataclasses
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cs3_ros.bench.events import fixed_boxes, random_event
-from cs3_ros.bench.pipeline import add_network_arguments, weights_of
+from cs3_ros.bench.pipeline import add_network_arguments, picture_size, weights_of
 from cs3_ros.bundle import load_bundle
 from cs3_ros.collision import AudioClip, Box, Frame, Prompt
 from cs3_ros.jsonfile import prepare_json, write_json
@@ -51,6 +53,7 @@ def main(options: argparse.Namespace) -> int:
         raise ValueError('--pictures and --sounds: expected at least 1')
     if options.precision not in ('bfloat16', 'float16'):
         raise ValueError(f'--precision {options.precision}: expected bfloat16 or float16')
+    size = picture_size(options.size)
     prepare_json(options.json)
     bundle = load_bundle(options.bundle)
     if bundle.stages.get('localiser', {}).get('type') != 'audio_visual':
@@ -67,7 +70,11 @@ def main(options: argparse.Namespace) -> int:
         )
         figures: defaultdict[str, list[float]] = defaultdict(list)
         for picture in tqdm(range(options.pictures), 'pictures', unit='picture'):
-            _compare(exact, other, picture, options.sounds, bundle.audio_s, figures)
+            clips = [
+                random_event(options.sounds * picture + sound, *size, bundle.audio_s)
+                for sound in range(options.sounds)
+            ]
+            _compare(exact, other, clips[0].frame, [clip.audio for clip in clips], figures)
     table = {name: _summary(values) for name, values in figures.items()}
     print(f'\n{options.precision} against float32\n')
     print('| | least | median | greatest |\n|---|---|---|---|')
@@ -89,25 +96,28 @@ def main(options: argparse.Namespace) -> int:
 def _compare(
     exact: Pipeline,
     other: Pipeline,
-    picture: int,
-    sounds: int,
-    audio_s: float,
+    frame: Frame,
+    sounds: Sequence[AudioClip],
     figures: defaultdict[str, list[float]],
 ) -> None:
     """Add the figures of one picture under several sounds."""
-    clips = [random_event(1000 * picture + sound, 1280, 720, audio_s) for sound in range(sounds)]
-    frame = clips[0].frame
-    for clip in clips:
-        logits, rounded = (_logits(pipeline, frame, clip.audio) for pipeline in (exact, other))
+    conditions: list[NDArray[np.float32]] = []
+    for sound in sounds:
+        condition, logits = _asked(exact, frame, sound)
+        other_condition, other_logits = _asked(other, frame, sound)
         figures['spatial deviation of logits'].append(float(logits.std()))
-        figures['correlation of logits'].append(
-            float(np.corrcoef(logits.ravel(), rounded.ravel())[0, 1])
-        )
+        figures['correlation of logits'].append(_correlation(logits, other_logits))
         middle = np.median(logits)
-        figures['IoU of binarised maps'].append(iou(logits > middle, rounded > middle))
-        boxes = [_box(pipeline, frame, clip.audio) for pipeline in (exact, other)]
+        figures['IoU of binarised maps'].append(iou(logits > middle, other_logits > middle))
+        figures['correlation of conditions'].append(_correlation(condition, other_condition))
+        for earlier in conditions:
+            figures['correlation of conditions of two sounds'].append(
+                _correlation(condition, earlier)
+            )
+        conditions.append(condition)
+        boxes = [_box(pipeline, frame, sound) for pipeline in (exact, other)]
         figures['IoU of boxes of the sound'].append(_box_iou(*boxes))
-    prompts = [Prompt(box) for box in fixed_boxes(720, 1280)]
+    prompts = [Prompt(box) for box in fixed_boxes(*frame.image.shape[:2])]
     masks = [
         pipeline.masker.segment(pipeline.masker.encode(frame.image), prompts)
         for pipeline in (exact, other)
@@ -120,8 +130,10 @@ def _compare(
         figures['IoU of boxes of held objects'].append(_box_iou(box, other_box))
 
 
-def _logits(pipeline: Pipeline, frame: Frame, audio: AudioClip) -> NDArray[np.float32]:
-    """CLIPSeg's logits [S, S] of a frame under a sound."""
+def _asked(
+    pipeline: Pipeline, frame: Frame, audio: AudioClip
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The condition [P] that a sound is turned into, and CLIPSeg's logits [S, S] under it."""
     import torch
 
     localiser: Any = pipeline.localiser
@@ -131,8 +143,11 @@ def _logits(pipeline: Pipeline, frame: Frame, audio: AudioClip) -> NDArray[np.fl
     with torch.inference_mode():
         condition = localiser.condition(audio)  # [1, P]
         logits = localiser.clipseg.decode(encoded.features, condition)  # [1, 1, S, S]
-        values: NDArray[np.float32] = logits[0, 0].cpu().numpy()
-    return values
+        return condition[0].float().cpu().numpy(), logits[0, 0].cpu().numpy()
+
+
+def _correlation(one: NDArray[np.float32], two: NDArray[np.float32]) -> float:
+    return float(np.corrcoef(one.ravel(), two.ravel())[0, 1])
 
 
 def _box(pipeline: Pipeline, frame: Frame, audio: AudioClip) -> Box:

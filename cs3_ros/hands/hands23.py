@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import pickle
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -322,7 +323,12 @@ def _load(config: Hands23Config, runtime: Runtime) -> Any:
     cfg.HAND_RELA = config.hand_object_threshold
     cfg.OBJ_RELA = config.object_object_threshold
     predictor = DefaultPredictor(cfg)
-    state = torch.load(config.checkpoint, map_location='cpu', weights_only=True)
+    try:
+        state = torch.load(config.checkpoint, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f'checkpoint = {config.checkpoint!r} is no file of weights, it was not opened: {error}'
+        ) from error
     # Versions of detectron2 differ in the constants they keep; no weight may be missing.
     lacking = predictor.model.load_state_dict(state.get('model', state), strict=False).missing_keys
     if lacking:

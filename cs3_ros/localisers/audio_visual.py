@@ -158,31 +158,43 @@ def load_checkpoint(path: str | Path) -> AudioVisualCheckpoint:
             f'{path}: format {metadata.get("format")!r}: expected {FORMAT!r}; '
             'take a checkpoint that the training of the audio-visual localiser wrote'
         )
-    token_config = _read(
-        path, metadata, 'audio_token', lambda data: from_mapping(AudioTokenConfig, data, 'settings')
+    audio_token = _build(
+        path,
+        metadata,
+        'audio_token',
+        lambda data: AudioToken(from_mapping(AudioTokenConfig, data, 'settings')),
     )
-    with torch.device('meta'):  # no time for random weights that are thrown away
-        audio_token, mask = AudioToken(token_config), MaskScale()
-        parts: dict[str, nn.Module] = {'audio_token': audio_token, 'mask': mask}
-        beats = None
-        if 'beats' in metadata:
-            parts['beats'] = beats = Beats(_read(path, metadata, 'beats', BeatsConfig.from_cfg))
+    mask, beats = MaskScale(), None
+    parts: dict[str, nn.Module] = {'audio_token': audio_token, 'mask': mask}
+    if 'beats' in metadata:
+        parts['beats'] = beats = _build(
+            path, metadata, 'beats', lambda data: Beats(BeatsConfig.from_cfg(data))
+        )
     _fill(parts, tensors, path)
     if not (mask.scale > 0 and mask.offset.isfinite()):
         raise ValueError(
-            f'{path}: mask.scale = {float(mask.scale)}, mask.bias = {float(mask.bias)}: expected '
+            f'{path}: mask.scale = {mask.scale.item()}, mask.bias = {mask.bias.item()}: expected '
             'finite numbers and a positive scale'
         )
     return AudioVisualCheckpoint(audio_token, mask, beats)
 
 
-def _read(
-    path: str | Path, metadata: Mapping[str, str], name: str, parse: Callable[[Any], Any]
+def _build(
+    path: str | Path, metadata: Mapping[str, str], name: str, build: Callable[[Any], Any]
 ) -> Any:
-    """An architecture from the metadata."""
+    """A network, still without weights, as the metadata describes it."""
     try:
-        return parse(json.loads(metadata[name]))
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        description = json.loads(metadata[name])
+        with torch.device('meta'):  # no time for random weights that are thrown away
+            return build(description)
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise ValueError(
             f'{path}: metadata {name!r}: {error}; expected the JSON that the training writes'
         ) from error

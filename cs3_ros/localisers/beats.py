@@ -58,7 +58,7 @@ def _buckets(length: int, num_buckets: int, max_distance: int, device: torch.dev
     Half of the rows are for keys after the query; in each half, the first half counts distances one
     by one, the rest logarithmically up to ``max_distance``.
     """
-    with torch.inference_mode(False):
+    with torch.inference_mode(False):  # else training could not use it after an inference
         place = torch.arange(length)
         offset = place[None, :] - place[:, None]  # [L, L]
         half, exact = num_buckets // 2, num_buckets // 4
@@ -193,6 +193,8 @@ class Beats(nn.Module):
                 nn.init.xavier_normal_(weight)
             elif name.endswith(('v_proj.weight', 'out_proj.weight', 'fc1.weight', 'fc2.weight')):
                 nn.init.xavier_normal_(weight, gain=small)
+            elif name.endswith('grep_linear.weight'):
+                nn.init.normal_(weight, std=0.02)
 
     @staticmethod
     def fbank(waveforms: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,6 +54,8 @@ def load_clap(folder: str) -> Clap:
             folder and the fix.
     """
     bring = 'bring the files of laion/clap-htsat-unfused, weights as model.safetensors'
+    if not Path(folder, 'config.json').is_file():  # transformers would take its defaults
+        raise ValueError(f'CLAP folder {folder}: no config.json; {bring}')
     try:
         loaded: Any = ClapModel.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32, output_loading_info=True

@@ -246,7 +246,8 @@ class ClipSeg(nn.Module):
         weight = self.model.clip.vision_model.embeddings.position_embedding.weight
         if weight.requires_grad:
             return interpolate_positions(weight, grid)
-        state = (weight.data_ptr(), weight.dtype, weight.device, weight._version)
+        version = None if weight.is_inference() else weight._version
+        state = (weight.data_ptr(), weight.dtype, weight.device, version)
         known = self._positions.get(grid)
         if known is None or known[0] != state:
             with torch.inference_mode(False), torch.no_grad():

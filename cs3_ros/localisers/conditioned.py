@@ -95,7 +95,7 @@ class ConditionedLocaliser(ABC):
                 pixels = self.clipseg.normalise(cut(encoded.picture, start, window)[None])
                 heat = self._heat_map(self.clipseg.encode_image(pixels), condition)  # [S', S']
                 peak = find_peak(heat, self._blur)  # [2]
-            spread = torch.stack([first.amin(), first.amax()])  # [2]
+            spread = torch.stack(first.aminmax())  # [S', S'] -> [2]
             packed = torch.cat([heat.flatten(), spread, start, peak])  # [S'*S' + 6], float32
             answer = self.runtime.to_host(packed)
         values = answer[:-6].reshape(heat.shape)

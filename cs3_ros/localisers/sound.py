@@ -42,8 +42,7 @@ def waveform(audio: AudioClip, rate: int, shortest: int = 0) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _resampler(source: int, target: int) -> Resample:
-    with torch.inference_mode(False):  # a kernel made inside could not be used for training later
-        return Resample(source, target)
+    return Resample(source, target)
 
 
 def kaldi_fbank(waveforms: Tensor) -> Tensor:
@@ -73,7 +72,7 @@ def kaldi_fbank(waveforms: Tensor) -> Tensor:
 @lru_cache(maxsize=4)
 def _fbank_tables(device: torch.device) -> tuple[Tensor, Tensor]:
     """Povey window [400] and mel filters [257, 128] on a device."""
-    with torch.inference_mode(False):
+    with torch.inference_mode(False):  # else training could not use them after an inference
         window = torch.hann_window(_WINDOW, periodic=False).pow(0.85)
         banks, _ = get_mel_banks(MEL_BINS, _FFT, _RATE, 20.0, 0.0, 100.0, -500.0, 1.0)  # [128, 256]
         banks = F.pad(banks, (0, 1)).T.contiguous()  # [257, 128], the highest bin counts for none

@@ -1,3 +1,4 @@
+import functools
 import json
 import socket
 from types import SimpleNamespace
@@ -97,7 +98,13 @@ def runtime(precision='float32', device='cpu'):
     return Runtime(RuntimeConfig(device=device, precision=precision, threads=1))
 
 
-def detector(folder, precision='float32', **settings):
+@functools.cache
+def detector(folder, precision='float32'):
+    """One that lets everything count, shared by the tests."""
+    return build(folder, precision)
+
+
+def build(folder, precision='float32', **settings):
     thresholds = {'hand_threshold': 0.0, 'object_threshold': 0.0, **settings}
     return DetrHands(DetrConfig(model=str(folder), **thresholds), runtime(precision))
 
@@ -152,7 +159,7 @@ def test_the_answer_depends_on_nothing_but_the_frame(any_folder, precision):
     first = boxes(made.detect([frame(1)], 0))
     made.detect([frame(2)], 0)
     assert first and boxes(made.detect([frame(1)], 0)) == first
-    assert boxes(detector(any_folder, precision).detect([frame(1)], 0)) == first
+    assert boxes(build(any_folder, precision).detect([frame(1)], 0)) == first
 
 
 def test_coordinates_keep_their_digits_in_bfloat16(any_folder):
@@ -182,6 +189,19 @@ def test_folded_batch_norms_compute_the_same():
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_a_convolution_with_a_bias_is_folded_too():
+    pair = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5, eps=1e-3)).eval()
+    with torch.no_grad():
+        for tensor in pair[1].state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(torch.rand_like(tensor))
+        pixels = torch.rand(1, 3, 8, 8)
+        before = pair(pixels)
+        detr.fold_batch_norms(pair)
+        torch.testing.assert_close(pair(pixels), before)
+    assert isinstance(pair[1], torch.nn.Identity)
+
+
 def test_nothing_waits_for_the_device_but_one_copy_of_twenty_numbers(any_folder, monkeypatch):
     made = detector(any_folder)
     copies, waits = [], []
@@ -192,7 +212,12 @@ def test_nothing_waits_for_the_device_but_one_copy_of_twenty_numbers(any_folder,
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            if func.overloadpacket.__name__ in ('_local_scalar_dense', 'nonzero', 'is_nonzero'):
+            if func.overloadpacket.__name__ in (
+                'item',
+                'is_nonzero',
+                'nonzero',
+                '_local_scalar_dense',
+            ):
                 waits.append(func)
             return func(*args, **(kwargs or {}))
 
@@ -213,7 +238,7 @@ def test_no_connection_is_tried(folder, monkeypatch):
     monkeypatch.delenv('HF_HUB_OFFLINE', raising=False)
     monkeypatch.setattr(socket.socket, 'connect', refuse)
     monkeypatch.setattr(socket, 'getaddrinfo', refuse)
-    assert detector(folder).detect([frame()], 0)
+    assert build(folder).detect([frame()], 0)
     assert tried == []
 
 
@@ -233,7 +258,7 @@ def test_a_gpu_finds_the_boxes_of_the_cpu(any_folder):
 
 def seeing(folder, found, **settings):
     """A detector whose network sees ``found``: label -> (score, box in pixels of SHAPE)."""
-    made = detector(folder, **{'hand_threshold': 0.5, 'object_threshold': 0.4, **settings})
+    made = build(folder, **{'hand_threshold': 0.5, 'object_threshold': 0.4, **settings})
     logits = torch.full((1, 6, 4), -9.0)
     units = torch.rand(1, 6, 4)
     columns = {label: column for column, label in made.network.config.id2label.items()}
@@ -375,13 +400,13 @@ def test_a_model_must_be_named():
 def test_other_labels_are_refused_and_named(tmp_path, labels):
     rt_detr_v2(labels).config.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f'names {", ".join(labels)}; expected exactly'):
-        detector(tmp_path)
+        build(tmp_path)
 
 
 def test_another_kind_of_network_is_refused_and_named(tmp_path):
     transformers.YolosConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match='yolos; expected one of rt_detr_v2, d_fine'):
-        detector(tmp_path)
+        build(tmp_path)
 
 
 def test_weights_that_are_missing_are_named(tmp_path, folder):
@@ -392,11 +417,11 @@ def test_weights_that_are_missing_are_named(tmp_path, folder):
     save_file(weights, tmp_path / 'model.safetensors', metadata={'format': 'pt'})
     (tmp_path / 'config.json').write_bytes((folder / 'config.json').read_bytes())
     with pytest.raises(ValueError, match='lacks 1 of the weights.*model.enc_output.0.weight'):
-        detector(tmp_path)
+        build(tmp_path)
 
 
 def test_pickled_weights_are_not_opened(tmp_path, folder):
     (tmp_path / 'config.json').write_bytes((folder / 'config.json').read_bytes())
     (tmp_path / 'pytorch_model.bin').write_bytes(b'anything')
     with pytest.raises(OSError, match='safetensors'):
-        detector(tmp_path)
+        build(tmp_path)

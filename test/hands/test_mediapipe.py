@@ -215,6 +215,41 @@ def test_the_box_scales_with_the_hand():
     assert large[2] - large[0] == pytest.approx(2 * (small[2] - small[0]), rel=1e-3)
 
 
+def test_points_take_the_place_of_the_box_for_a_masker_that_knows_them():
+    one = detection((300, 300))
+    box = hands.hand_object('right', one, SHAPE)
+    points = hands.hand_object('right', one, SHAPE, 'points')
+    assert box.object_box is not None and len(box.hand_points) == 0
+    assert points.object_box is None
+    np.testing.assert_array_equal(points.grip_points, box.grip_points)
+    np.testing.assert_array_equal(points.hand_hull, box.hand_hull)
+    assert points.hand_box == box.hand_box
+    # Wrist and the four knuckles of the palm, none of them a finger tip.
+    np.testing.assert_array_equal(points.hand_points, one.landmarks[[0, 5, 9, 13, 17]])
+    assert points.hand_points.dtype == np.float32
+
+
+def test_points_of_the_hand_outside_the_picture_are_left_out():
+    found = hands.hand_object('right', detection((300, 430)), SHAPE, 'points')
+    marks = landmarks((300, 430))
+    assert len(found.hand_points) == 4  # the wrist is below the border
+    np.testing.assert_array_equal(found.hand_points, marks[[5, 9, 13, 17]])
+    far = hands.hand_object('right', detection((300, 900)), SHAPE, 'points')
+    assert far.hand_points.shape == (0, 2)
+
+
+def test_the_setting_decides_what_the_masker_is_told():
+    def look(image):
+        return [detection((150, 300), right=-0.9)]
+
+    (box,) = detector(look).detect(film(), 4)
+    (points,) = detector(look, MediaPipeConfig(prompt='points')).detect(film(), 4)
+    assert box.object_box is not None and points.object_box is None
+    assert len(box.hand_points) == 0 and len(points.hand_points) == 5
+    with pytest.raises(ValueError, match='box, points'):
+        MediaPipeConfig(prompt='mask')
+
+
 # --- the network ----------------------------------------------------------------------------------
 
 

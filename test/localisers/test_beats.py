@@ -210,7 +210,7 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path, disguise):
     path, trace = tmp_path / 'beats.pt', tmp_path / 'executed'
     malice = Malice(trace)
     if disguise == 'pickle':
-        path.write_bytes(pickle.dumps(malice))
+        path.write_bytes(pickle.dumps(malice, protocol=2))
     elif disguise == 'torch.save':
         torch.save(malice, path)
     else:
@@ -297,3 +297,19 @@ def test_training_never_drops_a_layer_and_dropout_works_only_then():
         beats = Beats(replace(BeatsConfig.from_cfg(CFG), **{kind: 0.5}))
         assert torch.equal(beats.eval()(fbank, (3,))[0], beats(fbank, (3,))[0]), kind
         assert not torch.equal(beats.train()(fbank, (3,))[0], beats(fbank, (3,))[0]), kind
+
+
+def test_fresh_networks_start_as_the_authors_start_them():
+    torch.manual_seed(0)
+    reference = pytest.importorskip('speechbrain.lobes.models.beats')
+    cfg = {**CFG, 'encoder_embed_dim': 64, 'encoder_ffn_embed_dim': 256, 'num_buckets': 128}
+    theirs = reference.TransformerEncoder(reference.BEATsConfig(cfg))
+    theirs = {name: value.std().item() for name, value in theirs.named_parameters()}
+    ours = Beats(BeatsConfig.from_cfg(cfg)).encoder
+    for name, value in ours.layers.named_parameters():
+        expected = theirs[f'layers.{name}']
+        assert value.std().item() == pytest.approx(expected, rel=0.15, abs=1e-6), name
+    table = theirs['layers.0.self_attn.relative_attention_bias.weight']
+    assert ours.relative_attention_bias.weight.std().item() == pytest.approx(table, rel=0.15)
+    convolution = theirs['pos_conv.0.parametrizations.weight.original1']
+    assert ours.pos_conv[0].weight.std().item() == pytest.approx(convolution, rel=0.15)

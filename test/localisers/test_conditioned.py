@@ -134,6 +134,21 @@ def test_a_second_look_that_sees_one_colour_gives_no_answer():
     assert locate(localiser(crop_size=0.1), frame) is None
 
 
+@pytest.mark.parametrize('flat', [0, 1])
+def test_both_looks_have_to_stand_out(flat):
+    stripes = picture(*[(x, 0, x + 20, HEIGHT) for x in range(0, WIDTH, 60)])
+    stage = localiser()
+    assert locate(stage, stripes) is not None
+    decode, looks = stage.clipseg.decode, iter(range(2))
+
+    def flatten_one(features, conditions):
+        logits = decode(features, conditions)
+        return logits * 0 if next(looks) == flat else logits
+
+    with mock.patch.object(stage.clipseg, 'decode', flatten_one):
+        assert locate(stage, stripes) is None
+
+
 def test_only_the_event_frame_is_decoded():
     frames = [Frame(0, b'', broken), picture((200, 100, 250, 130)), Frame(2, b'', broken)]
     assert locate(localiser(), *frames, index=1) is not None

@@ -31,7 +31,8 @@ def test_run_replay_and_the_node_agree(
 ) -> None:
     if bundle == 'zero_shot':
         pytest.importorskip('mediapipe', reason='pip install "cs3_ros[lite]"')
-    monkeypatch.setattr(drawn_clip, 'SECONDS', 3.0)
+    monkeypatch.setattr(drawn_clip, 'CLICK_FRAMES', (27, 60))
+    monkeypatch.setattr(drawn_clip, 'SECONDS', 2.6)
     clip = drawn_clip.make_drawn_clip(tmp_path / 'clip.mp4')
     bag = make_bag(clip.path, tmp_path / 'bag', image='raw')
 

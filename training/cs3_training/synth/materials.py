@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -127,7 +126,7 @@ def choose_look(material: str, rng: np.random.Generator) -> Look:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def noise(seed: int, wide: float, high: float, side: int = TEXTURE) -> Array:
     """Periodic smooth noise of deviation 1, float32 [side, side].
 
@@ -144,7 +143,7 @@ def noise(seed: int, wide: float, high: float, side: int = TEXTURE) -> Array:
     return ((smooth - smooth.mean()) / (smooth.std() + 1e-9)).astype(np.float32)
 
 
-@lru_cache(maxsize=None)
+@cache
 def texture(material: str, variant: int, side: int = TEXTURE) -> NDArray[np.uint8]:
     """A periodic texture, uint8 [side, side]; wood's grain and metal's brushing run down."""
     rng = np.random.default_rng([variant, sum(material.encode()), 5])
@@ -163,7 +162,11 @@ def texture(material: str, variant: int, side: int = TEXTURE) -> NDArray[np.uint
         case 'cardboard':
             waves = rng.integers(34, 44) * side // TEXTURE
             value = 128 + 26 * np.sin(waves * x) + 20 * noise(seed, 2, 2, side)
-            value = value + 14 * noise(seed + 1, 20, 30, side) - 60 * (noise(seed + 2, 3, 1.5, side) > 2.5)
+            value = (
+                value
+                + 14 * noise(seed + 1, 20, 30, side)
+                - 60 * (noise(seed + 2, 3, 1.5, side) > 2.5)
+            )
         case 'cloth':
             weave = 20 * (np.sin(side / 4 * x) * np.sin(side / 4 * y))
             big = int(rng.integers(5, 9)) * side // TEXTURE
@@ -180,7 +183,7 @@ def texture(material: str, variant: int, side: int = TEXTURE) -> NDArray[np.uint
     return np.clip(value, 0, 255).astype(np.uint8)
 
 
-@lru_cache(maxsize=None)
+@cache
 def ball(material: str, light: int) -> Array:
     """Brightness, gloss (added, 0 to 255) and opacity (0 to 1) by normal.
 
@@ -206,7 +209,9 @@ def ball(material: str, light: int) -> Array:
     match material:
         case 'metal':  # a room reflected: bright above, a dark horizon, a lit table below
             up = -2 * nz * ny * math.sin(-azimuth) + 2 * nz * nx * math.cos(azimuth)
-            room = 0.62 + 0.5 * np.tanh(6 * (up - 0.22)) - 0.42 * np.exp(-(((up + 0.12) / 0.16) ** 2))
+            room = (
+                0.62 + 0.5 * np.tanh(6 * (up - 0.22)) - 0.42 * np.exp(-(((up + 0.12) / 0.16) ** 2))
+            )
             room += 0.55 * np.exp(-(((up - 0.62) / 0.1) ** 2))
             diffuse = 0.3 * diffuse + 0.78 * np.clip(room, 0.08, 1.7)
             gloss = 150 * half**60

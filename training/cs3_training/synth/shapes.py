@@ -144,9 +144,7 @@ def _pan(size: float, angle: float, side: int, rng: np.random.Generator) -> Body
     shift = 0.19 * size
     dish = _moved(revolve(_PAN, size, 0.0, elevation, side), tip[0] * shift, tip[1] * shift)
     whole = empty(side)
-    ends = [
-        (tip[0] * k * size, tip[1] * k * size - 0.03 * size) for k in (-0.02, -0.2, -0.4, -0.5)
-    ]
+    ends = [(tip[0] * k * size, tip[1] * k * size - 0.03 * size) for k in (-0.02, -0.2, -0.4, -0.5)]
     tube(whole, ends, [0.035 * size, 0.032 * size, 0.042 * size, 0.036 * size])
     put(whole, dish)
     return Body(whole, (tip[0] * -0.36 * size, tip[1] * -0.36 * size), 0.09 * size)
@@ -169,7 +167,10 @@ def _box(size: float, angle: float, side: int, rng: np.random.Generator) -> Body
     half = 0.5 * size * np.array([rng.uniform(0.72, 0.85), rng.uniform(0.45, 0.72), 0.0])
     half[2] = 0.5 * size * rng.uniform(0.25, 0.6)
     sine, cosine = math.sin(elevation), math.cos(elevation)
-    edge = [np.array([math.cos(yaw), math.sin(yaw), 0]), np.array([-math.sin(yaw), math.cos(yaw), 0])]
+    edge = [
+        np.array([math.cos(yaw), math.sin(yaw), 0]),
+        np.array([-math.sin(yaw), math.cos(yaw), 0]),
+    ]
     edge.append(np.array([0.0, 0.0, 1.0]))
 
     def project(point: NDArray[np.float64]) -> tuple[float, float]:
@@ -239,11 +240,21 @@ def _spoon(size: float, angle: float, side: int, rng: np.random.Generator) -> Bo
 def _knife(size: float, angle: float, side: int, rng: np.random.Generator) -> Body:
     across, along, tip = _frame(angle, side)
     wide = rng.uniform(0.06, 0.085) * size
-    corners = [(-0.035, -0.1), (-0.05, 0.2), (-0.03, 0.42), (0.03, 0.5), (0.07, 0.42), (0.075, -0.1)]
+    corners = [
+        (-0.035, -0.1),
+        (-0.05, 0.2),
+        (-0.03, 0.42),
+        (0.03, 0.5),
+        (0.07, 0.42),
+        (0.075, -0.1),
+    ]
     points = np.array(corners, np.float32) * size
     points[:, 0] *= np.float32(wide / (0.07 * size))
     place = np.stack(
-        [-tip[1] * points[:, 0] + tip[0] * points[:, 1], tip[0] * points[:, 0] + tip[1] * points[:, 1]],
+        [
+            -tip[1] * points[:, 0] + tip[0] * points[:, 1],
+            tip[0] * points[:, 0] + tip[1] * points[:, 1],
+        ],
         1,
     ) + np.float32((side - 1) / 2)
     blade = np.zeros((side, side), np.uint8)

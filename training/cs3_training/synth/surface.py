@@ -160,7 +160,7 @@ def _revolved(
     columns = [height * cosine - middle, radius, radial, axial, height, way, 1 - 0.35 * depth]
     where = index.astype(np.intp)
     offset, r, radial_p, axial_p, z, path, light = (
-        np.concatenate([[0], column]).astype(np.float32).take(where) for column in columns
+        np.concatenate([column[:1], column]).astype(np.float32).take(where) for column in columns
     )
     s = x * np.float32(across[0]) + y * np.float32(across[1])
     t = x * np.float32(up[0]) + y * np.float32(up[1]) - offset
@@ -171,8 +171,8 @@ def _revolved(
     n_up = axial_p * np.float32(cosine) - radial_p * front * np.float32(sine)
     nx = n_across * np.float32(across[0]) + n_up * np.float32(up[0])
     ny = n_across * np.float32(across[1]) + n_up * np.float32(up[1])
-    # a lid or floor keeps its own flat texture, a wall has it wrapped round
-    flat = radial_p == 0
+    # what looks up has the texture laid flat across it, a wall has it wrapped round
+    flat = np.abs(axial_p) > np.float32(0.6)
     wrapped = np.arcsin(sin_phi) * np.float32(0.45 * size)
     u = np.where(flat, s, wrapped)
     v = np.where(flat, t / np.float32(max(sine, 0.3)), z)

@@ -1,0 +1,176 @@
+"""The benchmarks of networks, tried out on tiny ones; no figure of time is looked at."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cs3_ros.bench import naive, pipeline, precision
+from cs3_ros.bench.events import fixed_boxes, random_event
+from cs3_ros.bench.fake_stages import BothHands, BoxMasker
+from cs3_ros.bench.stage_watch import OperationCounter, watched
+from cs3_ros.bundle import load_bundle
+from cs3_ros.pipeline import Pipeline
+
+TINY = ['--random-weights', '--networks', 'tiny', '--device', 'cpu', '--size', '96x64']
+STAGES = {'localiser_encode', 'masker_encode', 'hands', 'localiser_locate', 'masks'}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def _main(module, *arguments):
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    return module.main(parser.parse_args([*TINY, *arguments]))
+
+
+def test_tables_and_json(tmp_path, capsys):
+    assert _main(pipeline, '--events', '2', '--json', str(tmp_path / 'out.json')) == 0
+    result = json.loads((tmp_path / 'out.json').read_text())
+    assert (result['events'], result['precision'], result['size']) == (2, 'float32', '96x64')
+    times = result['milliseconds']
+    assert set(times['ours']) == {'prepare', 'finish', 'both'}
+    assert set(times['alone']) == STAGES and set(times['host']) == STAGES | {'decode', 'verify'}
+    assert set(result['operations']) == STAGES
+    assert all(0 < row['kernels'] < row['operations'] for row in result['operations'].values())
+    assert result['naive_lacks'] == []
+    plain, ours = times['naive']['all'], times['ours']['both']
+    assert result['ratio']['both'] == pytest.approx(plain['p50'] / ours['p50'])
+    assert result['ratio']['finish'] > result['ratio']['both'] > 0
+    assert result['peak_memory_gib']['ours'] > 0
+    printed = capsys.readouterr().out
+    assert '| prepare |' in printed and '| localiser_locate |' in printed and ' x (wait' in printed
+
+
+def test_interrupted_tells_what_was_measured(tmp_path, monkeypatch, capsys):
+    events = []
+    once = pipeline._Run._event
+
+    def interrupted(self, seed):
+        if seed == 2:
+            raise KeyboardInterrupt
+        events.append(seed)
+        once(self, seed)
+
+    monkeypatch.setattr(pipeline._Run, '_event', interrupted)
+    out = tmp_path / 'out.json'
+    assert _main(pipeline, '--events', '5', '--no-naive', '--json', str(out)) == 130
+    result = json.loads(out.read_text())
+    assert events[-1] == 1 and result['events'] == 1
+    assert result['ratio'] is None and result['milliseconds']['naive'] == {}
+    printed = capsys.readouterr().out
+    assert 'interrupted' in printed and 'no plain composition: it was left out' in printed
+
+
+@pytest.mark.parametrize(
+    'arguments', [['--size', '1280'], ['--size', '8x8'], ['--events', '0'], ['--size', '-96x64']]
+)
+def test_wrong_options(arguments):
+    with pytest.raises(ValueError, match='expected'):
+        _main(pipeline, *[f'{arguments[0]}={arguments[1]}'])
+
+
+def test_a_bundle_without_counterparts_has_no_plain_composition():
+    lacks = naive.missing(load_bundle('lite'))
+    assert lacks == [
+        'a counterpart of localiser motion',
+        'a counterpart of hands mediapipe',
+        'a counterpart of masker grabcut',
+    ]
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(naive.importlib.util, 'find_spec', lambda name: None)
+    assert 'the package speechbrain' in naive.missing(load_bundle('cs3'))
+
+
+def test_operations_are_counted_apart_and_by_stage():
+    counter = OperationCounter()
+    layer = torch.nn.Linear(4, 3)
+    with torch.inference_mode():
+        with counter('one'):
+            layer(torch.zeros(2, 4)).relu()
+        with counter('two'):
+            torch.zeros(6).view(2, 3)
+    assert counter.counts == {
+        'one': {'operations': 4, 'kernels': 3},  # zeros, transposed weight, addmm, relu
+        'two': {'operations': 2, 'kernels': 1},
+    }
+
+
+def test_every_stage_is_watched():
+    names = []
+
+    class Watch:
+        def __init__(self, name):
+            names.append(name)
+
+        def __enter__(self):
+            pass
+
+        def __exit__(self, *error):
+            pass
+
+    plain = Pipeline('fake', BoxMasker(), hands=BothHands())
+    clip = random_event(1, 96, 64, 0.1)
+    collision = watched(plain, Watch)(clip)
+    assert names == ['masker_encode', 'hands', 'masks']
+    for found, expected in zip(collision.candidates, plain(clip).candidates, strict=True):
+        assert np.array_equal(found.mask, expected.mask)
+
+
+def test_events_are_random_but_the_same_again():
+    one, two, other = random_event(1, 100, 70, 2.0), random_event(1, 100, 70, 2.0), None
+    other = random_event(2, 100, 70, 2.0)
+    assert one.frame.image.shape == (70, 100, 3) and one.audio.samples.size == 96_000
+    assert np.array_equal(one.frame.image, two.frame.image)
+    assert np.array_equal(one.audio.samples, two.audio.samples)
+    assert not np.array_equal(one.frame.image, other.frame.image)
+    assert not np.array_equal(one.audio.samples, other.audio.samples)
+    assert abs(int(np.abs(one.audio.samples).argmax()) - 48_000) < 9_600
+
+
+def test_fixed_boxes_touch_inside_of_the_picture():
+    right, left = fixed_boxes(720, 1280)
+    assert left[2] == right[0] and left[1::2] == right[1::2]
+    for x0, y0, x1, y1 in (right, left):
+        assert 0 <= x0 < x1 <= 1280 and 0 <= y0 < y1 <= 720
+
+
+def test_precision(tmp_path, capsys):
+    out = tmp_path / 'out.json'
+    status = _main(precision, '--pictures', '1', '--sounds', '2', '--json', str(out))
+    result = json.loads(out.read_text())
+    figures = result['figures']
+    assert status == 0 and result['good']
+    assert figures['correlation of logits']['least'] >= 0.99
+    assert figures['IoU of binarised maps']['least'] >= 0.95
+    assert figures['spatial deviation of logits']['least'] > 0.01
+    assert 'yes' in capsys.readouterr().out
+
+
+def test_precision_tells_when_maps_differ(monkeypatch, capsys):
+    monkeypatch.setattr(precision, '_correlation', lambda one, two: 0.98)
+    assert _main(precision, '--pictures', '1', '--sounds', '1') == 1
+    assert 'NO' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('wrong', [['--precision', 'float32'], ['--sounds', '0']])
+def test_precision_wrong_options(wrong):
+    with pytest.raises(ValueError, match='expected'):
+        _main(precision, *wrong)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
+def test_on_the_gpu(tmp_path):
+    out = tmp_path / 'out.json'
+    assert _main(pipeline, '--device', 'cuda', '--events', '2', '--json', str(out)) == 0
+    assert json.loads(out.read_text())['precision'] == 'bfloat16'

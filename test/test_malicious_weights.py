@@ -1,0 +1,174 @@
+"""No loader that a bundle reaches executes what a file of weights tells it to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cs3_ros.bundle import BundleError, bundle_names, load_bundle
+from cs3_ros.runtime import RuntimeConfig
+
+torch = pytest.importorskip('torch')
+pytest.importorskip('transformers')
+pytest.importorskip('sam2')
+
+from cs3_ros.bench.random_weights import write_random_weights  # noqa: E402
+
+BEATS = 'beats/BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt'
+SAM2 = 'sam2/sam2.1_hiera_base_plus.pt'
+
+
+PHRASES = """\
+object_prompt: 'a photo of {}'
+collisions:
+  wood-only:
+    a knock on wood: [a door]
+"""
+
+
+class Trap:
+    """Whoever unpickles it makes a file."""
+
+    def __init__(self, sprung: Path) -> None:
+        self.sprung = sprung
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.sprung,)
+
+
+def plain_pickle(path: Path, trap: Trap) -> None:
+    """As files were before torch 1.6."""
+    path.write_bytes(pickle.dumps({'cfg': {}, 'model': trap}, protocol=2))
+
+
+def torch_archive(path: Path, trap: Trap) -> None:
+    """The zip file of today."""
+    torch.save({'cfg': {}, 'model': {'weight': torch.zeros(2)}, 'more': trap}, path)
+
+
+FORMS = [plain_pickle, torch_archive]
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory) -> Path:
+    return write_random_weights(tmp_path_factory.mktemp('weights'))
+
+
+@pytest.fixture
+def home(tiny, tmp_path, monkeypatch) -> Path:
+    """Sound weights, for a test to spoil."""
+    shutil.copytree(tiny, tmp_path / 'home')
+    monkeypatch.setenv('CS3_HOME', str(tmp_path / 'home'))
+    return tmp_path / 'home'
+
+
+@pytest.fixture
+def sprung(tmp_path) -> Path:
+    return tmp_path / 'sprung'
+
+
+def build(name: str, family: str, folder: Path) -> None:
+    """One stage of a shipped bundle, beside stages that need no weights.
+
+    The list of weights is left out: files that are too many or too few get as far as the loader.
+    """
+    shipped = load_bundle(name)
+    stages = {'localiser': {'type': 'motion'}, 'masker': {'type': 'grabcut'}}
+    stages[family] = dict(shipped.stages[family])
+    if stages[family]['type'] == 'zero_shot':  # few phrases are soon embedded
+        (folder / 'phrases.yaml').write_text(PHRASES)
+        stages[family]['vocabulary'] = 'phrases.yaml'
+    path = folder / 'one_stage.yaml'
+    path.write_text(yaml.safe_dump({'name': 'one_stage', 'clip': {}, **stages}))
+    load_bundle(str(path)).build(runtime=RuntimeConfig(device='cpu'))
+
+
+@pytest.mark.parametrize('form', FORMS, ids=lambda form: form.__name__)
+def test_the_trap_springs_where_it_is_unpickled(tmp_path, sprung, form):
+    form(tmp_path / 'file', Trap(sprung))
+    with contextlib.suppress(RuntimeError):  # it is no file of torch; by then it is too late
+        torch.load(tmp_path / 'file', weights_only=False)
+    assert sprung.exists()
+
+
+@pytest.mark.parametrize(
+    'name, family', [('cs3', 'localiser'), ('cs3', 'hands'), ('cs3', 'masker')]
+    + [('zero_shot', 'localiser'), ('zero_shot', 'masker')]
+)  # fmt: skip
+def test_sound_weights_are_loaded(home, tmp_path, name, family):
+    build(name, family, tmp_path)
+
+
+@pytest.mark.parametrize('form', FORMS, ids=lambda form: form.__name__)
+@pytest.mark.parametrize(
+    'name, family, file',
+    [
+        ('cs3', 'localiser', BEATS),
+        ('cs3', 'localiser', 'cs3/audio_visual.safetensors'),
+        ('cs3', 'localiser', 'clipseg-rd64-refined/model.safetensors'),
+        ('cs3', 'localiser', 'clipseg-rd64-refined/pytorch_model.bin'),
+        ('cs3', 'hands', 'cs3/hands/model.safetensors'),
+        ('cs3', 'hands', 'cs3/hands/pytorch_model.bin'),
+        ('cs3', 'masker', SAM2),
+        ('zero_shot', 'localiser', 'clap-htsat-unfused/model.safetensors'),
+        ('zero_shot', 'localiser', 'clap-htsat-unfused/pytorch_model.bin'),
+    ],
+)
+def test_a_malicious_pickle_is_refused_and_not_executed(
+    home, tmp_path, sprung, name, family, file, form
+):
+    if file.endswith('.bin'):  # loaders that take either would take the sound one
+        (home / file).with_name('model.safetensors').unlink()
+    form(home / file, Trap(sprung))
+    with pytest.raises(BundleError, match=f"'one_stage', {family}") as caught:
+        build(name, family, tmp_path)
+    assert not sprung.exists()
+    assert 'weights_only=False' not in str(caught.value), 'nobody is told to load it nevertheless'
+    assert Path(file).parent.name in str(caught.value), 'the file or its folder is named'
+
+
+@pytest.mark.parametrize(
+    'name, family, folder',
+    [
+        ('cs3', 'hands', 'cs3/hands'),
+        ('cs3', 'localiser', 'clipseg-rd64-refined'),
+        ('zero_shot', 'localiser', 'clap-htsat-unfused'),
+    ],
+)
+def test_code_in_a_folder_of_weights_is_not_executed(
+    home, tmp_path, sprung, monkeypatch, name, family, folder
+):
+    """A config.json may name Python files beside it; nobody is asked whether to trust them."""
+    asked: list[str] = []
+    monkeypatch.setattr('builtins.input', lambda question='': asked.append(question) or 'y')
+    (home / folder / 'trap.py').write_text(
+        f'from pathlib import Path\nPath({str(sprung)!r}).touch()\n'
+        'class Model: pass\nclass Config: pass\n'
+    )
+    path = home / folder / 'config.json'
+    config = json.loads(path.read_text()) | {
+        'auto_map': {
+            'AutoConfig': 'trap.Config',
+            'AutoModel': 'trap.Model',
+            'AutoModelForObjectDetection': 'trap.Model',
+        }
+    }
+    for kind in (config['model_type'], 'something_new'):
+        path.write_text(json.dumps(config | {'model_type': kind}))
+        with contextlib.suppress(BundleError):  # to refuse it is fine, too
+            build(name, family, tmp_path)
+        assert not sprung.exists() and not asked
+
+
+def test_every_bundle_with_networks_is_looked_at_here():
+    assert {name for name in bundle_names() if load_bundle(name).has_networks} == {
+        'cs3',
+        'zero_shot',
+    }

@@ -1,0 +1,1 @@
+"""Training, evaluation and the synthetic collision world of cs3_ros."""

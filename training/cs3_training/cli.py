@@ -1,0 +1,35 @@
+"""``cs3-train``: training and evaluation from the command line. Heavy imports wait."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {'synth': 'cs3_training.synth.commands'}
+"""Modules with ``add_parser(commands)`` and ``run(options)``, light to import."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (2 for a wrong call, 1 for a failure)."""
+    parser = argparse.ArgumentParser(
+        prog='cs3-train', description='Training and evaluation of cs3_ros, and its synthetic world.'
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    modules = {name: importlib.import_module(module) for name, module in COMMANDS.items()}
+    for module in modules.values():
+        module.add_parser(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return int(modules[options.command].run(options))
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f'cs3-train {options.command}: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""``cs3-train synth``: pictures, clips and statistics of the world."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cs3_training.synth.config import SPLITS
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the commands."""
+    parser = commands.add_parser('synth', help='the synthetic collision world')
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
+    preview = actions.add_parser('preview', help='a contact sheet and clips to look at')
+    preview.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write to')
+    preview.add_argument(
+        '--seeds', type=_seeds, default=range(0, 8), metavar='A-B',
+        help='scenes of the sheet, both ends included (default 0-7, of the test set)',
+    )  # fmt: skip
+    preview.add_argument(
+        '--clips', type=_count, default=3, metavar='N', help='clips of the first N seeds (default 3)'
+    )
+    stats = actions.add_parser('stats', help='is the test set as hard as it has to be?')
+    stats.add_argument('--scenes', type=_count, default=2000, metavar='N', help='default 2000')
+    stats.add_argument(
+        '--seed0', type=_count, default=SPLITS['test'][0], metavar='N',
+        help='seed of the first scene (default: the test set)',
+    )  # fmt: skip
+    stats.add_argument('--workers', type=_count, default=1, metavar='N', help='processes (default 1)')
+    stats.add_argument('--json', type=Path, metavar='FILE', help='write the figures here, too')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one of them; 1 where a figure is out of its bounds."""
+    return _preview(options) if options.action == 'preview' else _stats(options)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f'{text}: expected 0 or more')
+    return value
+
+
+def _seeds(text: str) -> range:
+    first, _, last = text.partition('-')
+    try:
+        seeds = range(int(first), int(last or first) + 1)
+    except ValueError:
+        seeds = range(0)
+    if not seeds:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected A-B with A up to B, such as 0-7')
+    return seeds
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from cs3_training.synth.clip import make_clip, write_clip
+    from cs3_training.synth.config import WorldConfig
+    from cs3_training.synth.preview import write_sheet
+
+    config = WorldConfig()
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_sheet(config, options.seeds, options.out / 'sheet.png')
+    print(options.out / 'sheet.png')
+    for seed in tqdm(options.seeds[: options.clips], 'clips', disable=None):
+        path = options.out / f'clip_{seed}.mp4'
+        write_clip(make_clip(config, seed), path)
+        tqdm.write(str(path))
+    return 0
+
+
+def _stats(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from cs3_ros.jsonfile import prepare_json, write_json
+    from cs3_training.synth.config import WorldConfig
+    from cs3_training.synth.statistics import difficulty, further, measure_all
+
+    if options.scenes < 1 or options.workers < 1:
+        raise ValueError('--scenes and --workers: expected at least 1')
+    prepare_json(options.json)
+    seeds = range(options.seed0, options.seed0 + options.scenes)
+    work = measure_all(WorldConfig(), seeds, options.workers)
+    facts = list(tqdm(work, 'scenes', total=len(seeds), disable=None))
+    rows, more = difficulty(facts), further(facts)
+    print(f'{len(seeds)} scenes, seeds {seeds[0]}-{seeds[-1]}')
+    for row in rows:
+        bounds = f'{row.low:g} to {row.high:g}' if row.high < float('inf') else f'>= {row.low:g}'
+        print(f'{row.name:52} {row.value:8.2f}  {bounds:10} {"ok" if row.good else "NOT OK"}')
+    for name, value in more.items():
+        print(f'{name:52} {value:8.2f}')
+    figures = {row.name: {'value': row.value, 'ok': row.good} for row in rows}
+    write_json(
+        options.json,
+        {'scenes': len(seeds), 'seed0': options.seed0, 'required': figures, 'further': more},
+    )
+    return 0 if all(row.good for row in rows) else 1

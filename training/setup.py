@@ -1,0 +1,13 @@
+from setuptools import find_packages, setup
+
+setup(
+    name='cs3_training',
+    version='0.1.0',
+    description='Training and evaluation of cs3_ros, and its synthetic collision world',
+    license='Apache-2.0',
+    python_requires='>=3.11',
+    packages=find_packages(include=['cs3_training', 'cs3_training.*']),
+    install_requires=['cs3_ros[train]'],
+    entry_points={'console_scripts': ['cs3-train = cs3_training.cli:main']},
+    zip_safe=False,
+)
