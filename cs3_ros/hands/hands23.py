@@ -237,7 +237,8 @@ class Hands23Hands:
             # [N, 4 + 1 + 1 + 5]
             rows = self._runtime.to_host(torch.cat([column.float() for column in columns], 1))
         hands = rows_to_hands(rows[:, :4], rows[:, 4], rows[:, 5], rows[:, 6:])
-        return held(hands, image.shape, self.config.hand_threshold, self.config.object_threshold)
+        # The network has applied the thresholds, before scores were rounded.
+        return held(hands, image.shape, 0.0, 0.0)
 
 
 def rows_to_hands(
@@ -327,7 +328,7 @@ def _load(config: Hands23Config, runtime: Runtime) -> Any:
         state = torch.load(config.checkpoint, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f'checkpoint = {config.checkpoint!r} is no file of weights, it was not opened: {error}'
+            f'checkpoint = {config.checkpoint!r} is no file of weights; it was not run: {error}'
         ) from error
     # Versions of detectron2 differ in the constants they keep; no weight may be missing.
     lacking = predictor.model.load_state_dict(state.get('model', state), strict=False).missing_keys

@@ -115,6 +115,7 @@ def save_checkpoint(
     audio_token: AudioToken,
     mask: MaskScale | None = None,
     beats: Beats | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write a checkpoint for ``AudioVisualLocaliser``.
 
@@ -123,9 +124,11 @@ def save_checkpoint(
         audio_token: its configuration is kept too.
         mask: scale and bias; None for those that training starts from.
         beats: the sound network where it was fine-tuned; None for the published one.
+        notes: further metadata, for people: settings of the training, digest of the data, scores.
     """
     parts: dict[str, nn.Module] = {'audio_token': audio_token, 'mask': mask or MaskScale()}
     metadata = {
+        **(notes or {}),
         'format': FORMAT,
         'audio_token': json.dumps(dataclasses.asdict(audio_token.config)),
     }

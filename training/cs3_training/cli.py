@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-COMMANDS = {'synth': 'cs3_training.synth.commands'}
+COMMANDS = {'synth': 'cs3_training.synth_commands'}
 """Modules with ``add_parser(commands)`` and ``run(options)``, light to import."""
 
 

@@ -100,6 +100,8 @@ class Builder:
         self.config, self.rng, self.margin = config, rng, margin
         self.side = config.size + 2 * margin
         self.unit = config.size / 352
+        beyond = round(0.35 * config.size) if margin else 0  # hands of clips move in from there
+        self.area = (-beyond, -beyond, self.side + beyond, self.side + beyond)
         self.camera = choose_camera(rng)
         self.table = choose_table(rng)
         self.person: Person = choose_person(rng)
@@ -149,7 +151,7 @@ class Builder:
             back = reach * self.palm
             wrist = (place[0] + grip[0] - along[0] * back, place[1] + grip[1] - along[1] * back)
         pose = HandPose(side, wrist, direction, elbow, self.palm, grasp, float(curl))
-        below, above = draw_hand(pose, self.person, self.camera.light, (self.side, self.side), rng)
+        below, above = draw_hand(pose, self.person, self.camera.light, self.area, rng)
         lifted = 11 * self.unit
         return (
             tuple(replace(sprite, shadow=lifted) for sprite in below),

@@ -25,6 +25,9 @@ HAND_NUMBERS = {'left': 254, 'right': 255}
 GRASPS = ('over', 'wrap', 'below', 'open')
 """Fingers over the object; fingers under it and the thumb over it; the whole hand under it; empty."""
 
+Area = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels; it may reach beyond the picture where a hand will move into it."""
+
 _WRIST = 0.35  # the hand ends so many palm widths behind the wrist's middle
 _SKINS = (
     (244, 205, 178),
@@ -90,7 +93,7 @@ def choose_person(rng: np.random.Generator) -> Person:
 
 
 def draw_hand(
-    pose: HandPose, person: Person, light: int, size: tuple[int, int], rng: np.random.Generator
+    pose: HandPose, person: Person, light: int, area: Area, rng: np.random.Generator
 ) -> tuple[tuple[Sprite, ...], tuple[Sprite, ...]]:
     """The parts of a hand below the held object and those above it, in drawing order.
 
@@ -98,7 +101,7 @@ def draw_hand(
         pose: where and how.
         person: whose.
         light: number of the light's direction.
-        size: height and width of the picture; parts far outside it are left out.
+        area: what is to be drawn; limbs are cut off at its border.
         rng: for small differences between fingers.
     """
     frame = _Frame(pose)
@@ -113,9 +116,9 @@ def draw_hand(
         'below': (('palm', 'thumb', 'fingers'), ()),
         'open': (('palm', 'thumb', 'fingers'), ()),
     }[pose.grasp]
-    below = _skin(frame, under, limbs, pose, person, light, size)
-    above = _skin(frame, over, limbs, pose, person, light, size)
-    cloth = _sleeve(sleeve, pose, person, light, size)
+    below = _skin(frame, under, limbs, pose, person, light, area)
+    above = _skin(frame, over, limbs, pose, person, light, area)
+    cloth = _sleeve(sleeve, pose, person, light, area)
     if pose.grasp == 'over':
         return tuple(below), (*above, *cloth)
     return (*below, *cloth), tuple(above)
@@ -187,12 +190,12 @@ def _palm(frame: _Frame) -> list[Limb]:
     return limbs
 
 
-def _window(limbs: Sequence[Limb], size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+def _window(limbs: Sequence[Limb], area: Area) -> tuple[int, int, int, int] | None:
     """Corner x, y, width and height of the limbs in the picture; None where they are outside."""
     points = np.concatenate([np.array(points) for points, _ in limbs])
     reach = max(max(radii) for _, radii in limbs) + 4
-    x0, y0 = np.maximum(points.min(0) - reach, 0).astype(int)
-    x1, y1 = np.minimum(points.max(0) + reach, (size[1], size[0])).astype(int)
+    x0, y0 = np.maximum(points.min(0) - reach, area[:2]).astype(int)
+    x1, y1 = np.minimum(points.max(0) + reach, area[2:]).astype(int)
     return None if x1 - x0 < 4 or y1 - y0 < 4 else (int(x0), int(y0), int(x1 - x0), int(y1 - y0))
 
 
@@ -227,10 +230,10 @@ def _skin(
     pose: HandPose,
     person: Person,
     light: int,
-    size: tuple[int, int],
+    area: Area,
 ) -> list[Sprite]:
     chosen = [limb for name in names for limb in limbs[name]]
-    window = _window(chosen, size) if chosen else None
+    window = _window(chosen, area) if chosen else None
     if window is None:
         return []
     surface = _surface(
@@ -331,9 +334,9 @@ def _forearm(frame: _Frame, pose: HandPose, person: Person) -> tuple[Limb, Limb 
 
 
 def _sleeve(
-    limb: Limb | None, pose: HandPose, person: Person, light: int, size: tuple[int, int]
+    limb: Limb | None, pose: HandPose, person: Person, light: int, area: Area
 ) -> list[Sprite]:
-    window = None if limb is None else _window([limb], size)
+    window = None if limb is None else _window([limb], area)
     if limb is None or window is None or person.sleeve is None:
         return []
     (ax, ay), (bx, by) = limb[0][0], limb[0][-1]

@@ -41,13 +41,13 @@ class Camera:
 def choose_camera(rng: np.random.Generator) -> Camera:
     """A random camera; most pictures are fairly sharp."""
     tint = rng.normal(0, 0.035)
-    bright = rng.uniform(0.82, 1.16)
+    bright = rng.uniform(0.8, 1.08)
     shaken = rng.random() < 0.25
     angle, length = rng.uniform(0, math.pi), rng.uniform(2, 6)
     return Camera(
         light=int(rng.integers(LIGHTS)),
         shadow=float(rng.uniform(0.3, 0.6)),
-        glow=tuple(float(value) for value in np.clip(rng.normal(1, 0.13, 9), 0.65, 1.3)),
+        glow=tuple(float(value) for value in np.clip(rng.normal(0.97, 0.13, 9), 0.62, 1.16)),
         gain=(float(bright * (1 + tint)), float(bright), float(bright * (1 - 1.3 * tint))),
         contrast=float(rng.uniform(0.88, 1.14)),
         blur=float(rng.uniform(0.5, 1.1)) if rng.random() < 0.3 else 0.0,

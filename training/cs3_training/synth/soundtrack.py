@@ -82,7 +82,7 @@ def soundtrack(
     wet = in_room(dry, rate, rng)
     wet /= np.abs(wet).max() + np.float32(1e-9)
     noise = background(timing.count, rate, rng)
-    level = config.background * 10 ** (-rng.uniform(22, 50) / 20)
+    level = config.background * 10 ** (-rng.uniform(25, 55) / 20)
     loudness = rng.uniform(0.08, 0.9)
     sound = wet + noise * np.float32(level)
     sound *= np.float32(loudness / np.abs(sound).max())

@@ -14,7 +14,8 @@ from cs3_training.synth.surroundings import add_surroundings
 from cs3_training.synth.table import draw_table
 from cs3_training.synth.things import border, choose_material, choose_shape, touching
 
-_TRIES = 12  # arrangements of the colliding objects before the best one is taken
+_REACH = 8  # pixels at 352 from the contact within which both objects are seen
+_TRIES = 16  # arrangements of the colliding objects before the best one is taken
 
 
 def set_stage(config: WorldConfig, rng: np.random.Generator, margin: int = 0) -> Stage:
@@ -30,7 +31,7 @@ def set_stage(config: WorldConfig, rng: np.random.Generator, margin: int = 0) ->
     best: tuple[float, tuple[list[Placed], list[Layer], Vector, Vector]] | None = None
     for _ in range(_TRIES):
         trial = _colliders(builder, plan)
-        seen = _least_seen(trial[0], trial[1], builder)
+        seen = _least_seen(trial[0], trial[1], trial[2], builder)
         if best is None or seen > best[0]:
             best = (seen, trial)
         if seen >= 1:
@@ -98,9 +99,9 @@ def _colliders(
         places = [first, (first[0] + away[0] * distance, first[1] + away[1] * distance)]
         travel = (-away[0], -away[1])
     else:
-        foot = border(things[0], (0.0, 1.0))
-        places = [(contact[0] - foot[0], contact[1] - foot[1] * 0.9)]
         sign = {'right': 1, 'left': -1, '': 0}[sides[0]]
+        foot = border(things[0], (-0.8 * sign, 0.6) if sign else (0.0, 1.0))  # away from the hand
+        places = [(contact[0] - foot[0] * 0.92, contact[1] - foot[1] * 0.92)]
         travel = (-0.35 * sign, 0.94)
     contact = (float(round(contact[0])), float(round(contact[1])))
     objects, layers = [], []
@@ -115,12 +116,21 @@ def _colliders(
     return objects, [layer for k in order for layer in layers[k]], contact, travel
 
 
-def _least_seen(objects: list[Placed], layers: list[Layer], builder: Builder) -> float:
-    """Visible part of the worst colliding object over what is asked for; 1 and more is enough."""
+def _least_seen(
+    objects: list[Placed], layers: list[Layer], contact: Vector, builder: Builder
+) -> float:
+    """Visible part of the worst colliding object over what is asked for; 1 and more is enough.
+
+    It counts half where none of it is seen near the contact.
+    """
     numbers = draw_numbers(layers, builder.side, builder.margin)
     counts = np.bincount(numbers.ravel(), minlength=256)
+    reach = round(_REACH * builder.unit)
+    x, y = (round(value) - builder.margin for value in contact)
+    near = numbers[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
     worst = math.inf
     for placed in objects:
-        wanted = max(0.38 * placed.thing.area, 220 * builder.unit**2)
-        worst = min(worst, counts[placed.number] / wanted)
+        wanted = max(0.4 * placed.thing.area, 260 * builder.unit**2)
+        seen = counts[placed.number] / wanted
+        worst = min(worst, seen if (near == placed.number).any() else 0.5 * min(seen, 1))
     return float(worst)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cs3_training.synth.config import SPLITS
-
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the commands."""
@@ -24,8 +22,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     stats = actions.add_parser('stats', help='is the test set as hard as it has to be?')
     stats.add_argument('--scenes', type=_count, default=2000, metavar='N', help='default 2000')
     stats.add_argument(
-        '--seed0', type=_count, default=SPLITS['test'][0], metavar='N',
-        help='seed of the first scene (default: the test set)',
+        '--seed0', type=_count, default=0, metavar='N',
+        help='seed of the first scene (default 0, where the test set begins)',
     )  # fmt: skip
     stats.add_argument('--workers', type=_count, default=1, metavar='N', help='processes (default 1)')
     stats.add_argument('--json', type=Path, metavar='FILE', help='write the figures here, too')
