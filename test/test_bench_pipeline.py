@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from cs3_ros.bench import naive, pipeline, precision
 from cs3_ros.bench.events import fixed_boxes, random_event
@@ -96,12 +97,15 @@ def test_operations_are_counted_apart_and_by_stage():
     layer = torch.nn.Linear(4, 3)
     with torch.inference_mode():
         with counter('one'):
-            layer(torch.zeros(2, 4)).relu()
+            functional.dropout(layer(torch.zeros(2, 4)).relu_(), training=False)
         with counter('two'):
             torch.zeros(6).view(2, 3)
+        with counter('resized'):
+            functional.interpolate(torch.zeros(1, 1, 4, 4), (8, 8), mode='bicubic')
     assert counter.counts == {
-        'one': {'operations': 4, 'kernels': 3},  # zeros, transposed weight, addmm, relu
+        'one': {'operations': 5, 'kernels': 3},  # zeros, transposed weight, addmm, relu_, dropout
         'two': {'operations': 2, 'kernels': 1},
+        'resized': {'operations': 2, 'kernels': 2},
     }
 
 

@@ -19,6 +19,7 @@ class OperationCounter:
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Count inside under the name of a stage."""
+        from torch._C import DispatchKey
         from torch.utils._python_dispatch import TorchDispatchMode
 
         counts = self.counts[stage] = {'operations': 0, 'kernels': 0}
@@ -27,14 +28,18 @@ class OperationCounter:
             def __torch_dispatch__(
                 self, func: Any, types: Any, args: Any = (), kwargs: Any = None
             ) -> Any:
-                # In inference mode composite operations arrive whole: take them apart.
-                with self:
-                    result = func.decompose(*args, **(kwargs or {}))
-                if result is not NotImplemented:
-                    return result
+                # In inference mode composite operations arrive whole: take them apart, but for
+                # those whose parts in Python are other ones than what runs.
+                if DispatchKey.CompositeImplicitAutograd not in func.py_kernels:
+                    with self:
+                        result = func.decompose(*args, **(kwargs or {}))
+                    if result is not NotImplemented:
+                        return result
+                result = func(*args, **(kwargs or {}))
+                same = bool(args) and result is args[0] and not func._schema.is_mutable
                 counts['operations'] += 1
-                counts['kernels'] += not func.is_view
-                return func(*args, **(kwargs or {}))
+                counts['kernels'] += not (func.is_view or same)  # same: dropout, which is off
+                return result
 
         with Count():
             yield

@@ -222,7 +222,7 @@ def load_network(folder: Path) -> PreTrainedModel:
         ValueError: another kind of network, or the file lacks some of its weights.
         OSError: config.json or model.safetensors is missing.
     """
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if config.model_type not in MODEL_TYPES:
         raise ValueError(
             f'{folder}: config.json is of a {config.model_type}; expected one of '
@@ -233,6 +233,7 @@ def load_network(folder: Path) -> PreTrainedModel:
         folder,
         config=config,
         local_files_only=True,
+        trust_remote_code=False,  # else an auto_map in config.json may run code of the folder
         use_safetensors=True,
         dtype=torch.float32,
         output_loading_info=True,

@@ -11,13 +11,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser('synth', help='the synthetic collision world')
     actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
     preview = actions.add_parser('preview', help='a contact sheet and clips to look at')
-    preview.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write to')
+    preview.add_argument(
+        '--out', type=Path, required=True, metavar='DIR', help='folder to write to'
+    )
     preview.add_argument(
         '--seeds', type=_seeds, default=range(0, 8), metavar='A-B',
         help='scenes of the sheet, both ends included (default 0-7, of the test set)',
     )  # fmt: skip
     preview.add_argument(
-        '--clips', type=_count, default=3, metavar='N', help='clips of the first N seeds (default 3)'
+        '--clips',
+        type=_count,
+        default=3,
+        metavar='N',
+        help='clips of the first N seeds (default 3)',
     )
     stats = actions.add_parser('stats', help='is the test set as hard as it has to be?')
     stats.add_argument('--scenes', type=_count, default=2000, metavar='N', help='default 2000')
@@ -25,7 +31,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--seed0', type=_count, default=0, metavar='N',
         help='seed of the first scene (default 0, where the test set begins)',
     )  # fmt: skip
-    stats.add_argument('--workers', type=_count, default=1, metavar='N', help='processes (default 1)')
+    stats.add_argument(
+        '--workers', type=_count, default=1, metavar='N', help='processes (default 1)'
+    )
     stats.add_argument('--json', type=Path, metavar='FILE', help='write the figures here, too')
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ def _cut(store: Samples, count: int, rng: np.random.Generator) -> Samples:
     return np.tile(store, repeats)[start : start + count]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _noise(number: int, rate: int) -> Samples:
     """Periodic noise whose power falls with frequency: fans, ventilation, microphones."""
     rng = np.random.default_rng([number, 31])
@@ -74,7 +74,7 @@ def _noise(number: int, rate: int) -> Samples:
     return (noise / noise.std()).astype(np.float32)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _talk(number: int, rate: int) -> Samples:
     """Two or three voices without words: syllables of harmonics under formants, with hisses."""
     rng = np.random.default_rng([number, 37])

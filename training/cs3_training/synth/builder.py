@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_training.synth.config import WorldConfig
-from cs3_training.synth.hands import HandPose, Person, choose_person, draw_hand
+from cs3_training.synth.hand_shape import HandPose
+from cs3_training.synth.hands import Person, choose_person, draw_hand
 from cs3_training.synth.picture import Camera, choose_camera
 from cs3_training.synth.shading import Sprite
 from cs3_training.synth.shapes import HANDLED, LEVEL
@@ -89,7 +90,9 @@ def choose_plan(config: WorldConfig, rng: np.random.Generator) -> Plan:
     for side in ('left', 'right'):
         choice = rng.random()
         free = side not in holders
-        others.append('holds' if free and choice < 0.3 else 'rests' if free and choice < 0.5 else '')
+        others.append(
+            'holds' if free and choice < 0.3 else 'rests' if free and choice < 0.5 else ''
+        )
     return Plan(pair, holders, (others[0], others[1]))
 
 
@@ -123,7 +126,10 @@ class Builder:
         """Where the forearm of a side comes from."""
         size, sign = self.config.size, 1 if side == 'right' else -1
         away = self.rng.uniform(0.2, 0.62)
-        return (self.side / 2 + sign * away * size, self.margin + size * self.rng.uniform(1.3, 1.55))
+        return (
+            self.side / 2 + sign * away * size,
+            self.margin + size * self.rng.uniform(1.3, 1.55),
+        )
 
     def hand(
         self, side: str, elbow: Vector, thing: Thing | None, place: Vector

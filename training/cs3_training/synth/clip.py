@@ -140,7 +140,10 @@ class Clip:
         x, y = (sign * distance * part for part in self.stage.travel)
         sprite = layer.sprite
         return replace(
-            sprite, x=sprite.x + round(x), y=sprite.y + round(y), shadow=sprite.shadow + 0.12 * distance
+            sprite,
+            x=sprite.x + round(x),
+            y=sprite.y + round(y),
+            shadow=sprite.shadow + 0.12 * distance,
         )
 
 
@@ -173,7 +176,11 @@ def _choose_motion(stage: Stage, unit: float, event_s: float, rng: np.random.Gen
         parting=(0.7 * back if first else 0.0, parts),
         duration_s=float(rng.uniform(0.45, 0.8)),
         waves=tuple(
-            (float(rng.uniform(0.3, 1) * size), float(rng.uniform(0.15, 0.6)), float(rng.uniform(0, 6.28)))
+            (
+                float(rng.uniform(0.3, 1) * size),
+                float(rng.uniform(0.15, 0.6)),
+                float(rng.uniform(0, 6.28)),
+            )
             for size in (7 * unit, 6 * unit, 1.2, 0.015)
         ),
     )
@@ -182,7 +189,7 @@ def _choose_motion(stage: Stage, unit: float, event_s: float, rng: np.random.Gen
 def write_clip(clip: Clip, path: Path) -> None:
     """Write a clip as a video with its truth beside it.
 
-    ``clip.mp4`` gets ``clip.json`` (time and frame of the contact, objects, hands at that frame) and
+    ``clip.mp4`` gets ``clip.json`` (time and frame of the contact, objects and hands then) and
     ``clip.npz`` (``instance_maps``, uint8 [frames, H, W]).
 
     Args:
@@ -216,6 +223,7 @@ def _facts(clip: Clip, frame: ClipFrame) -> dict[str, object]:
         'table': clip.stage.table.material,
         'objects': [asdict(instance) for instance in instances],
         'hands': [
-            {'side': h.side, 'box': h.box, 'holds': h.holds, 'object_box': h.object_box} for h in hands
+            {'side': h.side, 'box': h.box, 'holds': h.holds, 'object_box': h.object_box}
+            for h in hands
         ],
     }

@@ -40,9 +40,7 @@ class WorldConfig:
     """
 
     size: int = setting(352, 'Side of the square picture, pixels', minimum=96, maximum=1024)
-    sample_rate: int = setting(
-        16000, 'Samples of sound per second', minimum=8000, maximum=48000
-    )
+    sample_rate: int = setting(16000, 'Samples of sound per second', minimum=8000, maximum=48000)
     seconds: float = setting(2.0, 'Length of the sound, seconds', minimum=0.5, maximum=10.0)
     jitter_s: float = setting(
         0.12, 'Largest distance of the collision from the middle of the sound, seconds',
@@ -64,7 +62,10 @@ class WorldConfig:
     distractors_min: int = setting(3, 'Fewest objects that do not collide', minimum=3, maximum=12)
     distractors_max: int = setting(7, 'Most objects that do not collide', minimum=3, maximum=12)
     spread_x: float = setting(
-        0.25, 'Deviation of the place of the collision, share of the width', minimum=0.0, maximum=0.5
+        0.25,
+        'Deviation of the place of the collision, share of the width',
+        minimum=0.0,
+        maximum=0.5,
     )
     spread_y: float = setting(
         0.2, 'Deviation of the place of the collision, share of the height',

@@ -1,23 +1,24 @@
 """Impact sounds by modal synthesis: two bodies ring after a short contact.
 
-A struck body is a sum of damped sinusoids (van den Doel and Pai 1998, "The sounds of physical shapes",
-Presence 7). What tells materials apart is above all how decay grows with frequency (Wildes and
-Richards 1988; Klatzky, Pai and Krotkov 2000, "Perception of material from contact sounds", Presence
-9: decay rate = pi f tan phi, with the angle phi a property of the material), then frequency and
-spectral width (Giordano and McAdams 2006, "Material identification of real impact sounds", JASA
-119). Rayleigh coefficients of metal, glass and wood are those of Wang and James 2019
-("KleinPAT", SIGGRAPH, table 4); ceramic is damped more, as mugs on a table are, and plastic,
-cardboard and cloth are governed by the loss angle. The softer partner sets the contact time and so the
-brightness of both (Avanzini and Rocchesso 2001, "Modeling collision sounds: non-linear contact
-force", DAFx). Noise of crackling, rustling and rattling follows Gaver 1993 ("How do we hear in the
-world?", Ecological Psychology 5) in kind, not in number; levels are set by ear and by the
-spectrogram so that every material can be heard.
+A struck body is a sum of damped sinusoids (van den Doel and Pai 1998, "The sounds of physical
+shapes", Presence 7). What tells materials apart is above all how decay grows with frequency
+(Wildes and Richards 1988, "Recovering material properties from sound"; Klatzky, Pai and Krotkov
+2000, "Perception of material from contact sounds", Presence 9: decay rate = pi f tan phi, the angle
+phi being a property of the material), then frequency and spectral width (Giordano and McAdams
+2006, "Material identification of real impact sounds", JASA 119). Rayleigh coefficients of metal,
+glass and wood are about those of Wang and James 2019 ("KleinPAT", SIGGRAPH, table 4); ceramic is
+damped more, as mugs on a table are, and plastic, cardboard and cloth are governed by the loss
+angle. The softer partner sets the contact time and so the brightness of both (Avanzini and
+Rocchesso 2001, "Modeling collision sounds: non-linear contact force", DAFx). Noise of crackling,
+rustling and rattling follows Gaver 1993 ("How do we hear in the world?", Ecological Psychology 5)
+in kind, not in number: its levels, and the ranges of pitch, were set by spectrogram and by how well
+a simple classifier tells the materials apart, so that every one can be heard.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,7 +187,7 @@ def _burst(material: str, rate: int, rng: np.random.Generator) -> Samples:
     return noise[:count] * envelope * np.float32(level)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _noise(material: str, variant: int, rate: int) -> Samples:
     """Noise in the band of a material, made of grains where it crackles or rattles; [0.4 s]."""
     rng = np.random.default_rng([variant, sum(material.encode()), 23])

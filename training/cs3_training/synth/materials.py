@@ -1,7 +1,7 @@
 """How materials look: textures, gloss and colours, drawn once per process.
 
-Gloss is a picture of a ball (a 'matcap'): a normal looks up how bright, how shiny and how opaque the
-surface is there. The light of a scene comes from one of a few directions, so the balls are few.
+Gloss is a picture of a ball (a 'matcap'): a normal looks up how bright, how shiny and how opaque
+the surface is there. The light of a scene comes from one of a few directions, so the balls are few.
 """
 
 from __future__ import annotations

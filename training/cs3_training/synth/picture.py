@@ -41,13 +41,13 @@ class Camera:
 def choose_camera(rng: np.random.Generator) -> Camera:
     """A random camera; most pictures are fairly sharp."""
     tint = rng.normal(0, 0.035)
-    bright = rng.uniform(0.8, 1.08)
+    bright = rng.uniform(0.84, 1.08)
     shaken = rng.random() < 0.25
     angle, length = rng.uniform(0, math.pi), rng.uniform(2, 6)
     return Camera(
         light=int(rng.integers(LIGHTS)),
         shadow=float(rng.uniform(0.3, 0.6)),
-        glow=tuple(float(value) for value in np.clip(rng.normal(0.97, 0.13, 9), 0.62, 1.16)),
+        glow=tuple(float(value) for value in np.clip(rng.normal(0.98, 0.12, 9), 0.7, 1.16)),
         gain=(float(bright * (1 + tint)), float(bright), float(bright * (1 - 1.3 * tint))),
         contrast=float(rng.uniform(0.88, 1.14)),
         blur=float(rng.uniform(0.5, 1.1)) if rng.random() < 0.3 else 0.0,
@@ -109,7 +109,9 @@ def _cast(canvas: Array, sprite: Sprite, camera: Camera) -> None:
     small = cv2.GaussianBlur(small, (0, 0), soft / _SHRINK)
     wide, high = columns + 2 * rim * _SHRINK, rows + 2 * rim * _SHRINK
     shade = cv2.resize(small, (wide, high), interpolation=cv2.INTER_LINEAR)
-    cut = _overlap(shade.shape, sprite.x + dx - rim * _SHRINK, sprite.y + dy - rim * _SHRINK, canvas.shape)
+    cut = _overlap(
+        shade.shape, sprite.x + dx - rim * _SHRINK, sprite.y + dy - rim * _SHRINK, canvas.shape
+    )
     if cut is not None:
         there, here = cut
         canvas[there] *= spread(1 - np.ascontiguousarray(shade[here]) * np.float32(camera.shadow))
@@ -148,7 +150,9 @@ def develop(canvas: Array, camera: Camera, rng: np.random.Generator) -> NDArray[
     """The picture that the camera delivers, uint8 RGB [H, W, 3]; ``canvas`` is used up."""
     height, width = canvas.shape[:2]
     glow = np.array(camera.glow, np.float32).reshape(3, 3, 1) * np.array(camera.gain, np.float32)
-    smooth = cv2.resize(glow * camera.contrast, (width // 8, height // 8), interpolation=cv2.INTER_CUBIC)
+    smooth = cv2.resize(
+        glow * camera.contrast, (width // 8, height // 8), interpolation=cv2.INTER_CUBIC
+    )
     canvas *= cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
     kernel = _streak(camera.shake)
     if kernel is not None:

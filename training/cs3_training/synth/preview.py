@@ -70,7 +70,10 @@ def panel(scene: Scene) -> Image:
     names = [f'{i.caption}{f" ({i.hand} hand)" if i.hand else ""}' for i in scene.colliding]
     if len(names) == 1:
         names.append(f'a {scene.table} table')
-    lines = (f'{scene.seed}: {names[0]}', f'on {names[1]}' if len(scene.colliding) == 1 else names[1])
+    lines = (
+        f'{scene.seed}: {names[0]}',
+        f'on {names[1]}' if len(scene.colliding) == 1 else names[1],
+    )
     for k, text in enumerate(lines):
         place = (6, 15 + 16 * k)
         cv2.putText(words, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (230,) * 3, 1, cv2.LINE_AA)

@@ -100,7 +100,7 @@ def _edges(surface: Surface) -> Array:
 def cropped(
     colour: Array, opacity: Array, mask: NDArray[np.bool_], x: int, y: int, number: int
 ) -> Sprite:
-    """A sprite of the part of a patch that is not empty; (x, y) is the patch's upper left corner."""
+    """A sprite of the part of a patch that is not empty; (x, y) is the corner of the patch."""
     rows, columns = np.flatnonzero(opacity.any(1)), np.flatnonzero(opacity.any(0))
     if not len(rows):
         return Sprite(colour[:0, :0], opacity[:0, :0], mask[:0, :0], x, y, number)

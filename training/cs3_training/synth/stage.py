@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from cs3_training.synth.builder import Builder, Layer, Placed, Plan, Stage, choose_plan, draw_numbers
+from cs3_training.synth.builder import (
+    Builder,
+    Layer,
+    Placed,
+    Plan,
+    Stage,
+    choose_plan,
+    draw_numbers,
+)
 from cs3_training.synth.config import WorldConfig
 from cs3_training.synth.shapes import LEVEL
 from cs3_training.synth.surface import Vector
@@ -14,6 +23,7 @@ from cs3_training.synth.surroundings import add_surroundings
 from cs3_training.synth.table import draw_table
 from cs3_training.synth.things import border, choose_material, choose_shape, touching
 
+_SEEN = 160  # pixels at 352 of which a distractor is seen at least
 _REACH = 8  # pixels at 352 from the contact within which both objects are seen
 _TRIES = 16  # arrangements of the colliding objects before the best one is taken
 
@@ -38,7 +48,13 @@ def set_stage(config: WorldConfig, rng: np.random.Generator, margin: int = 0) ->
             break
     assert best is not None
     objects, layers, contact, travel = best[1]
-    objects, around = add_surroundings(builder, plan, objects, layers)
+    colliding = objects
+    for trial_number in range(_TRIES):
+        objects, around = add_surroundings(builder, plan, colliding, layers)
+        if _seen_distractors(objects, [*around, *layers], builder) >= config.distractors_min:
+            break
+        if trial_number >= 2:  # idle hands may be what hides them
+            plan = replace(plan, others=('', ''))
     ground = draw_table(builder.table, (builder.side, builder.side), rng)
     return Stage(
         table=builder.table,
@@ -60,8 +76,10 @@ def _collision_place(builder: Builder) -> Vector:
             return builder.margin + x * config.size, builder.margin + y * config.size
 
 
-def _tip_angle(shape: str, away: Vector, elbow: Vector | None, place: Vector, rng: np.random.Generator) -> float | None:
-    """Direction of a held or striking object: handles towards the hand, tips towards the contact."""
+def _tip_angle(
+    shape: str, away: Vector, elbow: Vector | None, place: Vector, rng: np.random.Generator
+) -> float | None:
+    """Direction of a held object: handles towards the hand, tips towards the contact."""
     if elbow is None:
         return None
     if shape in LEVEL:
@@ -73,9 +91,7 @@ def _tip_angle(shape: str, away: Vector, elbow: Vector | None, place: Vector, rn
     return math.atan2(x, -y) + turn + float(rng.normal(0, 0.25))
 
 
-def _colliders(
-    builder: Builder, plan: Plan
-) -> tuple[list[Placed], list[Layer], Vector, Vector]:
+def _colliders(builder: Builder, plan: Plan) -> tuple[list[Placed], list[Layer], Vector, Vector]:
     """Objects, layers in drawing order, contact point and direction of the collision."""
     rng, contact = builder.rng, _collision_place(builder)
     angle = rng.uniform(0, 2 * math.pi)
@@ -105,7 +121,9 @@ def _colliders(
         travel = (-0.35 * sign, 0.94)
     contact = (float(round(contact[0])), float(round(contact[1])))
     objects, layers = [], []
-    for k, (thing, place, side, elbow) in enumerate(zip(things, places, sides, elbows, strict=True)):
+    for k, (thing, place, side, elbow) in enumerate(
+        zip(things, places, sides, elbows, strict=True)
+    ):
         objects.append(Placed(thing, place, k + 1, True, side))
         mover = k + 1 if plan.pair else 2
         below, above = builder.hand(side, elbow, thing, place) if elbow else ((), ())
@@ -134,3 +152,10 @@ def _least_seen(
         seen = counts[placed.number] / wanted
         worst = min(worst, seen if (near == placed.number).any() else 0.5 * min(seen, 1))
     return float(worst)
+
+
+def _seen_distractors(objects: list[Placed], layers: list[Layer], builder: Builder) -> int:
+    """How many objects that do not collide are more than a few pixels in the picture."""
+    counts = np.bincount(draw_numbers(layers, builder.side, builder.margin).ravel(), minlength=256)
+    least = _SEEN * builder.unit**2
+    return sum(not placed.colliding and counts[placed.number] >= least for placed in objects)

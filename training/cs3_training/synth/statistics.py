@@ -106,12 +106,27 @@ def difficulty(facts: list[SceneFacts]) -> list[Row]:
     percent = 100 / len(facts)
     return [
         Row('Centre mIoU, %', percent * sum(f.centre for f in facts), 5, 8),
-        Row('median object area, %', 100 * float(np.median([a for f in facts for a in f.areas])), 0, 10),
+        Row(
+            'median object area, %',
+            100 * float(np.median([a for f in facts for a in f.areas])),
+            0,
+            10,
+        ),
         Row('pairs, %', percent * sum(f.pair for f in facts), 75, 79),
         Row('in hand, %', percent * sum(f.in_hand for f in facts), 78, 82),
         Row('fewest distractors', min(f.distractors for f in facts), 3, inf),
-        Row('with a distractor of a colliding material, %', percent * sum(f.same_material for f in facts), 40, inf),
-        Row('a colliding object without hand or its hand hidden, %', percent * sum(f.no_hand for f in facts), 10, inf),
+        Row(
+            'with a distractor of a colliding material, %',
+            percent * sum(f.same_material for f in facts),
+            40,
+            inf,
+        ),
+        Row(
+            'a colliding object without hand or its hand hidden, %',
+            percent * sum(f.no_hand for f in facts),
+            10,
+            inf,
+        ),
     ]
 
 

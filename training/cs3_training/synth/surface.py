@@ -254,7 +254,7 @@ class Relief:
 
 
 def cropped(surface: Surface) -> tuple[Surface, int, int]:
-    """The part of a surface round its silhouette, a margin of 2 pixels kept, and its corner x, y."""
+    """The part of a surface round its silhouette, with a margin of 2 pixels, and its corner."""
     x, y, wide, high = cv2.boundingRect(surface.mask)
     x0, y0 = max(x - 2, 0), max(y - 2, 0)
     box = (slice(y0, y + high + 2), slice(x0, x + wide + 2))

@@ -104,9 +104,7 @@ def _within_reach(around: list[Placed], side: str, builder: Builder) -> int | No
     return None
 
 
-def _idle_hand(
-    builder: Builder, side: str, held: Placed | None
-) -> list[Layer]:
+def _idle_hand(builder: Builder, side: str, held: Placed | None) -> list[Layer]:
     """A hand that holds a thing or rests, below the colliding objects."""
     rng, config = builder.rng, builder.config
     sign = 1 if side == 'right' else -1
@@ -116,7 +114,9 @@ def _idle_hand(
         place = (builder.margin + x * config.size, builder.margin + y * config.size)
     else:
         place = held.place
-    below, above = builder.hand(side, builder.elbow(side), None if held is None else held.thing, place)
+    below, above = builder.hand(
+        side, builder.elbow(side), None if held is None else held.thing, place
+    )
     if held is None:
         return [Layer(sprite, 0) for sprite in (*below, *above)]
     middle = held.thing.sprite(place, held.number, 5.0 * builder.unit)

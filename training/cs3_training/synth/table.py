@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import cv2
 import numpy as np
@@ -66,7 +66,7 @@ def choose_table(rng: np.random.Generator) -> Table:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _table_texture(material: str, variant: int) -> NDArray[np.uint8]:
     """Values 0 to 255 that the table's colour is scaled by, periodic, uint8 [512, 512]."""
     rng = np.random.default_rng([variant, 17])

@@ -55,7 +55,9 @@ def make_scene(config: WorldConfig, seed: int) -> Scene:
         table=stage.table.material,
         sound_materials=materials,
         captions=_captions(instances, stage.table.material, words),
-        negatives=false_names([(i.colour, i.material, i.shape) for i in instances], words, _NEGATIVES),
+        negatives=false_names(
+            [(i.colour, i.material, i.shape) for i in instances], words, _NEGATIVES
+        ),
     )
 
 
