@@ -127,12 +127,14 @@ class Clip:
         side, size = len(canvas), self.config.size
         x, y, turn, zoom = self.motion.camera(time_s)
         view = cv2.getRotationMatrix2D((side / 2 + x, side / 2 + y), turn, zoom)
-        view[:, 2] -= (side - size) / 2 + np.array([x, y])
+        border = (side - size) / 2
+        view = view - np.array([[0, 0, border + x], [0, 0, border + y]])
         picture = cv2.warpAffine(canvas, view, (size, size), flags=cv2.INTER_LINEAR)
-        numbers = cv2.warpAffine(numbers, view, (size, size), flags=cv2.INTER_NEAREST)
+        seen = cv2.warpAffine(numbers, view, (size, size), flags=cv2.INTER_NEAREST)
         rng = np.random.default_rng([self.seed, 4, index])
-        image = develop(picture, self.stage.camera, rng)
-        return ClipFrame(round(index * NS_PER_S / FRAME_RATE), image, numbers)
+        image = develop(np.asarray(picture, np.float32), self.stage.camera, rng)
+        stamp_ns = round(index * NS_PER_S / FRAME_RATE)
+        return ClipFrame(stamp_ns, image, np.asarray(seen, np.uint8))
 
     def _moved(self, layer: Layer, time_s: float) -> Sprite:
         distance = self.motion.distance(layer.mover, time_s)
@@ -158,7 +160,7 @@ def make_clip(config: WorldConfig, seed: int) -> Clip:
     rng = np.random.default_rng([seed, 5])
     stage = set_stage(config, rng, round(_MARGIN * config.size))
     stage = replace(stage, camera=replace(stage.camera, shake=(0.0, 0.0)))
-    event_frame = int(rng.integers(1.2 * FRAME_RATE, 1.8 * FRAME_RATE))
+    event_frame = int(rng.integers(round(1.2 * FRAME_RATE), round(1.8 * FRAME_RATE)))
     motion = _choose_motion(stage, config.size / 352, event_frame / FRAME_RATE, rng)
     timing = Timing(SOUND_RATE, round(SECONDS * SOUND_RATE), round(motion.event_s * SOUND_RATE))
     sound = soundtrack(config, sounding_bodies(config, stage), stage, timing, rng)

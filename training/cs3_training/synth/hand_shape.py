@@ -94,6 +94,7 @@ def digits(frame: HandFrame, pose: HandPose, rng: np.random.Generator) -> list[L
 
 
 def palm(frame: HandFrame) -> list[Limb]:
+    """Joints and radii of the bones of the palm and the ball of the thumb."""
     rays = ((-0.12, -0.33), (-0.05, -0.11), (0.05, 0.12), (0.12, 0.32))
     limbs: list[Limb] = []
     for (start, end), (reach, _, _) in zip(rays, _FINGERS, strict=True):

@@ -179,7 +179,7 @@ def _creases(
         for shift in (-0.12, 0.12):
             middle = np.array(points[k]) - corner + direction / length * radii[k] * shift * 2
             ends = [tuple(np.rint((middle + s * across) * 8).astype(int).tolist()) for s in (-1, 1)]
-            cv2.line(surface.light, ends[0], ends[1], 0.82, 1, cv2.LINE_AA, 3)
+            cv2.line(surface.light, ends[0], ends[1], (0.82,), 1, cv2.LINE_AA, 3)
 
 
 def _nail(
@@ -205,7 +205,7 @@ def _nail(
     nail = np.zeros(patch.shape[:2], np.uint8)
     place = (int(centre[0]) - 8 * box[1].start, int(centre[1]) - 8 * box[0].start)
     degrees = math.degrees(math.atan2(direction[1], direction[0]))
-    cv2.ellipse(nail, place, axes, degrees, 0, 360, 255, -1, cv2.LINE_AA, 3)
+    cv2.ellipse(nail, place, axes, degrees, 0, 360, (255,), -1, cv2.LINE_AA, 3)
     share = nail.astype(np.float32)[:, :, None] * np.float32(0.42 / 255)
     patch += (patch * np.float32(1.12) + np.array([26, 18, 18], np.float32) - patch) * share
 

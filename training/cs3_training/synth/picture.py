@@ -105,8 +105,7 @@ def _cast(canvas: Array, sprite: Sprite, camera: Camera) -> None:
         (max(columns // _SHRINK, 1), max(rows // _SHRINK, 1)),
         interpolation=cv2.INTER_AREA,
     )
-    small = cv2.copyMakeBorder(small, rim, rim, rim, rim, cv2.BORDER_CONSTANT, value=0)
-    small = cv2.GaussianBlur(small, (0, 0), soft / _SHRINK)
+    small = cv2.GaussianBlur(np.pad(small, rim), (0, 0), soft / _SHRINK)
     wide, high = columns + 2 * rim * _SHRINK, rows + 2 * rim * _SHRINK
     shade = cv2.resize(small, (wide, high), interpolation=cv2.INTER_LINEAR)
     cut = _overlap(
@@ -129,7 +128,13 @@ def smear(sprite: Sprite, move: tuple[float, float]) -> Sprite:
     solid = cv2.copyMakeBorder(sprite.mask.astype(np.float32), *edges)
     mask = cv2.filter2D(solid, -1, kernel) > 0.5
     return Sprite(
-        colour, opacity, mask, sprite.x - rim, sprite.y - rim, sprite.number, sprite.shadow
+        colour=np.asarray(colour, np.float32),
+        opacity=np.asarray(opacity, np.float32),
+        mask=mask,
+        x=sprite.x - rim,
+        y=sprite.y - rim,
+        number=sprite.number,
+        shadow=sprite.shadow,
     )
 
 
@@ -156,15 +161,15 @@ def develop(canvas: Array, camera: Camera, rng: np.random.Generator) -> NDArray[
     canvas *= cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
     kernel = _streak(camera.shake)
     if kernel is not None:
-        canvas = cv2.filter2D(canvas, -1, kernel)
+        canvas = np.asarray(cv2.filter2D(canvas, -1, kernel), np.float32)
     if camera.blur > 0:
-        canvas = cv2.GaussianBlur(canvas, (0, 0), camera.blur)
+        canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), camera.blur), np.float32)
     grain = _grain()
     y, x = rng.integers(0, len(grain) - max(height, width), 2)
     faint = grain[y : y + height, x : x + width] * np.float32(camera.noise)
     faint += np.float32(128 * (1 - camera.contrast))
     canvas += faint
-    return cv2.convertScaleAbs(np.maximum(canvas, 0, out=canvas))
+    return np.asarray(cv2.convertScaleAbs(np.maximum(canvas, 0, out=canvas)), np.uint8)
 
 
 _GRAIN: list[Array] = []

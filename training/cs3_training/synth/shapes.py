@@ -155,9 +155,9 @@ def _moved(surface: Surface, dx: float, dy: float) -> Surface:
     shift = np.array([[1, 0, round(dx)], [0, 1, round(dy)]], np.float32)
     n = len(surface.mask)
     planes = (surface.nx, surface.ny, surface.u, surface.v, surface.path, surface.light)
-    moved = [cv2.warpAffine(p, shift, (n, n), flags=cv2.INTER_NEAREST) for p in planes]
+    moved = (cv2.warpAffine(p, shift, (n, n), flags=cv2.INTER_NEAREST) for p in planes)
     mask = cv2.warpAffine(surface.mask, shift, (n, n), flags=cv2.INTER_NEAREST)
-    return Surface(mask, *moved)
+    return Surface(np.asarray(mask, np.uint8), *(np.asarray(p, np.float32) for p in moved))
 
 
 def _box(size: float, angle: float, side: int, rng: np.random.Generator) -> Body:
@@ -187,7 +187,7 @@ def _box(size: float, angle: float, side: int, rng: np.random.Generator) -> Body
         corners = [project(middle + i * a + j * b) for i, j in ((1, 1), (1, -1), (-1, -1), (-1, 1))]
         polygon = np.array(corners, np.float32) + np.float32((side - 1) / 2)
         face = np.zeros((side, side), np.uint8)
-        cv2.fillPoly(face, [np.rint(polygon * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
+        cv2.fillPoly(face, [np.rint(polygon * 16).astype(np.int32)], (255,), cv2.LINE_8, 4)
         inside = face > 0
         basis = np.array([project(a / half[first]), project(b / half[second])]).T
         (m00, m01), (m10, m11) = np.linalg.pinv(basis).astype(np.float32)
@@ -201,9 +201,9 @@ def _box(size: float, angle: float, side: int, rng: np.random.Generator) -> Body
         np.copyto(whole.v, v, where=inside)
         np.copyto(whole.path, np.abs(u) / np.float32(max(half[first], 1)), where=inside)
         np.copyto(whole.mask, np.uint8(255), where=inside)
-    soft = [cv2.GaussianBlur(plane, (5, 5), 0) for plane in (whole.nx, whole.ny)]
-    surface = Surface(whole.mask, *soft, whole.u, whole.v, whole.path, whole.light)
-    return Body(surface, (0.0, 0.22 * size), 0.4 * size)
+    for plane in (whole.nx, whole.ny):
+        cv2.GaussianBlur(plane, (5, 5), 0, dst=plane)
+    return Body(whole, (0.0, 0.22 * size), 0.4 * size)
 
 
 def _frame(angle: float, side: int) -> tuple[Array, Array, Vector]:
@@ -258,7 +258,7 @@ def _knife(size: float, angle: float, side: int, rng: np.random.Generator) -> Bo
         1,
     ) + np.float32((side - 1) / 2)
     blade = np.zeros((side, side), np.uint8)
-    cv2.fillPoly(blade, [np.rint(place * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
+    cv2.fillPoly(blade, [np.rint(place * 16).astype(np.int32)], (255,), cv2.LINE_8, 4)
     inside = blade > 0
     whole = empty(side)
     # the back is flat, the ground edge tilts

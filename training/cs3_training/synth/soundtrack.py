@@ -75,10 +75,10 @@ def soundtrack(
             level *= rng.uniform(0.3, 0.7)
     if rng.random() < config.other_impacts:
         for _ in range(rng.integers(1, 3)):
-            at = _other_time(timing, rng)
-            if at is not None:
+            when = _other_time(timing, rng)
+            if when is not None:
                 other = impact(*_other_bodies(stage, rng), rate, rng)
-                _add(dry, other, at, 10 ** (-rng.uniform(5, 18) / 20))
+                _add(dry, other, when, 10 ** (-rng.uniform(5, 18) / 20))
     wet = in_room(dry, rate, rng)
     wet /= np.abs(wet).max() + np.float32(1e-9)
     noise = background(timing.count, rate, rng)

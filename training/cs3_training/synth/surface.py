@@ -115,7 +115,8 @@ def revolve(profile: Profile, size: float, angle: float, elevation: float, side:
         centre = ((side - 1) / 2 + up[0] * shift, (side - 1) / 2 + up[1] * shift)
         place = (round(centre[0] * scale), round(centre[1] * scale))
         axes = (round(float(radii[number]) * scale), round(float(radii[number]) * sine * scale))
-        cv2.ellipse(target, place, axes, degrees, 0, 360, number + 1, -1, cv2.LINE_8, _BITS)
+        colour = (number + 1,)
+        cv2.ellipse(target, place, axes, degrees, 0, 360, colour, -1, cv2.LINE_8, _BITS)
     if rim is not None:
         np.copyto(index, target, where=rim > 0)
     return _revolved(index, table, inside, (up, across), (sine, cosine), middle, size)

@@ -143,7 +143,7 @@ def _beyond(canvas: Array, table: Table, rng: np.random.Generator) -> None:
     )
     corners = np.array([[0, -2], [width, -2], [width, right], [0, left]])
     away = np.zeros((depth, width), np.uint8)
-    cv2.fillPoly(away, [np.rint(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    cv2.fillPoly(away, [np.rint(corners * 16).astype(np.int32)], (255,), cv2.LINE_AA, 4)
     share = spread(away.astype(np.float32) * np.float32(1 / 255))
     strip = canvas[:depth]
     strip += (np.clip(room, 10, 230) - strip) * share

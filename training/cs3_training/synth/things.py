@@ -167,8 +167,8 @@ def stamp(frame: NDArray[np.uint8], thing: Thing, place: Vector, grow: int = 0) 
     patch = sprite.mask.astype(np.uint8)
     x, y = sprite.x - grow, sprite.y - grow
     if grow:
-        patch = cv2.copyMakeBorder(patch, *[grow] * 4, cv2.BORDER_CONSTANT, value=0)
-        patch = cv2.dilate(patch, np.ones((2 * grow + 1, 2 * grow + 1), np.uint8))
+        square = np.ones((2 * grow + 1, 2 * grow + 1), np.uint8)
+        patch = np.asarray(cv2.dilate(np.pad(patch, grow), square), np.uint8)
     x0, y0 = max(x, 0), max(y, 0)
     x1, y1 = min(x + patch.shape[1], frame.shape[1]), min(y + patch.shape[0], frame.shape[0])
     if x1 > x0 and y1 > y0:

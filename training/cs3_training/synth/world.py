@@ -117,7 +117,7 @@ def _boxes(numbers: NDArray[np.uint8]) -> tuple[dict[int, Box], NDArray[np.intp]
     counts = np.bincount(numbers.ravel(), minlength=256)
     boxes: dict[int, Box] = {}
     for number in np.flatnonzero(counts[1:]) + 1:
-        x, y, wide, high = cv2.boundingRect(cv2.compare(numbers, float(number), cv2.CMP_EQ))
+        x, y, wide, high = cv2.boundingRect((numbers == number).view(np.uint8))
         boxes[int(number)] = (x, y, x + wide, y + high)
     return boxes, counts
 
