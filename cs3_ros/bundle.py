@@ -69,7 +69,7 @@ STAGES: Mapping[str, Mapping[str, Stage]] = {
             True,
             ('torch', 'detectron2'),
         ),
-        'hands23_json': Stage('cs3_ros.hands.hands23', 'Hands23Json', 'Hands23JsonConfig'),
+        'hands23_json': Stage('cs3_ros.hands.hands23_json', 'Hands23Json', 'Hands23JsonConfig'),
     },
     'masker': {
         'grabcut': Stage(

@@ -13,6 +13,8 @@ BENCHES = {
     'lite': 'cs3_ros.bench.lite',
     'live': 'cs3_ros.bench.live',
     'node': 'cs3_ros.ros.bench_node',
+    'pipeline': 'cs3_ros.bench.pipeline',
+    'precision': 'cs3_ros.bench.precision',
 }
 
 
@@ -204,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument('--namespace', default='/cs3', help='namespace of the topics')
     doctor.add_argument('--json', type=Path, help='also write the findings to this file')
 
-    bench = command('bench', 'measure: cs3 bench onset|lite|live|node --help')
+    bench = command('bench', 'measure: cs3 bench onset|lite|live|node|pipeline|precision --help')
     bench.add_argument('name', choices=BENCHES)
 
     demo = command('demo', 'a clip through bag, node and topics to a video with masks')

@@ -22,6 +22,8 @@ Points = NDArray[np.float32]
 Side = Literal['right', 'left']
 Label = Literal['right_hand', 'left_hand', 'audio_visual']
 
+SIDES: tuple[Side, ...] = ('right', 'left')
+"""The wearer's hands in the order in which they are told."""
 LABELS: tuple[Label, ...] = ('right_hand', 'left_hand', 'audio_visual')
 """Candidate labels in the order of their priority (CS3 section 4.3)."""
 

@@ -69,6 +69,24 @@ def validate(config: Any) -> None:
             raise ValueError(f'{name} = {value!r}: expected one of {", ".join(choices)}')
 
 
+def require(config: Any, *names: str) -> None:
+    """Check that settings without which a stage cannot be built are given.
+
+    Args:
+        config: a dataclass of settings.
+        names: of its settings; '' counts as not given.
+
+    Raises:
+        ValueError: names the first that is not given and says what belongs there.
+    """
+    for field in dataclasses.fields(config):
+        if field.name in names and getattr(config, field.name) == '':
+            raise ValueError(
+                f'{type(config).__name__}.{field.name} is empty: name it in the bundle, '
+                f'{field.name}: PATH. {field.metadata["doc"]}'
+            )
+
+
 def from_mapping(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """Build a settings dataclass from a mapping, refusing unknown keys.
 

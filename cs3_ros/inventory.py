@@ -71,7 +71,7 @@ def look(bundle: Bundle, check: bool = False) -> Row:
         unknown_sizes=any(file.bytes == 0 for file in missing),
         packages=bundle.lacking_packages,
         licences=tuple(dict.fromkeys(file.licence for file in bundle.weights)),
-        damaged=tuple(damaged),
+        damaged=damaged,
         steps=tuple(_steps(bundle, missing, damaged)),
     )
 

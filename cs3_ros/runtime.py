@@ -61,7 +61,7 @@ class Runtime:
     """The device of the networks, one for all stages of a bundle.
 
     Every stage works on a stream of its own (``stream``), so that the halves of the pipeline
-    overlap on a GPU; nothing here waits for the device but ``to_host``.
+    overlap on a GPU; once they are placed, nothing here waits for the device but ``to_host``.
 
     Args:
         config: what was asked for.

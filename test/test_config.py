@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, dataclass, fields
 
 import pytest
 
-from cs3_ros.config import from_mapping, setting, validate
+from cs3_ros.config import from_mapping, require, setting, validate
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class Example:
 
 def test_a_field_carries_its_documentation():
     size, count, kind, on = (field.metadata for field in fields(Example))
-    assert size == dict(doc='Size, metres.', minimum=0.0, maximum=10.0, choices=(), hot=False)
+    assert size == dict(
+        doc='Size, metres.', minimum=0.0, maximum=10.0, choices=(), hot=False, weights=False
+    )
     assert (count['minimum'], count['maximum']) == (1, None)
     assert kind['choices'] == ('round', 'square') and on['hot']
 
@@ -80,3 +82,14 @@ def test_what_is_no_mapping_is_refused(values):
 def test_keys_of_another_type_are_refused_too():
     with pytest.raises(ValueError, match='unknown key'):
         from_mapping(Example, {1: 2, 'sise': 3}, 'here')
+
+
+def test_what_a_stage_cannot_do_without_is_asked_for():
+    @dataclass(frozen=True)
+    class Paths:
+        model: str = setting('', 'Folder of the network.', weights=True)
+        other: str = setting('', 'Not needed.', weights=True)
+
+    require(Paths(model='/nets/one'), 'model')
+    with pytest.raises(ValueError, match=r'Paths.model is empty: .*model: PATH. Folder of the net'):
+        require(Paths(other='/nets/one'), 'model')

@@ -7,10 +7,10 @@ import json
 import pickle
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from trap import Trap
 
 from cs3_ros.bundle import BundleError, bundle_names, load_bundle
 from cs3_ros.runtime import RuntimeConfig
@@ -31,16 +31,6 @@ collisions:
   wood-only:
     a knock on wood: [a door]
 """
-
-
-class Trap:
-    """Whoever unpickles it makes a file."""
-
-    def __init__(self, sprung: Path) -> None:
-        self.sprung = sprung
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.sprung,)
 
 
 def plain_pickle(path: Path, trap: Trap) -> None:

@@ -118,7 +118,7 @@ def test_settings_take_effect():
 
 @pytest.fixture
 def fake_stages(monkeypatch) -> None:
-    monkeypatch.setattr(Bundle, 'build', lambda self, verification: fake_pipeline())
+    monkeypatch.setattr(Bundle, 'build', lambda self, *settings: fake_pipeline())
 
 
 @pytest.fixture(scope='module')
@@ -211,7 +211,7 @@ def test_the_recording_is_not_overwritten(fake_stages, video, tmp_path):
 
 def test_failed_events_are_named_and_end_with_1(monkeypatch, video, tmp_path, capsys):
     pipeline = fake_pipeline(fail=lambda: True)
-    monkeypatch.setattr(Bundle, 'build', lambda self, verification: pipeline)
+    monkeypatch.setattr(Bundle, 'build', lambda self, *settings: pipeline)
     assert offline.run(options(video, tmp_path / 'out')) == 1
     assert 'event at 0.400 s failed: this stage was told to fail' in capsys.readouterr().err
     assert json.loads((tmp_path / 'out' / 'events.json').read_text()) == []

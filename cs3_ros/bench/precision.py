@@ -4,11 +4,11 @@
 and sound, the logits of the localiser's CLIPSeg under the sound: Pearson correlation, and IoU of
 the maps binarised at the median of the float32 map, since random networks have no threshold of
 their own that halves a map. The spatial standard deviation of the float32 logits is printed, since
-a constant map would agree with anything, and how alike the conditions of two sounds are. Expected
-are a correlation of at least 0.99 and an IoU of at least 0.95. For information: the IoU of the
-boxes of the whole localiser (with the second look) and of the masks of fixed boxes, and how far
-scores and boxes of the detector lie apart; with random weights the last are a lottery, since the
-best of hundreds of nearly equal queries wins.
+a constant map would agree with anything. Expected are a correlation of at least 0.99 and an IoU of
+at least 0.95. For information: how alike the conditions are that sounds are turned into (random
+networks hardly tell two sounds apart); the IoU of the boxes of the whole localiser, with the second
+look, and of the masks of fixed boxes; how far scores and boxes of the detector lie apart (with
+random weights a lottery: the best of hundreds of nearly equal queries wins).
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from cs3_ros.collision import Box, Frame, HandObject, Image, Side
-from cs3_ros.config import setting, validate
+from cs3_ros.collision import SIDES, Box, Frame, HandObject, Image, Side
+from cs3_ros.config import require, setting, validate
 from cs3_ros.hands.boxes import MIN_OBJECT_AREA, clipped
 from cs3_ros.runtime import Runtime
 
@@ -42,7 +42,8 @@ class DetrConfig:
 
     model: str = setting(
         '',
-        'Folder with config.json and model.safetensors of RT-DETRv2 or D-FINE.',
+        'Folder with config.json and model.safetensors of RT-DETRv2 or D-FINE with the labels '
+        f'{", ".join(LABELS)}.',
         weights=True,
     )
     hand_threshold: float = setting(
@@ -148,11 +149,7 @@ class DetrHands:
     """
 
     def __init__(self, config: DetrConfig, runtime: Runtime) -> None:
-        if not config.model:
-            raise ValueError(
-                'hands of type detr need a model: name the folder of an RT-DETRv2 or D-FINE '
-                f'network with the labels {", ".join(LABELS)}'
-            )
+        require(config, 'model')
         folder = Path(config.model)
         self.config = config
         self.preprocessing = Preprocessing.from_folder(folder)
@@ -171,10 +168,9 @@ class DetrHands:
             seen = self.network(pixel_values=pixels.to(self._runtime.dtype))
             table = self._runtime.to_host(best_boxes(seen.logits, seen.pred_boxes))  # [4, 5]
         found = {label: table[row].tolist() for label, row in self._rows.items()}
-        sides: tuple[Side, ...] = ('right', 'left')
         both = [
             self._hand_object(side, found[f'{side}_hand'], found[f'{side}_hand_object'], image)
-            for side in sides
+            for side in SIDES
         ]
         return tuple(hand for hand in both if hand is not None)
 

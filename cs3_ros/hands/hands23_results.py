@@ -1,16 +1,20 @@
-"""The ``result.json`` of Hands23's demo: what it found on each image (method.md B1)."""
+"""What Hands23 says of an image (method.md B1), and which of the hands count (B2).
+
+Its demo writes the rows as ``result.json``; ``hands23.py`` makes the same ones in this process.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cs3_ros.collision import Box, Side
+from cs3_ros.collision import SIDES, Box, HandObject, Side
+from cs3_ros.hands.boxes import MIN_OBJECT_AREA, clipped
 
 CONTACTS = (
     'no_contact',
@@ -20,6 +24,9 @@ CONTACTS = (
     'obj_to_obj_contact',
 )
 """What a hand touches, in the order of the network's classes."""
+
+HOLDING = ('object_contact', 'obj_to_obj_contact')
+"""Hands of another contact are ignored."""
 
 _SIDES: Mapping[str, Side] = {'left_hand': 'left', 'right_hand': 'right'}
 
@@ -44,6 +51,44 @@ class Hands23Hand:
     """Box of the second object, what the first one is used on; only where that is a tool."""
     second_score: float | None = None
     """Confidence of the second object in [0, 1]."""
+
+
+def held(
+    hands: Iterable[Hands23Hand],
+    shape: tuple[int, ...],
+    hand_threshold: float = 0.7,
+    object_threshold: float = 0.5,
+) -> tuple[HandObject, ...]:
+    """One hand of each side with its first object, right first (method.md B2).
+
+    Of the hands of one side that touch an object the highest score wins, then the larger box, then
+    the lower one: the wearer's hands come from below. Both hands may hold the same object. Second
+    objects are not looked at.
+
+    Args:
+        hands: all hands of one picture.
+        shape: of the picture, height and width first; boxes are clipped to it.
+        hand_threshold: score from which on a hand counts.
+        object_threshold: score from which on its object counts.
+    """
+    best: dict[Side, Hands23Hand] = {}
+    for hand in hands:
+        if hand.contact in HOLDING and hand.score >= hand_threshold:
+            if hand.side not in best or _rank(hand) > _rank(best[hand.side]):
+                best[hand.side] = hand
+    found = []
+    for hand in (best[side] for side in SIDES if side in best):
+        object_box = None
+        if hand.object_box is not None and (hand.object_score or 0.0) >= object_threshold:
+            object_box = clipped(hand.object_box, shape, MIN_OBJECT_AREA)
+        hand_box = clipped(hand.box, shape, 0.0)
+        found.append(HandObject(hand.side, hand.score, hand_box, object_box=object_box))
+    return tuple(found)
+
+
+def _rank(hand: Hands23Hand) -> tuple[float, float, float]:
+    x0, y0, x1, y1 = hand.box
+    return hand.score, (x1 - x0) * (y1 - y0), y1
 
 
 def image_number(file_name: str) -> int | None:

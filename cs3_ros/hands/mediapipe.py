@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from cs3_ros.collision import NS_PER_S, Frame, HandObject, Image, Points, Side
+from cs3_ros.collision import NS_PER_S, SIDES, Frame, HandObject, Image, Points, Side
 from cs3_ros.config import setting, validate
 
 WRIST, THUMB_TIP, INDEX_BASE, INDEX_TIP, MIDDLE_BASE, PINKY_BASE = 0, 4, 5, 8, 9, 17
 TIPS = (4, 8, 12, 16, 20)
 PALM = (WRIST, INDEX_BASE, MIDDLE_BASE, 13, PINKY_BASE)
+MIN_VIEW = 16
+"""Side below which a view shows no hand, pixels."""
 OBJECT_REACH = 1.7
 """Half the side of the box guessed round a held object, hand sizes (wrist to middle knuckle)."""
 
@@ -99,10 +101,9 @@ class MediaPipeHands:
                 found = wearers(self.look(picture), (height, width))
             if found:
                 break
-        sides: tuple[Side, ...] = ('right', 'left')
         return tuple(
             hand_object(side, found[side], (height, width), self.config.prompt)
-            for side in sides
+            for side in SIDES
             if side in found
         )
 
@@ -128,9 +129,12 @@ class MediaPipeHands:
 def views(height: int, width: int) -> list[tuple[int, int, int, int]]:
     """What the network is shown: the picture, and overlapping squares over its lower two thirds.
 
-    The squares show small hands larger; the wearer's hands come from below.
+    The squares show small hands larger; the wearer's hands come from below. Slivers of a picture,
+    which show no hand, are not divided.
     """
     side = min(height, width) * 2 // 3
+    if side < MIN_VIEW:
+        return [(0, 0, width, height)]
     count = max(3, round(1.5 * (width - side) / side) + 1)
     lefts = np.linspace(0, width - side, count).round().astype(int).tolist()
     squares = [(left, height - side, left + side, height) for left in lefts]

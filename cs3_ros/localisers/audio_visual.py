@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cs3_ros.checkpoints import read_safetensors
 from cs3_ros.collision import AudioClip
-from cs3_ros.config import from_mapping, setting
+from cs3_ros.config import from_mapping, require, setting
 from cs3_ros.localisers.audio_token import AudioToken, AudioTokenConfig, embed_prompt, prompt_ids
 from cs3_ros.localisers.beats import (
     MIN_SAMPLES,
@@ -78,15 +78,12 @@ class AudioVisualLocaliser(ConditionedLocaliser):
     """
 
     def __init__(self, config: AudioVisualConfig, runtime: Runtime) -> None:
-        for name in ('clipseg', 'checkpoint'):
-            if not getattr(config, name):
-                raise ValueError(f'audio_visual: no {name}; name its path in the bundle')
+        require(config, 'clipseg', 'checkpoint')
         checkpoint = load_checkpoint(config.checkpoint)
         if checkpoint.beats is None and not config.beats:
             raise ValueError(
-                f'audio_visual: {config.checkpoint} has no BEATs weights and the bundle names '
-                'none; set beats to the path of the official file '
-                'BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt'
+                f'{config.checkpoint} has no BEATs weights and the bundle names none; set beats to '
+                'the path of the official file BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt'
             )
         beats = checkpoint.beats or load_beats(config.beats)
         clipseg = ClipSeg.from_folder(config.clipseg)
@@ -150,12 +147,7 @@ def load_checkpoint(path: str | Path) -> AudioVisualCheckpoint:
         OSError: the file cannot be read.
         ValueError: it is not such a checkpoint, or damaged; says what was expected.
     """
-    try:
-        with safe_open(path, framework='pt', device='cpu') as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f'{path} is no safetensors file: {error}') from error
+    tensors, metadata = read_safetensors(path)
     if metadata.get('format') != FORMAT:
         raise ValueError(
             f'{path}: format {metadata.get("format")!r}: expected {FORMAT!r}; '
@@ -238,11 +230,11 @@ def _check_fit(token: AudioTokenConfig, beats: BeatsConfig, clipseg: ClipSeg) ->
     ):
         if got != expected:
             raise ValueError(
-                f'audio_visual: {what} is {got}, the checkpoint was trained for {expected}; '
+                f'{what} is {got}, the checkpoint was trained for {expected}; '
                 'take the weights that it was trained with'
             )
     if max(token.blocks) > beats.encoder_layers:
         raise ValueError(
-            f'audio_visual: the checkpoint takes BEATs blocks {token.blocks}, BEATs has '
+            f'the checkpoint takes BEATs blocks {token.blocks}, BEATs has '
             f'{beats.encoder_layers}; take the weights that it was trained with'
         )

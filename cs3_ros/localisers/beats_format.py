@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from cs3_ros.checkpoints import read_torch
 
 _SIZES = (
     'input_patch_size', 'embed_dim', 'encoder_layers', 'encoder_embed_dim', 'encoder_ffn_embed_dim',
@@ -125,12 +126,7 @@ def read_official(path: str | Path) -> tuple[BeatsConfig, dict[str, Tensor]]:
         OSError: the file cannot be read.
         ValueError: it is no such file, or of a variant that is not supported.
     """
-    try:
-        data = torch.load(path, map_location='cpu', weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # whatever a damaged or hostile file provokes in the reader
-        raise ValueError(f'{path}: not a file of plain weights: {error}') from error
+    data = read_torch(path)
     if not isinstance(data, Mapping) or not all(
         isinstance(data.get(part), Mapping) for part in ('cfg', 'model')
     ):

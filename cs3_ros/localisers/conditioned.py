@@ -92,7 +92,8 @@ class ConditionedLocaliser(ABC):
             if self.heat.crop:
                 window = window_size(frame, self.heat.crop_size)
                 start = window_start(peak, len(heat), frame, window)  # [2]
-                pixels = self.clipseg.normalise(cut(encoded.picture, start, window)[None])
+                view = cut(encoded.picture, start, window)  # [h, w, 3]
+                pixels = self.clipseg.normalise(view[None])  # [1, 3, S, S]
                 heat = self._heat_map(self.clipseg.encode_image(pixels), condition)  # [S', S']
                 peak = find_peak(heat, self._blur)  # [2]
             spread = torch.stack(first.aminmax())  # [S', S'] -> [2]

@@ -23,7 +23,6 @@ MIN_BOX_PX = 16.0
 """Smallest width and height of a box, pixels of the frame."""
 FALLBACK_AREA = 0.1
 """Area of the square that stands in where no component holds the peak, fraction of the frame."""
-
 FLAT = 1e-4
 """Heat that differs by less than this fraction of its maximum differs by rounding only."""
 

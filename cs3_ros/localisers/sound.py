@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,7 +34,8 @@ def waveform(audio: AudioClip, rate: int, shortest: int = 0) -> Tensor:
     Returns:
         float32 [N] on the CPU, N = max(shortest, ceil(M * rate / audio.rate)) for M samples.
     """
-    samples = torch.tensor(audio.samples, dtype=torch.float32)  # [M]
+    # numpy's copy, since torch itself takes neither reversed arrays nor foreign byte orders
+    samples = torch.from_numpy(np.array(audio.samples, np.float32, order='C'))  # [M]
     ratio = Fraction(rate, audio.rate).limit_denominator(FINEST_RATIO)
     if ratio != 1 and len(samples):
         samples = _resampler(ratio.denominator, ratio.numerator)(samples)  # [N]

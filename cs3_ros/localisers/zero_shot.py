@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cs3_ros.collision import AudioClip
-from cs3_ros.config import setting
+from cs3_ros.config import require, setting
 from cs3_ros.localisers.clap import CHUNK, AudioTower, LogMel, embed_sounds, load_clap, tokenize
 from cs3_ros.localisers.clipseg import ClipSeg, load_tokenizer
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
@@ -57,12 +57,7 @@ class ZeroShotLocaliser(ConditionedLocaliser):
     """
 
     def __init__(self, config: ZeroShotConfig, runtime: Runtime) -> None:
-        for name in ('clipseg', 'clap'):
-            if not getattr(config, name):
-                raise ValueError(
-                    f'the zero-shot localiser needs {name}: name its folder of weights in the '
-                    f'bundle, localiser: {{{name}: FOLDER}}'
-                )
+        require(config, 'clipseg', 'clap')
         self._phrases = read_vocabulary(config.vocabulary)
         clap, clipseg = load_clap(config.clap), ClipSeg.from_folder(config.clipseg)
         with torch.inference_mode():

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cs3_ros.collision import Box, Image, Mask, Points, Prompt
-from cs3_ros.config import setting, validate
+from cs3_ros.config import require, setting, validate
 from cs3_ros.maskers.sam2_checkpoint import load_sam2
 from cs3_ros.maskers.sam2_model import (
     ABSENT,
@@ -93,11 +93,7 @@ class Sam2Masker:
     """
 
     def __init__(self, config: Sam2Config, runtime: Runtime) -> None:
-        if not config.checkpoint:
-            raise ValueError(
-                'Sam2Config.checkpoint is empty: expected the path of a SAM 2 checkpoint, '
-                'say sam2/sam2.1_hiera_base_plus.pt'
-            )
+        require(config, 'checkpoint')
         self.config = config
         self._runtime = runtime
         self._stream = runtime.stream()

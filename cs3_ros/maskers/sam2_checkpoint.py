@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from cs3_ros.checkpoints import read_safetensors, read_torch
 from cs3_ros.maskers.sam2_model import PRESETS, Sam2, Sam2Architecture
 
 VIDEO_ONLY = (
@@ -83,8 +84,9 @@ def load_sam2(path: str | Path) -> Sam2:
 
 
 def sam2_checkpoint(model: Sam2) -> dict[str, Any]:
-    """What ``torch.save`` writes as a checkpoint, ``model`` and, for sizes of our own, a plain
-    ``architecture`` beside it; for official sizes just the official format."""
+    """What ``torch.save`` writes as a checkpoint: the official format, and for sizes of our own an
+    ``architecture`` beside ``model``.
+    """
     checkpoint: dict[str, Any] = {'model': model.state_dict()}
     if model.architecture not in PRESETS.values():
         checkpoint['architecture'] = dataclasses.asdict(model.architecture)
@@ -140,24 +142,12 @@ def _architecture(sizes: Any) -> Sam2Architecture:
 def _read(path: Path) -> tuple[dict[str, Tensor], Any]:
     """State dict and description of a file; None where it does not say."""
     if path.suffix == '.safetensors':
-        from safetensors import SafetensorError, safe_open
-
+        state, metadata = read_safetensors(path)
         try:
-            with safe_open(path, framework='pt') as file:
-                metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return state, json.loads(metadata.get('architecture', 'null'))
-        except (SafetensorError, ValueError) as error:
-            raise ValueError(f'{path}: no safetensors file of SAM 2: {error}') from error
-    try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # broken files make the unpickler raise whatever it likes
-        raise ValueError(
-            f'{path}: refused, torch.load(weights_only=True) finds more than weights in it, or no '
-            f'weights at all ({type(error).__name__}); expected an official SAM 2 checkpoint'
-        ) from error
+        except ValueError as error:
+            raise ValueError(f'{path}: metadata architecture is no JSON: {error}') from error
+    checkpoint = read_torch(path)
     model = checkpoint.get('model') if isinstance(checkpoint, dict) else None
     if not isinstance(model, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in model.items()

@@ -390,7 +390,7 @@ def test_a_broken_preparation_file_is_named(tmp_path):
 
 
 def test_a_model_must_be_named():
-    with pytest.raises(ValueError, match='name the folder'):
+    with pytest.raises(ValueError, match='model is empty.*right_hand_object'):
         DetrHands(DetrConfig(), runtime())
 
 

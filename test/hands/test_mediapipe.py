@@ -125,6 +125,11 @@ def test_views_lie_in_the_picture_and_cover_its_lower_part(height, width):
     assert len(hands.views(height, width)) <= 6
 
 
+@pytest.mark.parametrize(('height', 'width'), [(1, 1), (1, 500), (500, 1), (7, 5000)])
+def test_a_sliver_of_a_picture_is_one_view(height, width):
+    assert hands.views(height, width) == [(0, 0, width, height)]
+
+
 # --- search ---------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
+from trap import Trap
 
 from cs3_ros.bench.random_weights import write_random_weights
 from cs3_ros.collision import AudioClip, Frame
@@ -214,8 +215,8 @@ def test_beats_of_the_checkpoint_win(weights, stage, tmp_path):
 @pytest.mark.parametrize(
     'changes, message',
     [
-        ({'clipseg': ''}, 'no clipseg; name its path in the bundle'),
-        ({'checkpoint': ''}, 'no checkpoint; name its path in the bundle'),
+        ({'clipseg': ''}, 'clipseg is empty: name it in the bundle'),
+        ({'checkpoint': ''}, 'checkpoint is empty: name it in the bundle'),
         ({'beats': ''}, 'has no BEATs weights and the bundle names none; set beats'),
     ],
 )
@@ -286,17 +287,9 @@ def test_a_spoilt_checkpoint_is_refused(weights, tmp_path, tensors, metadata, me
     assert str(path) in str(caught.value)
 
 
-class Attack:
-    def __init__(self, victim):
-        self.victim = victim
-
-    def __reduce__(self):
-        return Path.touch, (self.victim,)
-
-
 def test_a_pickle_is_refused_and_never_executed(tmp_path):
     path = tmp_path / 'audio_visual.safetensors'
-    torch.save({'evil': Attack(tmp_path / 'executed')}, path)
+    torch.save({'evil': Trap(tmp_path / 'executed')}, path)
     with pytest.raises(ValueError, match='no safetensors file'):
         load_checkpoint(path)
     assert not (tmp_path / 'executed').exists()

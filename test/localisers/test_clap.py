@@ -9,6 +9,7 @@ torch = pytest.importorskip('torch', reason='pip install "cs3_ros[models]"')
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import ClapModel, RobertaTokenizer  # noqa: E402
+from trap import Trap  # noqa: E402
 
 from cs3_ros.localisers.clap import (  # noqa: E402
     CHUNK,
@@ -91,28 +92,20 @@ def test_the_older_file_format_is_read(clap, own_folder):
     assert all(torch.equal(value, read[key]) for key, value in clap.model.state_dict().items())
 
 
-class Evil:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), 'w'))
-
-
 @pytest.mark.parametrize('zipped', [True, False])
 def test_a_malicious_pickle_is_refused_and_not_executed(own_folder, tmp_path, zipped):
     (own_folder / 'model.safetensors').unlink()
     proof = tmp_path / 'executed'
     if zipped:
-        torch.save({'logit_scale_a': Evil(proof)}, own_folder / 'pytorch_model.bin')
+        torch.save({'logit_scale_a': Trap(proof)}, own_folder / 'pytorch_model.bin')
     else:
-        content = pickle.dumps({'a': Evil(proof)}, protocol=2)
+        content = pickle.dumps({'a': Trap(proof)}, protocol=2)
         (own_folder / 'pytorch_model.bin').write_bytes(content)
     with pytest.raises(ValueError, match='pytorch_model.bin .* was not loaded') as caught:
         load_clap(str(own_folder))
     assert not proof.exists()
     assert 'weights_only' not in str(caught.value)
-    pickle.loads(pickle.dumps(Evil(proof)))  # the trap works
+    pickle.loads(pickle.dumps(Trap(proof)))  # the trap works
     assert proof.exists()
 
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
+from trap import Trap
 
 from cs3_ros.localisers.clipseg import (
     CLIP_MEAN,
@@ -354,18 +355,10 @@ def test_half_precision_files_are_loaded_as_float32(tmp_path):
     assert clipseg.image_size == IMAGE_SIZE
 
 
-class Attack:
-    def __init__(self, victim):
-        self.victim = victim
-
-    def __reduce__(self):
-        return Path.touch, (self.victim,)
-
-
 def test_pickled_weights_are_refused_and_never_executed(tmp_path):
     folder = saved(tmp_path / 'folder')
     (folder / 'model.safetensors').unlink()
-    torch.save({'evil': Attack(tmp_path / 'executed')}, folder / 'pytorch_model.bin')
+    torch.save({'evil': Trap(tmp_path / 'executed')}, folder / 'pytorch_model.bin')
     with pytest.raises(ValueError, match='model.safetensors'):
         ClipSeg.from_folder(folder)
     (folder / 'pytorch_model.bin').rename(folder / 'model.safetensors')

@@ -42,6 +42,16 @@ def test_a_clip_at_the_right_rate_is_copied_as_it_is():
     assert samples.any()
 
 
+@pytest.mark.parametrize(
+    'view',
+    [lambda x: x[::-1], lambda x: x[::2], lambda x: x.astype('>f4'), lambda x: x.astype(float)],
+)
+def test_samples_may_lie_in_memory_as_they_like(view):
+    samples = view(tone(440, 16_000).astype(np.float32))
+    got = waveform(AudioClip(0, 16_000, samples, np.ones(len(samples), bool)), 16_000)
+    np.testing.assert_array_equal(got.numpy(), samples)
+
+
 def test_short_and_empty_clips_get_silence_at_the_end():
     got = waveform(clip(np.ones(30), 48_000), 16_000, shortest=25)
     assert got.shape == (25,) and got[:10].abs().min() > 0 and not got[10:].any()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
-
-from cs3_training.losses import (  # noqa: E402
+from cs3_training.losses import (
     LossConfig,
     area_loss,
     combine,

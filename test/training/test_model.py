@@ -10,12 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+import torch.nn.functional as F
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
-import torch.nn.functional as F  # noqa: E402
-
-from cs3_training.losses import LossConfig, feature_mask, info_nce  # noqa: E402
-from cs3_training.model import CollisionSegmenter  # noqa: E402
+from cs3_training.losses import LossConfig, feature_mask, info_nce
+from cs3_training.model import CollisionSegmenter
 
 CALM = LossConfig(gumbel_noise=False)
 

@@ -7,16 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
+from test_model import segmenter
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
-pytest.importorskip('tensorboard', reason='pip install "cs3_ros[train]"')
-
-from safetensors import safe_open  # noqa: E402
-from test_model import segmenter  # noqa: E402
-
-from cs3_ros.localisers.audio_visual import load_checkpoint  # noqa: E402
-from cs3_training.losses import LossConfig  # noqa: E402
-from cs3_training.train import (  # noqa: E402
+from cs3_ros.localisers.audio_visual import load_checkpoint
+from cs3_training.losses import LossConfig
+from cs3_training.train import (
     Samples,
     TrainConfig,
     Trainer,

@@ -56,6 +56,8 @@ class CollisionSegmenter(nn.Module):
         train_beats: whether BEATs learns too (CS3) or stays as published (ACL-SSL).
     """
 
+    prompt_ids: Tensor
+
     def __init__(
         self,
         clipseg: ClipSeg,

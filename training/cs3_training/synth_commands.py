@@ -25,6 +25,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar='N',
         help='clips of the first N seeds (default 3)',
     )
+    make = actions.add_parser(
+        'make', help='write scenes to a folder, for training; goes on if cut off'
+    )
+    make.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write to')
+    make.add_argument('--split', choices=('train', 'validation', 'test'), required=True)
+    make.add_argument('--scenes', type=_count, required=True, metavar='N', help='how many')
+    make.add_argument('--size', type=_count, default=352, metavar='PIXELS', help='default 352')
+    make.add_argument(
+        '--workers', type=_count, default=1, metavar='N', help='processes (default 1)'
+    )
     stats = actions.add_parser('stats', help='is the test set as hard as it has to be?')
     stats.add_argument('--scenes', type=_count, default=2000, metavar='N', help='default 2000')
     stats.add_argument(
@@ -39,7 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(options: argparse.Namespace) -> int:
     """Run one of them; 1 where a figure is out of its bounds."""
-    return _preview(options) if options.action == 'preview' else _stats(options)
+    return {'preview': _preview, 'make': _make, 'stats': _stats}[options.action](options)
 
 
 def _count(text: str) -> int:
@@ -75,6 +85,25 @@ def _preview(options: argparse.Namespace) -> int:
         path = options.out / f'clip_{seed}.mp4'
         write_clip(make_clip(config, seed), path)
         tqdm.write(str(path))
+    return 0
+
+
+def _make(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from cs3_training.synth.config import WorldConfig, split_seed
+    from cs3_training.synth.store import make_store
+
+    if options.scenes < 1 or options.workers < 1:
+        raise ValueError('--scenes and --workers: expected at least 1')
+    first = split_seed(options.split, 0)
+    split_seed(options.split, options.scenes - 1)  # there are so many
+    config = WorldConfig(size=options.size)
+    seeds = range(first, first + options.scenes)
+    with tqdm(total=len(seeds), desc='scenes', disable=None) as bar:
+        for done in make_store(config, seeds, options.out, options.workers):
+            bar.update(done - bar.n)
+    print(options.out)
     return 0
 
 

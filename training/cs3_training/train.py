@@ -149,13 +149,8 @@ def augment(image: Image, rng: np.random.Generator) -> Image:
 def batches(pairs: Pairs, config: TrainConfig, first_step: int) -> Iterator[list[Tensor]]:
     """This process's share of every batch from ``first_step`` on: pictures and sounds."""
     share = config.batch // world_size()
-    numbers = [
-        range(
-            step * config.batch + rank() * share,
-            step * config.batch + (rank() + 1) * share,
-        )
-        for step in range(first_step, config.steps)
-    ]
+    starts = (step * config.batch + rank() * share for step in range(first_step, config.steps))
+    numbers = [list(range(start, start + share)) for start in starts]
     loader = DataLoader(
         Samples(pairs, config),
         batch_sampler=numbers,

@@ -10,9 +10,6 @@ import numpy as np
 
 from cs3_training.synth.surface import Vector
 
-GRASPS = ('over', 'wrap', 'below', 'open')
-"""Fingers over the object; fingers under and thumb over it; all of the hand under it; empty."""
-
 Area = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; it may reach beyond the picture where a hand will move into it."""
 
@@ -36,7 +33,8 @@ class HandPose:
     width: float
     """Width of the palm, pixels."""
     grasp: str
-    """One of GRASPS."""
+    """over: fingers over the object; wrap: fingers under and thumb over it; below: all of the hand
+    under it; open: no object."""
     curl: float
     """How far the fingers are bent, 0 to 1."""
 

@@ -34,7 +34,7 @@ HAND_NUMBERS = {'left': 254, 'right': 255}
 
 _WRIST = 0.35  # the hand ends so many palm widths behind the wrist's middle
 _SKINS = (
-    (244, 205, 178),
+    (236, 196, 168),
     (228, 178, 146),
     (205, 148, 112),
     (164, 110, 78),

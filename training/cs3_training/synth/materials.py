@@ -217,7 +217,7 @@ def ball(material: str, light: int) -> Array:
             gloss = 150 * half**60
         case 'glass':
             gloss = 235 * half**90 + 70 * np.exp(-(((toward - 0.2) / 0.07) ** 2)) * (nz < 0.85)
-            opaque = np.clip(0.2 + 0.85 * rim + 0.2 * (nz < 0.35), 0, 0.92)
+            opaque = np.clip(0.32 + 0.8 * rim + 0.2 * (nz < 0.35), 0, 0.92)
             diffuse = 0.85 + 0.35 * rim * np.sign(toward - 0.3)
         case 'ceramic':
             window = np.exp(-(((half - 1) / 0.012) ** 2))
@@ -227,7 +227,7 @@ def ball(material: str, light: int) -> Array:
         case 'wood':
             gloss = 14 * half**8
         case 'skin':
-            diffuse = 0.5 + 0.6 * np.clip(0.25 + 0.8 * toward, 0, 1) - 0.22 * rim
+            diffuse = 0.48 + 0.56 * np.clip(0.25 + 0.8 * toward, 0, 1) - 0.22 * rim
             gloss = 20 * half**9
         case _:  # cardboard and cloth are dull
             diffuse = 0.46 + 0.58 * np.clip(0.15 + 0.9 * toward, 0, 1)

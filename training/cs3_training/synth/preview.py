@@ -51,7 +51,7 @@ def spectrogram(sound: NDArray[np.float32], width: int, height: int) -> Image:
     pieces = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][:width]
     power = np.abs(np.fft.rfft(pieces * np.hanning(window), axis=1)) ** 2
     level = 10 * np.log10(power + 1e-12).T
-    rows = (np.linspace(1, 0, height) ** 2 * (len(level) - 1)).astype(int)
+    rows = 3 + (np.linspace(1, 0, height) ** 2 * (len(level) - 4)).astype(int)
     scaled = (level[rows] - level.max() + 70) / 70
     grey = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
     colour = cv2.applyColorMap(cv2.resize(grey, (width, height)), cv2.COLORMAP_MAGMA)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -34,10 +34,6 @@ class Sprite:
     """What it writes into the instance map."""
     shadow: float = 0.0
     """Height over the table in pixels of the shadow it casts; 0 casts none."""
-
-    def at(self, x: int, y: int) -> Sprite:
-        """The same thing elsewhere."""
-        return replace(self, x=x, y=y)
 
 
 def paint(surface: Surface, look: Look, light: int, seed: int) -> tuple[Array, Array]:

@@ -71,8 +71,6 @@ class Body:
     surface: Surface
     grip: Vector
     """Where a hand takes it, pixels from the middle of the patch."""
-    thickness: float
-    """Width at the grip, pixels: what the fingers close round."""
 
 
 def make_body(shape: str, size: float, angle: float, rng: np.random.Generator) -> Body:
@@ -113,13 +111,13 @@ def _round(shape: str, size: float, angle: float, side: int, rng: np.random.Gene
     surface = revolve(profile, unit, angle, elevation, side)
     up, across = (math.sin(angle), -math.cos(angle)), (math.cos(angle), math.sin(angle))
     if shape == 'bottle':
-        return Body(surface, (0.0, 0.0), 0.31 * size)
+        return Body(surface, (0.0, 0.0))
     if shape == 'mug':
         left = rng.random() < 0.5
         surface = _handle(surface, unit, up, across, math.cos(elevation), left)
         sign = -1 if left else 1
-        return Body(surface, (across[0] * sign * 0.4 * size, across[1] * sign * 0.4 * size), 30.0)
-    return Body(surface, (-up[0] * 0.3 * size, -up[1] * 0.3 * size), 0.3 * size)
+        return Body(surface, (across[0] * sign * 0.4 * size, across[1] * sign * 0.4 * size))
+    return Body(surface, (-up[0] * 0.3 * size, -up[1] * 0.3 * size))
 
 
 def _handle(
@@ -147,7 +145,7 @@ def _pan(size: float, angle: float, side: int, rng: np.random.Generator) -> Body
     ends = [(tip[0] * k * size, tip[1] * k * size - 0.03 * size) for k in (-0.02, -0.2, -0.4, -0.5)]
     tube(whole, ends, [0.035 * size, 0.032 * size, 0.042 * size, 0.036 * size])
     put(whole, dish)
-    return Body(whole, (tip[0] * -0.36 * size, tip[1] * -0.36 * size), 0.09 * size)
+    return Body(whole, (tip[0] * -0.36 * size, tip[1] * -0.36 * size))
 
 
 def _moved(surface: Surface, dx: float, dy: float) -> Surface:
@@ -203,7 +201,7 @@ def _box(size: float, angle: float, side: int, rng: np.random.Generator) -> Body
         np.copyto(whole.mask, np.uint8(255), where=inside)
     for plane in (whole.nx, whole.ny):
         cv2.GaussianBlur(plane, (5, 5), 0, dst=plane)
-    return Body(whole, (0.0, 0.22 * size), 0.4 * size)
+    return Body(whole, (0.0, 0.22 * size))
 
 
 def _frame(angle: float, side: int) -> tuple[Array, Array, Vector]:
@@ -234,7 +232,7 @@ def _spoon(size: float, angle: float, side: int, rng: np.random.Generator) -> Bo
     np.copyto(whole.light, 0.8 + 0.2 * radius, where=inside)
     np.copyto(whole.path, np.float32(0.95), where=inside)
     np.copyto(whole.mask, np.uint8(255), where=inside)
-    return Body(whole, (tip[0] * -0.3 * size, tip[1] * -0.3 * size), 0.09 * size)
+    return Body(whole, (tip[0] * -0.3 * size, tip[1] * -0.3 * size))
 
 
 def _knife(size: float, angle: float, side: int, rng: np.random.Generator) -> Body:
@@ -274,4 +272,4 @@ def _knife(size: float, angle: float, side: int, rng: np.random.Generator) -> Bo
     tube(handle, ends, [0.05 * size, 0.055 * size, 0.045 * size])
     np.copyto(handle.light, np.float32(0.72), where=handle.mask > 0)
     put(whole, handle)
-    return Body(whole, (tip[0] * -0.3 * size, tip[1] * -0.3 * size), 0.11 * size)
+    return Body(whole, (tip[0] * -0.3 * size, tip[1] * -0.3 * size))

@@ -1,0 +1,86 @@
+"""``cs3-train evaluate``: the paper's tables for a bundle, on scenes that nobody trained on."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        'evaluate', help='score a bundle and its variants on held-out scenes'
+    )
+    parser.add_argument(
+        '--bundle', required=True, metavar='BUNDLE', help='name of a bundle or path of its YAML'
+    )
+    parser.add_argument(
+        '--scenes', type=_count, default=2000, metavar='N', help='how many (default 2000)'
+    )
+    parser.add_argument(
+        '--split', choices=('test', 'validation'), default='test',
+        help='whose seeds (default test); neither is ever used in training',
+    )  # fmt: skip
+    parser.add_argument(
+        '--json', type=Path, metavar='FILE',
+        help='write {row: {miou, auc, ci, n, over}} here, in percent',
+    )  # fmt: skip
+    parser.add_argument(
+        '--report', type=Path, metavar='DIR',
+        help='write report.html with pictures and summary.json into this folder',
+    )  # fmt: skip
+    parser.add_argument(
+        '--results', type=Path, metavar='FILE',
+        help='scores of each scene as JSON lines; a run that was ended goes on from there '
+        '(default DIR/results.jsonl of --report, else none)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--gate', choices=('orderings', 'acceptance'),
+        help='exit with 1 where rows are not in their order, or not as good as they have to be',
+    )  # fmt: skip
+    parser.add_argument(
+        '--workers', type=_count, default=len(os.sched_getaffinity(0)), metavar='N',
+        help='processes, each with one thread (default: one for each core)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='of the networks'
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate; 1 where the gate stays shut."""
+    from cs3_ros.jsonfile import prepare_json, write_json
+    from cs3_training.evaluation.runner import Job, run
+    from cs3_training.evaluation.tables import GATES, as_json, as_text, rows_as_json, tabulate
+    from cs3_training.report import write_report
+
+    prepare_json(options.json)
+    path = options.results
+    if options.report:
+        options.report.mkdir(parents=True, exist_ok=True)
+        path = path or options.report / 'results.jsonl'
+    job = Job(options.bundle, options.split, options.device)
+    results = run(job, options.scenes, options.workers, path)
+    tables = tabulate(results)
+    print(f'bundle {options.bundle}, {len(results)} synthetic scenes, split {options.split}')
+    print(as_text(tables))
+    write_json(options.json, rows_as_json(tables))
+    if options.report:
+        write_json(options.report / 'summary.json', as_json(tables))
+        write_report(options.report / 'report.html', job, results, tables)
+        print(options.report / 'report.html')
+    if not options.gate:
+        return 0
+    checks = GATES[options.gate](tables)
+    print()
+    for check in checks:
+        print(f'{check.what:45}{check.found:28}{"ok" if check.good else "NOT OK"}')
+    return 0 if all(check.good for check in checks) else 1
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text}: expected 1 or more')
+    return value

@@ -1,0 +1,1 @@
+"""Evaluation of a bundle on held-out scenes: samples, evidence, rows, runs and tables."""

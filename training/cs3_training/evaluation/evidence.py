@@ -1,0 +1,154 @@
+"""What a bundle finds in a sample under several sounds and settings, with little work twice.
+
+Every variant goes through ``Pipeline.finish``, so rows of the tables are what the node would say.
+The picture is encoded once for all localisers, the masker cuts out each prompt once, and a sound
+that several variants hear is embedded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+from torch import Tensor
+
+from cs3_ros.collision import AudioClip, Collision, Frame, Image, Localisation, Mask, Prompt
+from cs3_ros.localisers.audio_visual import AudioVisualLocaliser, load_checkpoint
+from cs3_ros.localisers.conditioned import ConditionedLocaliser
+from cs3_ros.pipeline import Localiser, Masker, Pipeline
+from cs3_ros.verification import VerificationConfig
+from cs3_training.baselines import random_projection
+from cs3_training.evaluation.samples import Sample
+
+Variant = Literal['own', 'no_crop', 'shuffled', 'random']
+"""The bundle as it is, without the second look, under the sound of another sample, and with a
+random projection of the sound."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything that the rows of a sample are made of."""
+
+    found: Mapping[Variant, Collision]
+    """``own`` always; the others where the localiser allows for them."""
+    has_hands: bool
+    """Whether the bundle looks for hands."""
+    has_localiser: bool
+    """Whether it listens."""
+    verification: VerificationConfig
+    """Thresholds of the bundle's verification."""
+
+
+class Evaluator:
+    """Runs a pipeline and its variants on samples.
+
+    Args:
+        pipeline: what a bundle built; its stages are used.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.name = pipeline.name
+        self._localiser = pipeline.localiser
+        self._listeners = {} if self._localiser is None else listeners(self._localiser)
+        self._pipeline = Pipeline(
+            pipeline.name,
+            masker=OnceMasker(pipeline.masker),
+            hands=pipeline.hands,
+            localiser=None if self._localiser is None else Told(),
+            verification=pipeline.verification,
+        )
+
+    def look(self, sample: Sample) -> Evidence:
+        """Run every variant on one sample."""
+        clip = sample.clip
+        prepared = self._pipeline.prepare(clip.frames, clip.event_index)
+        found: dict[Variant, Collision] = {}
+        if not self._listeners:
+            found['own'] = self._pipeline.finish(prepared, clip)
+        else:
+            # Encoded by the one that listens first: on a GPU each has a stream of its own, and
+            # `locate` waits for it, so what lies on the device is there for the others.
+            encoded = self._listeners['own'].encode(clip.frames, clip.event_index)
+            for variant in (*self._listeners, 'shuffled'):
+                listener = self._listeners.get(variant, self._listeners['own'])
+                audio = sample.other if variant == 'shuffled' else clip.audio
+                told = replace(prepared, localiser_state=listener.locate(encoded, audio))
+                found[variant] = self._pipeline.finish(told, clip)
+        return Evidence(
+            found,
+            has_hands=self._pipeline.hands is not None,
+            has_localiser=bool(self._listeners),
+            verification=self._pipeline.verification,
+        )
+
+
+def listeners(localiser: Localiser) -> dict[Variant, Localiser]:
+    """The localisers of the variants; all take what ``encode`` of the first one gives."""
+    if not isinstance(localiser, AudioVisualLocaliser):
+        return {'own': localiser}
+    embed = lru_cache(maxsize=4)(localiser.condition)
+    found: dict[Variant, Localiser] = {'own': Listener(localiser, localiser.heat.crop, embed)}
+    if localiser.heat.crop:
+        found['no_crop'] = Listener(localiser, False, embed)
+    found['random'] = random_projection(localiser)
+    return found
+
+
+class Listener(ConditionedLocaliser):
+    """The networks of another localiser, with or without the second look.
+
+    Args:
+        source: whose networks are shared.
+        crop: whether to look twice.
+        embed: ``source.condition``, which may remember.
+    """
+
+    def __init__(
+        self, source: AudioVisualLocaliser, crop: bool, embed: Callable[[AudioClip], Tensor]
+    ) -> None:
+        offset = load_checkpoint(source.config.checkpoint).mask.offset
+        super().__init__(source.clipseg, source.runtime, replace(source.heat, crop=crop), offset)
+        self._embed = embed
+
+    def condition(self, audio: AudioClip) -> Tensor:
+        """The prompt with the sound as its missing word, [1, P]."""
+        return self._embed(audio)
+
+
+class Told:
+    """The localiser's place in the pipeline where the answer is known already."""
+
+    def encode(self, frames: Sequence[Frame], index: int) -> None:
+        """Nothing."""
+
+    def locate(self, encoded: Localisation | None, audio: AudioClip) -> Localisation | None:
+        """What was put in the place of the encoded picture."""
+        return encoded
+
+
+class OnceMasker:
+    """A masker that cuts out every prompt of a picture once."""
+
+    def __init__(self, masker: Masker) -> None:
+        self._masker = masker
+
+    def encode(self, image: Image) -> Any:
+        """What the masker needs, and the masks that it has cut out so far."""
+        return self._masker.encode(image), {}
+
+    def segment(self, encoded: Any, prompts: Sequence[Prompt]) -> list[Mask]:
+        """One bool mask [H, W] per prompt."""
+        state, known = encoded
+        keys = [_key(prompt) for prompt in prompts]
+        fresh = {k: p for k, p in zip(keys, prompts, strict=True) if k not in known}
+        if fresh:
+            masks = self._masker.segment(state, list(fresh.values()))
+            known.update(zip(fresh, masks, strict=True))
+        return [known[key] for key in keys]
+
+
+def _key(prompt: Prompt) -> tuple[Any, ...]:
+    points = (prompt.positive_points, prompt.negative_points, *prompt.exclude)
+    return prompt.box, *(array.tobytes() for array in points)

@@ -1,0 +1,194 @@
+"""The rows of Tables 1 to 3 of the CS3 paper, and the controls: what each of them predicts.
+
+Method.md B3 defines the variants of Table 3, D1 the scores. A row that a bundle cannot make (no
+hands, no sound) is left out. Touch is left out always: it needs the second object that the hand's
+object touches, which only Hands23 finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from scipy.optimize import linear_sum_assignment
+
+from cs3_ros.collision import Candidate, Collision, Label, Mask
+from cs3_ros.metrics import iou_matrix, sample_score
+from cs3_ros.verification import verify
+from cs3_training.baselines import centre
+from cs3_training.evaluation.evidence import Evidence, Variant
+from cs3_training.evaluation.samples import Sample
+from cs3_training.metrics import matched_ious
+
+THRESHOLD = 0.5
+"""Heat from which on a pixel belongs to the mask (method.md A5)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table, in words."""
+
+    title: str
+    meaning: str
+
+
+ROWS: Mapping[str, Row] = {
+    'random': Row(
+        'Random', 'Heat map of the same networks with a random projection of the sound, >= 0.5.'
+    ),
+    'centre': Row('Centre', 'A square of 10 % of the picture in its middle.'),
+    'av_shuffled': Row('AV, shuffled audio', 'AV that hears the sound of another scene.'),
+    'av_no_crop': Row('AV without crop', 'Heat map of the whole picture, >= 0.5.'),
+    'av': Row('AV', 'Heat map after the second look at its peak, >= 0.5; no masker.'),
+    'av_sam': Row('AV + SAM', 'What the masker cuts out of the box of the heat map.'),
+    'left': Row('Left', 'What the left hand holds.'),
+    'right': Row('Right', 'What the right hand holds.'),
+    'left_av': Row('Left-AV', 'What the left hand holds, and AV + SAM.'),
+    'right_av': Row('Right-AV', 'What the right hand holds, and AV + SAM.'),
+    'right_left': Row('Right-Left', 'What both hands hold, without verification.'),
+    'full_no_av': Row('Full without AV', 'Verification of what the hands hold alone.'),
+    'full_random_av': Row('Full, random AV', 'Full with the Random network as its AV.'),
+    'full_shuffled': Row('Full, shuffled audio', 'Full that hears the sound of another scene.'),
+    'full_no_sam_no_crop': Row(
+        'Full without SAM(AV), without crop',
+        'Full with the bare heat map of the whole picture, >= 0.5, as its AV mask.',
+    ),
+    'full_no_sam': Row(
+        'Full without SAM(AV)', 'Full with the bare heat map, >= 0.5, as its AV mask.'
+    ),
+    'full_no_crop': Row('Full without crop', 'Full without the second look at the peak.'),
+    'full': Row('Full', 'Verification of the right, the left and the AV candidate.'),
+    'oracle': Row('Oracle', "The truth picks among the full system's candidate masks."),
+}
+"""Key of a row -> its words, in the order of the printed table."""
+
+
+def predictions(evidence: Evidence, truth: Sequence[Mask]) -> dict[str, list[Mask]]:
+    """Row -> its masks, bool [H, W], none of them empty.
+
+    Args:
+        evidence: what was found in the sample.
+        truth: the annotated masks; Oracle looks at them, no other row does.
+    """
+    found, own = evidence.found, evidence.found['own']
+    by_label: dict[Label, Mask] = {c.label: c.mask for c in own.candidates}
+    hands = [c for c in own.candidates if c.label != 'audio_visual']
+
+    def of(*labels: Label) -> list[Mask]:
+        return [by_label[label] for label in labels if label in by_label]
+
+    def hot(variant: Variant) -> list[Mask]:
+        heat = found[variant].heat_map
+        return [] if heat is None else [heat >= THRESHOLD]
+
+    def verified(candidates: Sequence[Candidate]) -> list[Mask]:
+        return [c.mask for c in verify(candidates, evidence.verification).objects]
+
+    def without_masker(variant: Variant) -> list[Mask]:
+        located = [c for c in found[variant].candidates if c.label == 'audio_visual']
+        return verified([*hands, *(replace(c, mask=m) for c in located for m in hot(variant))])
+
+    rows = {
+        'centre': [centre(*own.frame.image.shape[:2])],
+        'full': [c.mask for c in own.objects],
+        'oracle': best_candidates(own, truth),
+    }
+    if evidence.has_hands:
+        rows |= {
+            'right': of('right_hand'),
+            'left': of('left_hand'),
+            'right_left': of('right_hand', 'left_hand'),
+        }
+    if evidence.has_localiser:
+        rows |= {'av': hot('own'), 'av_sam': of('audio_visual')}
+        rows |= {row: hot(variant) for row, variant in _HEARD.items() if variant in found}
+    if evidence.has_hands and evidence.has_localiser:
+        rows |= {
+            'right_av': of('right_hand', 'audio_visual'),
+            'left_av': of('left_hand', 'audio_visual'),
+            'full_no_av': verified(hands),
+            'full_no_sam': without_masker('own'),
+        }
+        rows |= {
+            row: [c.mask for c in found[variant].objects]
+            for row, variant in _FULL.items()
+            if variant in found
+        }
+        if 'no_crop' in found:
+            rows['full_no_sam_no_crop'] = without_masker('no_crop')
+    return {row: [mask for mask in rows[row] if mask.any()] for row in ROWS if row in rows}
+
+
+_HEARD: Mapping[str, Variant] = {
+    'random': 'random',
+    'av_shuffled': 'shuffled',
+    'av_no_crop': 'no_crop',
+}
+_FULL: Mapping[str, Variant] = {
+    'full_random_av': 'random',
+    'full_shuffled': 'shuffled',
+    'full_no_crop': 'no_crop',
+}
+
+
+def best_candidates(collision: Collision, truth: Sequence[Mask]) -> list[Mask]:
+    """For every annotated mask the candidate that fits it best, each used once (method.md B3)."""
+    masks = [candidate.mask for candidate in collision.candidates]
+    _, columns = linear_sum_assignment(-iou_matrix(truth, masks))
+    return [masks[column] for column in columns]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The scores of one sample; one line of the results file."""
+
+    index: int
+    seed: int
+    areas: tuple[float, ...]
+    """Share of the picture of each annotated mask."""
+    in_hand: bool
+    scores: Mapping[str, float]
+    """Row -> score in [0, 1]."""
+    ious: Mapping[str, Sequence[float]]
+    """Row -> matched IoU of each annotated mask."""
+    rule: str
+    """Rule by which the full system decided."""
+    candidates: tuple[str, ...]
+    """Labels of the candidates that the full system had."""
+    chosen: tuple[str, ...]
+    """Labels of the objects that it answered."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For a line of JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Result:
+        """From a line of JSON.
+
+        Raises:
+            ValueError: something is missing or of another kind.
+        """
+        try:
+            names = ('areas', 'candidates', 'chosen')
+            return cls(**{**data, **{name: tuple(data[name]) for name in names}})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f'expected the fields of a result, found {error}') from error
+
+
+def score(sample: Sample, evidence: Evidence) -> Result:
+    """Score every row of one sample."""
+    predicted = predictions(evidence, sample.truth)
+    own = evidence.found['own']
+    return Result(
+        index=sample.index,
+        seed=sample.seed,
+        areas=tuple(float(mask.mean()) for mask in sample.truth),
+        in_hand=sample.in_hand,
+        scores={row: sample_score(sample.truth, masks) for row, masks in predicted.items()},
+        ious={row: matched_ious(sample.truth, masks) for row, masks in predicted.items()},
+        rule=own.verdict.rule,
+        candidates=tuple(c.label for c in own.candidates if c.area),
+        chosen=tuple(c.label for c in own.objects),
+    )

@@ -1,0 +1,98 @@
+"""Samples to be scored: held-out scenes of the synthetic world as the pipeline takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from cs3_ros.assembler import ClipConfig
+from cs3_ros.collision import NS_PER_S, AudioClip, CollisionClip, Frame, Mask, Onset
+from cs3_training.synth.config import Split, WorldConfig, split_seed
+from cs3_training.synth.scene import Scene
+from cs3_training.synth.world import make_scene
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One collision with its truth."""
+
+    index: int
+    """Number in its split."""
+    seed: int
+    """Of the scene."""
+    clip: CollisionClip
+    """What the pipeline gets: one frame and the sound round the onset."""
+    other: AudioClip
+    """The sound of another sample, for the shuffled rows."""
+    truth: tuple[Mask, ...]
+    """The one or two colliding objects, bool [H, W]."""
+    names: tuple[str, ...]
+    """What they are, in words."""
+    in_hand: bool
+    """Whether a hand holds one of them."""
+
+
+def partner(index: int) -> int:
+    """The sample whose sound stands in where the sound is shuffled: neighbours swap theirs.
+
+    A derangement that does not depend on the number of samples, so that a longer run goes on from
+    a shorter one. Scenes are drawn independently, so a neighbour is as good as any other.
+    """
+    return index ^ 1
+
+
+def sound_of(scene: Scene, spans: ClipConfig) -> AudioClip:
+    """The sound round the onset that a bundle asks for, moved to stay inside of the scene's.
+
+    The sound of a scene is as long as those of the training, with its onset near the middle. A
+    bundle that asks for as much or more gets all of it, and no zeros that it was not trained on.
+    """
+    rate, total = scene.sample_rate, len(scene.sound)
+    before, after = round(spans.audio_before_s * rate), round(spans.audio_after_s * rate)
+    length = min(before + after, total)
+    first = min(max(scene.onset - before, 0), total - length)
+    samples = scene.sound[first : first + length]
+    start_ns = NS_PER_S + round(first * NS_PER_S / rate)
+    return AudioClip(start_ns, rate, samples, np.ones(length, bool))
+
+
+class SyntheticSamples:
+    """Samples of a split, made when they are asked for.
+
+    Args:
+        split: ``test`` or ``validation``; seeds of the two are never used in training.
+        spans: what the bundle wants to hear.
+        config: settings of the world.
+    """
+
+    def __init__(
+        self, split: Split, spans: ClipConfig, config: WorldConfig = WorldConfig()
+    ) -> None:
+        self._split, self._spans, self._config = split, spans, config
+        self._scene = lru_cache(maxsize=2)(self._make)  # a sample and its partner
+
+    def __getitem__(self, index: int) -> Sample:
+        scene, sound = self._scene(index)
+        stamp_ns = NS_PER_S + round(scene.onset * NS_PER_S / scene.sample_rate)
+        clip = CollisionClip(
+            onset=Onset(stamp_ns, peak_dbfs=0.0, prominence_db=0.0),
+            frames=(Frame.from_rgb(stamp_ns, scene.image),),
+            event_index=0,
+            audio=sound,
+        )
+        visible = [(m, i) for m, i in zip(scene.masks, scene.colliding, strict=True) if i.area]
+        return Sample(
+            index=index,
+            seed=scene.seed,
+            clip=clip,
+            other=self._scene(partner(index))[1],
+            truth=tuple(mask for mask, _ in visible),
+            names=tuple(instance.caption for _, instance in visible),
+            in_hand=any(instance.hand for _, instance in visible),
+        )
+
+    def _make(self, index: int) -> tuple[Scene, AudioClip]:
+        scene = make_scene(self._config, split_seed(self._split, index))
+        return scene, sound_of(scene, self._spans)

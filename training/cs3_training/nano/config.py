@@ -1,0 +1,243 @@
+"""Settings of the nano recipe, stage by stage."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cs3_ros.config import from_mapping, setting, validate
+
+STAGES = ('scenes', 'clip', 'clipseg', 'audio', 'hands', 'masks', 'weak', 'bundle')
+"""In the order in which they are run; clip, audio, hands and masks need the scenes alone."""
+
+
+def _steps(count: int) -> Any:
+    return setting(count, 'Steps of the optimiser.', minimum=1)
+
+
+def _batch(count: int) -> Any:
+    return setting(count, 'Samples in a step.', minimum=1)
+
+
+def _lr(value: float) -> Any:
+    return setting(value, 'Largest learning rate.', minimum=0.0)
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """How many scenes are made; seeds of the splits train and validation."""
+
+    pretrain: int = setting(14_000, 'Scenes with truth, for all stages but the last.', minimum=8)
+    pairs: int = setting(
+        6_000, 'Further scenes, of which only picture and sound are used.', minimum=8
+    )
+    validation: int = setting(400, 'Scenes on which every stage is judged.', minimum=4)
+    size: int = setting(352, 'Side of the pictures, pixels.', minimum=96, maximum=1024)
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """What every training has; warm-up, then a cosine to a hundredth."""
+
+    steps: int = _steps(1)
+    batch: int = _batch(1)
+    lr: float = _lr(1e-3)
+    warm_up: int = setting(100, 'Steps in which the learning rate rises.', minimum=1)
+    weight_decay: float = setting(0.05, 'Weight decay of AdamW.', minimum=0.0)
+    clip_norm: float = setting(1.0, 'Largest norm of the gradient.', minimum=1e-6)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class ClipConfig(StageConfig):
+    """Image-text contrast, and the sizes of CLIP."""
+
+    steps: int = _steps(7_000)
+    batch: int = _batch(16)
+    lr: float = _lr(8e-4)
+    masked: int = setting(24, 'Pictures cut down to one or two objects in a step.', minimum=2)
+    extra_texts: int = setting(40, 'Further captions that they are told from.', minimum=0)
+    dense_weight: float = setting(6.0, 'Weight of the patch-text loss.', minimum=0.0)
+    image_size: int = setting(256, 'Side of the pictures, pixels.', minimum=32, maximum=1024)
+    patch: int = setting(16, 'Side of a patch, pixels.', minimum=8, maximum=32)
+    vision_width: int = setting(192, 'Width of the vision tower.', minimum=16)
+    vision_layers: int = setting(6, 'Blocks of the vision tower.', minimum=3)
+    text_width: int = setting(128, 'Width of the text tower.', minimum=16)
+    text_layers: int = setting(3, 'Blocks of the text tower.', minimum=1)
+    heads: int = setting(4, 'Heads of attention of both towers.', minimum=1)
+    projection: int = setting(128, 'Width of the joint space.', minimum=16)
+    reduce: int = setting(48, 'Width of the decoder of CLIPSeg.', minimum=8)
+
+
+@dataclass(frozen=True)
+class ClipSegConfig(StageConfig):
+    """Masks of what a text names."""
+
+    steps: int = _steps(4_000)
+    batch: int = _batch(8)
+    lr: float = _lr(1e-3)
+    tower_lr: float = setting(
+        0.1, 'Learning rate of the towers as a share of that of the decoder.', minimum=0.0
+    )
+    queries: int = setting(12, 'Texts that every picture of a step is asked for.', minimum=1)
+    dense_weight: float = setting(
+        3.0, 'Weight of the patch-text loss, which keeps the towers together.', minimum=0.0
+    )
+
+
+@dataclass(frozen=True)
+class AudioConfig(StageConfig):
+    """Materials by sound, and the sizes of BEATs."""
+
+    steps: int = _steps(9_000)
+    batch: int = _batch(48)
+    lr: float = _lr(7e-4)
+    width: int = setting(192, 'Width of the transformer.', minimum=32)
+    layers: int = setting(6, 'Blocks of the transformer.', minimum=3)
+    heads: int = setting(6, 'Heads of attention.', minimum=1)
+
+
+@dataclass(frozen=True)
+class HandsConfig(StageConfig):
+    """Boxes of hands and of what they hold, and the sizes of RT-DETRv2."""
+
+    steps: int = _steps(9_000)
+    batch: int = _batch(16)
+    lr: float = _lr(6e-4)
+    weight_decay: float = setting(1e-4, 'Weight decay of AdamW.', minimum=0.0)
+    clip_norm: float = setting(0.5, 'Largest norm of the gradient.', minimum=1e-6)
+    image_size: int = setting(256, 'Side of the pictures, pixels.', minimum=64, maximum=1024)
+    width: int = setting(96, 'Width of encoder and decoder.', minimum=16)
+    decoder_layers: int = setting(2, 'Layers of the decoder.', minimum=1)
+    queries: int = setting(30, 'Boxes that are proposed.', minimum=4)
+    backbone: int = setting(24, 'Width of the first of four stages of the ResNet.', minimum=4)
+
+
+@dataclass(frozen=True)
+class MasksConfig(StageConfig):
+    """Masks of what a box or points show, and the sizes of SAM 2."""
+
+    steps: int = _steps(9_000)
+    batch: int = _batch(8)
+    lr: float = _lr(8e-4)
+    prompts: int = setting(6, 'Prompts on every picture of a step.', minimum=1)
+    image_size: int = setting(256, 'Side of the pictures, pixels.', minimum=64, maximum=1024)
+    embed: int = setting(32, 'Width of the first of four stages of the trunk.', minimum=8)
+    width: int = setting(64, 'Width of neck and decoder.', minimum=32)
+
+
+@dataclass(frozen=True)
+class WeakConfig:
+    """The weakly supervised training; its other settings are those of ``TrainConfig``."""
+
+    steps: int = _steps(1_200)
+    batch: int = _batch(32)
+    lr: float = setting(3e-5, 'Learning rate of BEATs.', minimum=0.0)
+    lr_token: float = setting(3e-4, 'Learning rate of audio token and mask scale.', minimum=0.0)
+    area_weight: float = setting(5.0, 'Weight of the area loss.', minimum=0.0)
+    area_positive: float = setting(
+        0.05, 'Share of the picture that a mask should cover.', minimum=0.0, maximum=1.0
+    )
+    validations: int = setting(12, 'How often the checkpoint is judged.', minimum=1)
+    judged: int = setting(150, 'Labelled validation scenes that it is judged on.', minimum=1)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class NanoConfig:
+    """The whole recipe; the defaults take some hours on 2 CPU cores."""
+
+    seed: int = setting(0, 'Of weights, samples, augmentation and noise.', minimum=0)
+    scenes: SceneConfig = field(default_factory=SceneConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    clipseg: ClipSegConfig = field(default_factory=ClipSegConfig)
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    hands: HandsConfig = field(default_factory=HandsConfig)
+    masks: MasksConfig = field(default_factory=MasksConfig)
+    weak: WeakConfig = field(default_factory=WeakConfig)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    def scaled(self, scale: float) -> NanoConfig:
+        """The recipe with so many times the steps in every training.
+
+        Raises:
+            ValueError: not above 0.
+        """
+        if not scale > 0:
+            raise ValueError(f'scale = {scale}: expected a factor above 0')
+        parts = {}
+        for name in GROUPS:
+            part = getattr(self, name)
+            if hasattr(part, 'steps'):
+                part = dataclasses.replace(part, steps=max(1, round(part.steps * scale)))
+            parts[name] = part
+        return dataclasses.replace(self, **parts)
+
+
+GROUPS: Mapping[str, type[Any]] = {
+    'scenes': SceneConfig,
+    'clip': ClipConfig,
+    'clipseg': ClipSegConfig,
+    'audio': AudioConfig,
+    'hands': HandsConfig,
+    'masks': MasksConfig,
+    'weak': WeakConfig,
+}
+"""Stage -> its settings."""
+
+SMOKE: Mapping[str, Any] = {
+    'scenes': {'pretrain': 12, 'pairs': 8, 'validation': 4, 'size': 96},
+    'clip': {
+        'steps': 3, 'batch': 2, 'masked': 4, 'extra_texts': 2, 'image_size': 64, 'vision_width': 32,
+        'vision_layers': 3, 'text_width': 32, 'text_layers': 1, 'heads': 2, 'projection': 32,
+        'reduce': 16,
+    },
+    'clipseg': {'steps': 3, 'batch': 2, 'queries': 3},
+    'audio': {'steps': 3, 'batch': 2, 'width': 32, 'layers': 3, 'heads': 2},
+    'hands': {
+        'steps': 3, 'batch': 2, 'image_size': 64, 'width': 32, 'queries': 8, 'backbone': 8,
+    },
+    'masks': {'steps': 3, 'batch': 2, 'prompts': 2, 'image_size': 64, 'embed': 8, 'width': 32},
+    'weak': {'steps': 2, 'batch': 2, 'validations': 1, 'judged': 2},
+}  # fmt: skip
+"""For tests: everything happens, nothing is learned."""
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {'default': {}, 'smoke': SMOKE}
+
+
+def make_config(preset: str = 'default', path: Path | None = None) -> NanoConfig:
+    """Settings of a preset, changed by a YAML file ``{seed: ..., clip: {steps: ...}, ...}``.
+
+    Raises:
+        ValueError: unknown preset, no such file, unknown names or values out of range.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f'preset {preset!r}: expected one of {", ".join(PRESETS)}')
+    where, given = f'preset {preset!r}', {}
+    if path is not None:
+        where = f'nano settings {str(path)!r}'
+        try:
+            given = yaml.safe_load(path.read_text('utf-8')) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ValueError(f'{where} cannot be read: {error}') from error
+    if not isinstance(given, dict):
+        raise ValueError(f'{where}: expected a mapping of stages to settings, got {given!r}')
+    values = dict(given)
+    for name, cls in GROUPS.items():
+        part = given.get(name) or {}
+        if not isinstance(part, dict):
+            raise ValueError(f'{where}, {name}: expected a mapping, got {part!r}')
+        merged = {**PRESETS[preset].get(name, {}), **part}
+        values[name] = from_mapping(cls, merged, f'{where}, {name}')
+    return from_mapping(NanoConfig, values, where)

@@ -1,0 +1,142 @@
+"""Stage hands: boxes of both hands and of what they hold, by a detection transformer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cs3_ros.hands.detr import best_boxes
+from cs3_training.nano.config import HandsConfig
+from cs3_training.nano.loop import Batch, Losses, Samples, Stage
+from cs3_training.nano.networks import tiny_hands, write_hands
+from cs3_training.nano.scenes import HAND, HANDS, Scenes
+from cs3_training.nano.views import View, look, whole
+
+_LEAST = 1 / 1500  # share of the picture from which on a hand or an object counts
+_LABELS = 4
+_MOST = 8  # room for boxes in a batch
+
+
+def boxes(view: View) -> tuple[NDArray[np.float32], list[int]]:
+    """Centres and sizes in units of the picture [n, 4], and labels in the order of ``LABELS``."""
+    least = _LEAST * view.numbers.size
+    found: list[tuple[int, int]] = [
+        (number, side) for side, number in enumerate(HANDS) if view.counts[number] >= least
+    ]
+    for row in view.seen(int(least)):
+        if view.objects[row, HAND] > 0:
+            found.append((row + 1, 1 + int(view.objects[row, HAND])))
+    corners = np.array([view.box(number) for number, _ in found], np.float32).reshape(-1, 4)
+    corners /= view.numbers.shape[0]
+    middle, size = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    return np.concatenate([middle, size], 1), [label for _, label in found]
+
+
+class HandsSamples(Samples):
+    """Views with their boxes."""
+
+    def __init__(self, scenes: Scenes, config: HandsConfig, seed: int) -> None:
+        self._scenes, self._config, self._seed = scenes, config, seed
+
+    def __getitem__(self, step: int) -> Batch:
+        """Pictures [B, S, S, 3], boxes [B, MOST, 4] and labels [B, MOST], -1 where there is none."""
+        config, rng = self._config, np.random.default_rng([self._seed, 13, step])
+        rows = rng.integers(len(self._scenes), size=config.batch)
+        views = [look(self._scenes, int(row), config.image_size, rng, 0.4) for row in rows]
+        corners = torch.zeros(len(views), _MOST, 4)
+        names = torch.full((len(views), _MOST), -1)
+        for k, view in enumerate(views):
+            places, labels = boxes(view)
+            corners[k, : len(labels)] = torch.from_numpy(places)
+            names[k, : len(labels)] = torch.tensor(labels, dtype=torch.int64)
+        pictures = torch.from_numpy(np.stack([view.image for view in views]))
+        return {'pictures': pictures, 'boxes': corners, 'labels': names}
+
+
+class HandsStage(Stage):
+    """Detection by a tiny RT-DETRv2."""
+
+    name = 'hands'
+
+    def __init__(
+        self, config: HandsConfig, train: Scenes, validation: Scenes, seed: int
+    ) -> None:
+        self.config: HandsConfig = config
+        self._train, self._validation, self._seed = train, validation, seed
+        torch.manual_seed(seed * 100 + 3)
+        self.network: Any = tiny_hands(config)
+
+    def samples(self) -> Samples:
+        return HandsSamples(self._train, self.config, self._seed)
+
+    def losses(self, batch: Batch) -> Losses:
+        asked = [
+            {'class_labels': labels[labels >= 0], 'boxes': places[labels >= 0]}
+            for labels, places in zip(batch['labels'], batch['boxes'], strict=True)
+        ]
+        output = self.network(pixel_values=_pixels(batch['pictures']), labels=asked)
+        kinds = {name: output.loss_dict[name] for name in ('loss_vfl', 'loss_bbox', 'loss_giou')}
+        return {'total': output.loss, **{name[5:]: loss for name, loss in kinds.items()}}
+
+    def figures(self) -> dict[str, float]:
+        """For each kind: average precision at IoU 0.5 of the best box per picture, and recall.
+
+        One box per label is all that the detector of the package uses.
+        """
+        scenes, size = self._validation, self.config.image_size
+        device = next(self.network.parameters()).device
+        scores, hits, truth = [], [], []
+        for row in range(min(len(scenes), 200)):
+            view = whole(scenes, row, size)
+            pixels = _pixels(torch.from_numpy(view.image[None]).to(device))
+            seen = self.network(pixel_values=pixels)
+            table = best_boxes(seen.logits, seen.pred_boxes).cpu().numpy()  # [4, 5]
+            places, labels = boxes(view)
+            scores.append(table[:, 0])
+            hit, there = np.zeros(_LABELS, bool), np.zeros(_LABELS, bool)
+            for place, label in zip(places, labels, strict=True):
+                corners = np.concatenate([place[:2] - place[2:] / 2, place[:2] + place[2:] / 2])
+                there[label] = True
+                hit[label] |= box_iou(corners, table[label, 1:]) >= 0.5
+            hits.append(hit)
+            truth.append(there)
+        score, hit, there = np.stack(scores), np.stack(hits), np.stack(truth)  # [N, 4] each
+        figures = {}
+        for kind, columns in (('hands', slice(0, 2)), ('held objects', slice(2, 4))):
+            parts = score[:, columns].ravel(), hit[:, columns].ravel(), there[:, columns].ravel()
+            figures[f'AP50 {kind}'] = average_precision(parts[0], parts[1], int(parts[2].sum()))
+            sure = parts[1] & (parts[0] >= 0.5)
+            figures[f'recall {kind}'] = float(sure.sum() / max(parts[2].sum(), 1))
+        return figures
+
+    def write(self, folder: Path) -> None:
+        write_hands(self.network, folder, self.config.image_size)
+
+
+def _pixels(pictures: Tensor) -> Tensor:
+    """uint8 [B, S, S, 3] -> [B, 3, S, S] in [0, 1]."""
+    return pictures.permute(0, 3, 1, 2).float() / 255  # [B, 3, S, S]
+
+
+def box_iou(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Overlap of two boxes x0, y0, x1, y1, intersection over union."""
+    low, high = np.maximum(first[:2], second[:2]), np.minimum(first[2:], second[2:])
+    shared = float(np.prod(np.clip(high - low, 0, None)))
+    areas = [float(np.prod(np.clip(box[2:] - box[:2], 0, None))) for box in (first, second)]
+    return shared / max(sum(areas) - shared, 1e-9)
+
+
+def average_precision(scores: NDArray[Any], hits: NDArray[np.bool_], count: int) -> float:
+    """Area under precision over recall, precision made monotone; ``count`` true boxes in all."""
+    if not count:
+        return 0.0
+    order = np.argsort(-scores, kind='stable')
+    found = np.cumsum(hits[order])
+    precision = found / np.arange(1, len(found) + 1)
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    return float((precision * hits[order]).sum() / count)

@@ -1,0 +1,257 @@
+"""The loop of all pretraining stages: steps that depend on their number alone, so it can go on.
+
+A stage lives in a folder: ``state.pt`` to go on from, ``log.jsonl`` with losses and validation
+figures, and what the stage writes in the end; ``done.json`` marks that it is finished.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from cs3_training.nano.config import StageConfig
+
+Batch = dict[str, Tensor]
+Losses = dict[str, Tensor]
+VALIDATIONS = 4
+"""How often a stage is judged on the way."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the recipe runs on."""
+
+    device: torch.device
+    loaders: int = 1
+    """Processes that make batches; 0 makes them in the loop."""
+    save_s: float = 120.0
+    """Seconds between states to go on from."""
+
+    @property
+    def half(self) -> bool:
+        """Whether networks run in bfloat16, which needs no scaling of losses."""
+        return self.device.type == 'cuda'
+
+
+class Samples(Dataset[Batch], ABC):
+    """Batches by the number of their step; made in other processes, on the CPU."""
+
+    @abstractmethod
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a step; equal for equal numbers."""
+
+
+class Stage(ABC):
+    """A network and how it learns."""
+
+    name: ClassVar[str]
+    config: StageConfig
+    network: nn.Module
+    """All that is trained, and what is needed for that alone."""
+
+    @abstractmethod
+    def samples(self) -> Samples:
+        """What it learns from."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> Losses:
+        """Scalars by name, of a batch on the device; ``total`` is minimised."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, float]:
+        """How good it is on validation scenes; called in evaluation mode without gradients."""
+
+    @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Leave the network for the next stages and the bundle, float32."""
+
+    def rates(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters and their share of the learning rate."""
+        return [([p for p in self.network.parameters() if p.requires_grad], 1.0)]
+
+
+def finished(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a finished stage left in ``done.json``; None where it is not finished.
+
+    Raises:
+        ValueError: it was run with other settings.
+    """
+    path = folder / 'done.json'
+    if not path.is_file():
+        return None
+    done: dict[str, Any] = json.loads(path.read_text('utf-8'))
+    if done['settings'] != json.loads(json.dumps(settings)):
+        raise ValueError(
+            f'{folder} was made with other settings or from other scenes: give another folder, or '
+            'remove this one and what follows from it'
+        )
+    return done
+
+
+def finish(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Mark a stage as finished."""
+    done = {'settings': dict(settings), **facts}
+    write_atomic(folder / 'done.json', json.dumps(done, indent=1) + '\n')
+    return done
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file that is either the old or the new one, whatever happens."""
+    part = path.with_name(f'{path.name}.part')
+    part.write_text(text, 'utf-8')
+    os.replace(part, path)
+
+
+def rate(step: int, config: StageConfig) -> float:
+    """Factor of the learning rate in a step: a rise, then half a cosine down to a hundredth."""
+    rise = min(1.0, (step + 1) / min(config.warm_up, max(config.steps // 4, 1)))
+    return rise * (0.505 + 0.495 * math.cos(math.pi * step / config.steps))
+
+
+def train(
+    stage: Stage, folder: Path, machine: Machine, seed: int, made_from: Mapping[str, str]
+) -> dict[str, Any]:
+    """Run a stage to its end, from where it stands.
+
+    Args:
+        stage: what is trained.
+        folder: of the stage.
+        machine: what it runs on.
+        seed: of the noise in the network.
+        made_from: digests of scenes and earlier stages.
+
+    Returns:
+        The content of ``done.json``: settings, figures, steps, seconds.
+
+    Raises:
+        ValueError: the folder belongs to a run with other settings or scenes.
+        FloatingPointError: the gradient is not finite.
+    """
+    config, network = stage.config, stage.network.to(machine.device)
+    settings = {'config': asdict(config), 'seed': seed, 'made_from': dict(made_from)}
+    done = finished(folder, settings)
+    if done is not None:
+        return done
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = [{'params': p, 'lr': 0.0, 'share': share} for p, share in stage.rates()]
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+    first, spent = _resume(folder, settings, network, optimiser, machine)
+    began = saved = time.monotonic()
+    loader = DataLoader(
+        stage.samples(),
+        batch_size=None,
+        sampler=range(first, config.steps),
+        num_workers=machine.loaders,
+        pin_memory=machine.half,
+        prefetch_factor=4 if machine.loaders else None,
+    )
+    network.train()
+    means: dict[str, float] = {}
+    pace = max(config.steps // VALIDATIONS, 1)
+    bar = tqdm(loader, stage.name, config.steps, initial=first, disable=None, mininterval=1)
+    for step, batch in enumerate(bar, first):
+        torch.manual_seed(seed * 1_000_003 + step)
+        batch = {name: value.to(machine.device, non_blocking=True) for name, value in batch.items()}
+        with torch.autocast(machine.device.type, torch.bfloat16, enabled=machine.half):
+            losses = stage.losses(batch)
+        for group in optimiser.param_groups:
+            group['lr'] = config.lr * group['share'] * rate(step, config)
+        optimiser.zero_grad()
+        losses['total'].backward()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+        if step % 10 == 0:
+            if not torch.isfinite(norm):
+                raise FloatingPointError(
+                    f'{stage.name}, step {step}: the gradient is not finite; lower lr'
+                )
+            for name, loss in losses.items():
+                value = float(loss.detach())
+                means[name] = 0.9 * means.get(name, value) + 0.1 * value
+            bar.set_postfix({name: f'{value:.3f}' for name, value in means.items()})
+        optimiser.step()
+        last, now = step + 1 == config.steps, time.monotonic()
+        if (step + 1) % pace == 0 and not last:
+            _log(folder, step + 1, spent + now - began, means, _judge(stage))
+        elif (step + 1) % 50 == 0:
+            _log(folder, step + 1, spent + now - began, means)
+        if not last and now - saved >= machine.save_s:
+            saved = now
+            _save(folder, settings, network, optimiser, step + 1, spent + now - began)
+    figures = _judge(stage)
+    seconds = round(spent + time.monotonic() - began, 1)
+    _log(folder, config.steps, seconds, means, figures)
+    stage.write(folder)
+    facts = {'figures': figures, 'losses': means, 'steps': config.steps, 'seconds': seconds}
+    done = finish(folder, settings, facts)
+    (folder / 'state.pt').unlink(missing_ok=True)
+    return done
+
+
+def _judge(stage: Stage) -> dict[str, float]:
+    stage.network.eval()
+    with torch.no_grad():
+        figures = stage.figures()
+    stage.network.train()
+    tqdm.write(f'{stage.name}: ' + ', '.join(f'{k} {v:.3f}' for k, v in figures.items()))
+    return figures
+
+
+def _log(folder: Path, step: int, seconds: float, *rows: Mapping[str, float]) -> None:
+    line = {'step': step, 'seconds': round(seconds, 1)}
+    for row in rows:
+        line.update({name: round(value, 5) for name, value in row.items()})
+    with (folder / 'log.jsonl').open('a', encoding='utf-8') as file:
+        file.write(json.dumps(line) + '\n')
+
+
+def _save(
+    folder: Path,
+    settings: Mapping[str, Any],
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    seconds: float,
+) -> None:
+    state = {
+        'settings': json.dumps(settings),
+        'step': step,
+        'seconds': seconds,
+        'network': network.state_dict(),
+        'optimiser': optimiser.state_dict(),
+    }
+    torch.save(state, folder / 'state.part')
+    os.replace(folder / 'state.part', folder / 'state.pt')
+
+
+def _resume(
+    folder: Path,
+    settings: Mapping[str, Any],
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    machine: Machine,
+) -> tuple[int, float]:
+    """First step that is left and the seconds spent before."""
+    path = folder / 'state.pt'
+    if not path.is_file():
+        return 0, 0.0
+    state = torch.load(path, map_location=machine.device, weights_only=True)
+    if json.loads(state['settings']) != json.loads(json.dumps(settings)):
+        raise ValueError(
+            f'{path} belongs to a run with other settings or scenes: give another folder, or '
+            'remove this one'
+        )
+    network.load_state_dict(state['network'])
+    optimiser.load_state_dict(state['optimiser'])
+    return int(state['step']), float(state['seconds'])

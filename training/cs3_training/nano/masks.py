@@ -1,0 +1,181 @@
+"""Stage masks: what a box or points show, by a tiny SAM 2 (Ravi et al., 2408.00714).
+
+Truth is the visible part: what fingers cover does not belong to an object. Half of the steps train
+the single mask, the others the best of three, since SAM 2 falls back on these where the single one
+is not stable. Boxes are shaken, as those of a detector are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cs3_ros.maskers.sam2_checkpoint import save_sam2
+from cs3_ros.maskers.sam2_model import ABSENT, BOTTOM_RIGHT, NEGATIVE, POSITIVE, TOP_LEFT, Sam2
+from cs3_ros.maskers.sam2_model import Sam2Features
+from cs3_training.nano.config import MasksConfig
+from cs3_training.nano.loop import Batch, Losses, Samples, Stage
+from cs3_training.nano.networks import tiny_sam2
+from cs3_training.nano.scenes import HANDS, Scenes
+from cs3_training.nano.views import View, look, whole
+
+FILE = 'sam2.safetensors'
+_LEAST = 60  # pixels of what is asked for
+_POINTS = 3  # most points of a prompt
+_JUDGED = 100
+
+
+class MasksSamples(Samples):
+    """Views and prompts on them."""
+
+    def __init__(self, scenes: Scenes, config: MasksConfig, seed: int) -> None:
+        self._scenes, self._config, self._seed = scenes, config, seed
+
+    def __getitem__(self, step: int) -> Batch:
+        """Pictures, numbers, points [B, P, K, 2], labels [B, P, K], asked numbers [B, P], multi."""
+        config, rng = self._config, np.random.default_rng([self._seed, 14, step])
+        rows = rng.integers(len(self._scenes), size=config.batch)
+        views = [look(self._scenes, int(row), config.image_size, rng) for row in rows]
+        made = [[prompt(view, rng) for _ in range(config.prompts)] for view in views]
+        return {
+            'pictures': torch.from_numpy(np.stack([view.image for view in views])),
+            'numbers': torch.from_numpy(np.stack([view.numbers for view in views])),
+            'points': torch.stack([torch.stack([one[0] for one in some]) for some in made]),
+            'labels': torch.stack([torch.stack([one[1] for one in some]) for some in made]),
+            'asked': torch.tensor([[one[2] for one in some] for some in made]),
+            'multimask': torch.tensor(step % 2 == 1),
+        }
+
+
+def prompt(view: View, rng: np.random.Generator) -> tuple[Tensor, Tensor, int]:
+    """Points [K, 2], labels [K] and the number that they ask for.
+
+    Four of five ask for an object, the others for a hand, where one is there; three of four by a
+    box, the others by points on it and perhaps one beside it.
+    """
+    things = [row + 1 for row in view.seen(_LEAST)]
+    hands = [number for number in HANDS if view.counts[number] >= _LEAST]
+    pool = hands if hands and (rng.random() < 0.2 or not things) else things
+    if not pool:
+        pool = [int(np.argmax(view.counts))]  # the table: nothing else is there
+    asked = int(pool[rng.integers(len(pool))])
+    points = torch.zeros(_POINTS, 2)
+    labels = torch.full((_POINTS,), ABSENT, dtype=torch.int32)
+    if rng.random() < 0.75:
+        box = np.array(view.box(asked), np.float32)
+        size = np.tile(box[2:] - box[:2], 2)
+        box = np.clip(box + rng.normal(0, 0.06, 4) * size, 0, len(view.numbers))
+        if (box[2:] - box[:2] >= 2).all():
+            points[:2] = torch.tensor(box.reshape(2, 2), dtype=torch.float32)
+            labels[:2] = torch.tensor([TOP_LEFT, BOTTOM_RIGHT], dtype=torch.int32)
+            return points, labels, asked
+    inside = np.argwhere(view.numbers == asked)
+    count = int(rng.integers(1, 3))
+    chosen = inside[rng.integers(len(inside), size=count)]
+    points[:count] = torch.from_numpy(chosen[:, ::-1] + 0.5)
+    labels[:count] = POSITIVE
+    others = np.argwhere(view.numbers != asked)
+    if rng.random() < 0.3 and len(others):
+        points[count] = torch.from_numpy(others[rng.integers(len(others))][::-1] + 0.5)
+        labels[count] = NEGATIVE
+    return points, labels, asked
+
+
+class MasksStage(Stage):
+    """Promptable masks by a tiny SAM 2."""
+
+    name = 'masks'
+
+    def __init__(
+        self, config: MasksConfig, train: Scenes, validation: Scenes, seed: int
+    ) -> None:
+        self.config: MasksConfig = config
+        self._train, self._validation, self._seed = train, validation, seed
+        torch.manual_seed(seed * 100 + 4)
+        self.network: Sam2 = tiny_sam2(config)
+
+    def samples(self) -> Samples:
+        return MasksSamples(self._train, self.config, self._seed)
+
+    def losses(self, batch: Batch) -> Losses:
+        network, prompts = self.network, batch['asked'].shape[1]
+        features = network.encode(network.normalise(batch['pictures']))
+        many = Sam2Features(*(
+            level.repeat_interleave(prompts, 0)  # [B, C, h, w] -> [B*P, C, h, w]
+            for level in (features.embedding, features.quarter, features.eighth)
+        ))  # fmt: skip
+        logits, quality = network.decode(
+            many,
+            batch['points'].flatten(0, 1),  # [B, P, K, 2] -> [B*P, K, 2]
+            batch['labels'].flatten(0, 1),  # [B, P, K] -> [B*P, K]
+            bool(batch['multimask'].cpu()),
+        )  # [B*P, M, S/4, S/4], [B*P, M]
+        numbers = batch['numbers'].repeat_interleave(prompts, 0)  # [B*P, S, S]
+        truth = (numbers == batch['asked'].flatten()[:, None, None]).float()  # [B*P, S, S]
+        truth = F.avg_pool2d(truth[:, None], 4)  # [B*P, 1, S/4, S/4]: shares of a pixel
+        focal, dice, iou = mask_losses(logits.float(), truth)  # [B*P, M] each
+        best = (20 * focal + dice).argmin(1, keepdim=True)  # [B*P, 1]
+        focal, dice = focal.gather(1, best).mean(), dice.gather(1, best).mean()
+        judged = (quality.float() - iou).square().mean()
+        return {
+            'total': 20 * focal + dice + judged, 'focal': focal, 'dice': dice, 'quality': judged
+        }  # fmt: skip
+
+    def figures(self) -> dict[str, float]:
+        """Mean IoU of masks at full size from the true boxes, of objects by how they are held."""
+        scenes, size = self._validation, self.config.image_size
+        device = self.network.no_mem_embed.device
+        found: dict[str, list[float]] = {}
+        for row in range(min(len(scenes), _JUDGED)):
+            view = whole(scenes, row, size)
+            asked = [k + 1 for k in view.seen(_LEAST)]
+            hands = [number for number in HANDS if view.counts[number] >= _LEAST]
+            if not asked + hands:
+                continue
+            corners = np.array([view.box(k) for k in asked + hands], np.float32).reshape(-1, 2, 2)
+            labels = torch.tensor([[TOP_LEFT, BOTTOM_RIGHT]] * len(corners), dtype=torch.int32)
+            picture = torch.from_numpy(view.image[None]).to(device)
+            features = self.network.encode(self.network.normalise(picture))
+            logits, _ = self.network.decode(
+                features, torch.from_numpy(corners).to(device), labels.to(device)
+            )  # [n, 1, S/4, S/4]
+            masks = F.interpolate(logits.float(), (size, size), mode='bilinear')[:, 0] > 0
+            for number, mask in zip(asked + hands, masks.cpu().numpy(), strict=True):
+                truth = view.numbers == number
+                iou = np.count_nonzero(mask & truth) / np.count_nonzero(mask | truth)
+                kind = 'hands' if number in HANDS else 'objects'
+                found.setdefault(f'IoU {kind}', []).append(iou)
+                if kind == 'objects' and view.objects[number - 1, 4] > 0:
+                    found.setdefault('IoU held objects', []).append(iou)
+        return {name: float(np.mean(values)) for name, values in found.items()}
+
+    def write(self, folder: Path) -> None:
+        save_sam2(folder / FILE, self.network)
+
+
+def mask_losses(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Focal loss, dice loss and IoU of every mask.
+
+    Args:
+        logits: [N, M, h, w].
+        truth: shares of the pixels in [0, 1], [N, 1, h, w].
+
+    Returns:
+        [N, M] each; the IoU of masks cut at 0 has no gradient.
+    """
+    truth = truth.expand_as(logits)  # [N, 1, h, w] -> [N, M, h, w]
+    heat = logits.sigmoid()
+    bce = F.binary_cross_entropy_with_logits(logits, truth, reduction='none')
+    weight = (heat - truth).abs().square() * (0.25 * truth + 0.75 * (1 - truth)) * 2
+    focal = (bce * weight).mean((-2, -1))
+    shared, size = (heat * truth).sum((-2, -1)), (heat + truth).sum((-2, -1))
+    dice = 1 - (2 * shared + 1) / (size + 1)
+    with torch.no_grad():
+        cut, there = logits > 0, truth > 0.5
+        both = (cut & there).sum((-2, -1))
+        iou = both / (cut | there).sum((-2, -1)).clamp(min=1)
+    return focal, dice, iou

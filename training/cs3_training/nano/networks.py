@@ -1,0 +1,159 @@
+"""The tiny networks: classes of the full system with small numbers, random until trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    CLIPSegConfig,
+    CLIPSegForImageSegmentation,
+    RTDetrImageProcessor,
+    RTDetrResNetConfig,
+    RTDetrV2Config,
+    RTDetrV2ForObjectDetection,
+    ViTImageProcessor,
+)
+
+from cs3_ros.hands.detr import LABELS
+from cs3_ros.localisers.audio_token import AudioTokenConfig
+from cs3_ros.localisers.beats import Beats
+from cs3_ros.localisers.beats_format import BeatsConfig
+from cs3_ros.localisers.clipseg import CLIP_MEAN, CLIP_STD, reset_decoder
+from cs3_ros.maskers.sam2_model import Sam2, Sam2Architecture
+from cs3_training.nano.config import AudioConfig, ClipConfig, HandsConfig, MasksConfig
+from cs3_training.nano.tokens import LENGTH
+
+
+def tiny_clipseg(config: ClipConfig, vocabulary: int) -> CLIPSegForImageSegmentation:
+    """CLIP's towers and CLIPSeg's decoder; the last token of the vocabulary is the end of text."""
+    layers = config.vision_layers
+    sizes = CLIPSegConfig(
+        text_config={
+            'vocab_size': vocabulary,
+            'hidden_size': config.text_width,
+            'intermediate_size': 4 * config.text_width,
+            'num_hidden_layers': config.text_layers,
+            'num_attention_heads': config.heads,
+            'max_position_embeddings': LENGTH,
+            'bos_token_id': vocabulary - 2,
+            'eos_token_id': 2,  # as in the official file: pooling then takes the largest id
+            'pad_token_id': vocabulary - 1,
+        },
+        vision_config={
+            'hidden_size': config.vision_width,
+            'intermediate_size': 4 * config.vision_width,
+            'num_hidden_layers': layers,
+            'num_attention_heads': config.heads,
+            'image_size': config.image_size,
+            'patch_size': config.patch,
+        },
+        projection_dim=config.projection,
+        # as the official 3, 6 and 9 of 12; the last block serves CLIP alone
+        extract_layers=[(layers - 2) // 4, (layers - 1) // 2, layers - 2],
+        reduce_dim=config.reduce,
+        decoder_num_attention_heads=4,
+        decoder_intermediate_size=4 * config.reduce,
+        decoder_hidden_act='relu',
+        use_complex_transposed_convolution=True,
+    )
+    model = CLIPSegForImageSegmentation(sizes)
+    reset_decoder(model, torch.Generator().manual_seed(torch.initial_seed() % 2**62))
+    return model
+
+
+def write_clipseg(model: CLIPSegForImageSegmentation, folder: Path, size: int) -> None:
+    """All files of a transformers folder but those of the tokenizer."""
+    model.save_pretrained(folder)
+    ViTImageProcessor(
+        size={'height': size, 'width': size},
+        resample=3,
+        image_mean=list(CLIP_MEAN),
+        image_std=list(CLIP_STD),
+    ).save_pretrained(folder)
+
+
+def tiny_beats(config: AudioConfig) -> Beats:
+    """BEATs without a classifier."""
+    return Beats(
+        BeatsConfig(
+            input_patch_size=16,
+            embed_dim=min(128, config.width),
+            encoder_layers=config.layers,
+            encoder_embed_dim=config.width,
+            encoder_ffn_embed_dim=4 * config.width,
+            encoder_attention_heads=config.heads,
+            deep_norm=True,
+            conv_pos=32,
+            conv_pos_groups=max(config.width // 16, 1),  # narrower groups are slow on CPUs
+            num_buckets=64,
+            max_distance=128,
+        )
+    )
+
+
+def token_config(audio: AudioConfig, clip: ClipConfig) -> AudioTokenConfig:
+    """The audio token between the two; thirds of BEATs, as 4, 8 and 12 are."""
+    third = audio.layers // 3
+    blocks = (third, 2 * third, audio.layers)
+    return AudioTokenConfig(blocks=blocks, audio_width=audio.width, text_width=clip.text_width)
+
+
+def tiny_hands(config: HandsConfig) -> RTDetrV2ForObjectDetection:
+    """RT-DETRv2 on a basic ResNet."""
+    first = config.backbone
+    sizes = [first, 2 * first, 4 * first, 6 * first]
+    backbone = RTDetrResNetConfig(
+        embedding_size=first,
+        hidden_sizes=sizes,
+        depths=[1, 2, 2, 1],
+        layer_type='basic',
+        out_features=['stage2', 'stage3', 'stage4'],
+    )
+    settings: dict[str, Any] = {
+        'backbone_config': backbone,
+        'freeze_backbone_batch_norms': False,  # they start from nothing
+        'encoder_hidden_dim': config.width,
+        'encoder_in_channels': sizes[1:],
+        'encoder_ffn_dim': 4 * config.width,
+        'encoder_attention_heads': 4,
+        'd_model': config.width,
+        'num_queries': config.queries,
+        'decoder_in_channels': [config.width] * 3,
+        'decoder_ffn_dim': 4 * config.width,
+        'decoder_layers': config.decoder_layers,
+        'decoder_attention_heads': 4,
+        'num_denoising': 40,
+    }
+    return RTDetrV2ForObjectDetection(
+        RTDetrV2Config(
+            id2label=dict(enumerate(LABELS)),
+            label2id={label: row for row, label in enumerate(LABELS)},
+            **settings,
+        )
+    )
+
+
+def write_hands(model: RTDetrV2ForObjectDetection, folder: Path, size: int) -> None:
+    """All files of a transformers folder."""
+    model.save_pretrained(folder)
+    RTDetrImageProcessor(size={'height': size, 'width': size}).save_pretrained(folder)
+
+
+def tiny_sam2(config: MasksConfig) -> Sam2:
+    """SAM 2 for pictures of a quarter of the usual side."""
+    return Sam2(
+        Sam2Architecture(
+            embed_dim=config.embed,
+            num_heads=1,
+            stages=(1, 2, 3, 1),
+            global_att_blocks=(4, 5),
+            window_spec=(8, 4, 8, 4),
+            window_pos_embed_bkg_spatial_size=(7, 7),
+            width=config.width,
+            decoder_heads=4,
+            decoder_mlp=4 * config.width,
+            image_size=config.image_size,
+        )
+    )
