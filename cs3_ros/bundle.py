@@ -19,6 +19,7 @@ from cs3_ros.pipeline import Pipeline
 from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_ros.verification import VerificationConfig
 from cs3_ros.weights import WeightFile, how_to_bring, locate, missing, parse
+from cs3_ros.yamlfile import load_yaml
 
 
 class Stage(NamedTuple):
@@ -249,7 +250,7 @@ def load_bundle(name: str) -> Bundle:
             'or the path of a .yaml file'
         )
     try:
-        return _parse(yaml.safe_load(text), name, path.resolve().parent)
+        return _parse(load_yaml(text), name, path.resolve().parent)
     except yaml.YAMLError as error:
         raise BundleError(f'bundle {name!r} is not valid YAML: {error}') from error
     except ValueError as error:

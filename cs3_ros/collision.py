@@ -73,7 +73,8 @@ class Frame:
     @classmethod
     def from_rgb(cls, stamp_ns: int, image: Image, frame_id: str = '') -> Frame:
         """A frame whose payload is already RGB uint8 [H, W, 3]."""
-        return cls(stamp_ns, image, lambda payload: payload, frame_id)
+        # A view is an object of its own: a camera's buffer that is filled anew is a new picture.
+        return cls(stamp_ns, image.view(), lambda payload: payload, frame_id)
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,6 +132,7 @@ def _transfer(
     host = urllib.parse.urlsplit(url).netloc
     try:
         with _open(urllib.request.Request(url, headers=headers), timeout_s) as answer:
+            _check_kind(answer)
             start, total = _extent(answer)
             if size and total is not None and total != size:
                 raise FetchError(f'{url} has {total} bytes, expected {size}')
@@ -144,7 +145,7 @@ def _transfer(
             bar.update(start)
             with part.open('r+b' if start else 'wb') as target:
                 target.seek(start)
-                while chunk := answer.read(CHUNK):
+                while chunk := answer.read1(CHUNK):  # not to lose what came before a stall
                     target.write(chunk)
                     bar.update(len(chunk))
                     if size and target.tell() > size:
@@ -164,6 +165,19 @@ def _transfer(
         raise BrokeOff(f'{host} broke off: {error or type(error).__name__}') from error
     if total is not None and size_of(part) < total:
         raise BrokeOff(f'{host} broke off after {size_of(part)} of {total} bytes')
+
+
+def _check_kind(answer: Any) -> None:
+    """Refuse what cannot be a file of weights as it lies on the server."""
+    headers = answer.headers
+    packed = headers.get('Content-Encoding', 'identity')
+    empty = answer.status == http.client.NO_CONTENT or headers.get('Content-Length') == '0'
+    if empty or packed.lower() != 'identity' or headers.get_content_type() == 'text/html':
+        found = 'nothing' if empty else f'{headers.get_content_type()}, encoded {packed}'
+        raise FetchError(
+            f'{answer.url} answered with {found}: expected the file as it is; '
+            'perhaps a proxy or a page to log in stands between'
+        )
 
 
 def _extent(answer: Any) -> tuple[int, int | None]:

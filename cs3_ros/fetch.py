@@ -12,7 +12,7 @@ import contextlib
 import fcntl
 import shutil
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -37,7 +37,7 @@ def main(options: argparse.Namespace) -> int:
         raise ValueError('--mirror and --from: expected only one of them')
     if lacking := bundle.lacking_weights:
         if options.from_dir is not None:
-            copy_files(lacking, options.from_dir)
+            copy_files(lacking, options.from_dir, bundle.weights)
         else:
             fetch_files(lacking, options.mirror)
     files = f'all {len(bundle.weights)} files are in {home()}' if bundle.weights else 'no weights'
@@ -82,17 +82,21 @@ def fetch_files(
             except Offline as error:
                 failed |= dict.fromkeys((left.path for left in wanted[number:]), str(error))
                 break
-            except (FetchError, OSError) as error:
+            except (FetchError, OSError, ValueError) as error:  # what a broken answer provokes
                 failed[file.path] = str(error)
     _tell_failures(files, failed)
 
 
-def copy_files(files: Sequence[WeightFile], folder: Path) -> None:
+def copy_files(
+    files: Sequence[WeightFile], folder: Path, others: Sequence[WeightFile] = ()
+) -> None:
     """Copy files from a folder into the home folder.
 
     Args:
         files: what to look for, by path or else by name anywhere below the folder.
         folder: what another machine brought; nothing in it is changed.
+        others: all files of the bundle. Where one has the same name (every network has a
+            config.json) the name alone is not enough, unless a digest tells whose file it is.
 
     Raises:
         FetchError: some were not found or are wrong, the message names each; the others are there.
@@ -101,10 +105,11 @@ def copy_files(files: Sequence[WeightFile], folder: Path) -> None:
     if not folder.is_dir():
         raise NotADirectoryError(f'--from {folder}: expected a folder')
     failed: dict[str, str] = {}
+    paths = {file.path for file in (*files, *others)}
     with _home(files):
         for file in files:
             try:
-                source, part = _find(file, folder), _part_of(file)
+                source, part = _find(file, folder, paths), _part_of(file)
                 discard(part)
                 shutil.copyfile(source, part)
                 _finish(file, part)
@@ -117,7 +122,12 @@ def copy_files(files: Sequence[WeightFile], folder: Path) -> None:
 def _home(files: Sequence[WeightFile]) -> Iterator[None]:
     """The home folder with room for files, and nobody else who fetches into it."""
     folder = home()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f'{folder} cannot be made ({error}): set CS3_HOME to a folder that you may write'
+        ) from error
     with (folder / '.lock').open('w') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -152,12 +162,19 @@ def _finish(file: WeightFile, part: Path) -> None:
     print(f'{file.path}: {size / 1e6:.1f} MB, SHA-256 {got} ({known})', flush=True)
 
 
-def _find(file: WeightFile, folder: Path) -> Path:
+def _find(file: WeightFile, folder: Path, paths: Set[str]) -> Path:
     """The one file below a folder that is meant."""
     if (exact := folder / file.path).is_file():
         return exact
     name = PurePosixPath(file.path).name
     found = sorted(path for path in folder.rglob('*') if path.name == name and path.is_file())
+    if not file.sha256 and sum(PurePosixPath(path).name == name for path in paths) > 1:
+        found = [path for path in found if path.as_posix().endswith(f'/{file.path}')]
+        if not found:
+            raise FetchError(
+                f'not found: {folder} has no {file.path}; the bundle has other files of the name '
+                f'{name}, so its folder must be there, too'
+            )
     if not found:
         raise FetchError(f'not found: {folder} has neither {file.path} nor {name} anywhere')
     if len(found) > 1 and file.sha256:

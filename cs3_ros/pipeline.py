@@ -18,9 +18,10 @@ A stage never reaches into another; this module is the only one that knows all f
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -123,6 +124,7 @@ class Pipeline:
         self.localiser = localiser
         self.verification = verification
         self.counts: Counter[str] = Counter()
+        self._turns: defaultdict[str, Lock] = defaultdict(Lock)
 
     def __call__(self, clip: CollisionClip) -> Collision:
         """Run both halves on a complete clip."""
@@ -202,21 +204,25 @@ class Pipeline:
         )
 
     def _run(self, timings: dict[str, float], stage: str, call: Callable[..., T], *args: Any) -> T:
-        """One stage, timed; once more where the GPU memory was full."""
-        start = time.perf_counter()
-        full = False
-        try:
-            result = call(*args)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            full = True
-        if full:  # here, where the error no longer holds what was being computed
-            self.counts['out_of_memory'] += 1
-            free_gpu_memory()
-            result = call(*args)
-        timings[stage] = (time.perf_counter() - start) * 1e3
-        return result
+        """One stage, timed; once more where the GPU memory was full.
+
+        Threads take turns at a stage: MediaPipe's graph and the hook of ``embed_prompt`` serve one.
+        """
+        with self._turns[stage]:
+            start = time.perf_counter()
+            full = False
+            try:
+                result = call(*args)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                full = True
+            if full:  # here, where the error no longer holds what was being computed
+                self.counts['out_of_memory'] += 1
+                free_gpu_memory()
+                result = call(*args)
+            timings[stage] = (time.perf_counter() - start) * 1e3
+            return result
 
 
 def _prompts(

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 GIB = 1024**3
+M = TypeVar('M', bound='torch.nn.Module')
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Runtime:
         """Whether the networks run on CUDA."""
         return self.device.type == 'cuda'
 
-    def place(self, module: Any) -> Any:
+    def place(self, module: M) -> M:
         """A module for inference: on the device, in the number format, frozen.
 
         On CUDA convolutions get channels-last weights.
@@ -116,7 +117,8 @@ class Runtime:
 
         module = module.eval().requires_grad_(False).to(self.device, self.dtype)
         if self.on_gpu:
-            module = module.to(memory_format=torch.channels_last)
+            # known to torch, not to its type stubs
+            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             torch.cuda.synchronize(self.device)  # the stages' streams do not wait for these copies
         return module
 
@@ -131,7 +133,8 @@ class Runtime:
         with self._lock:
             if self._uploaded is None or self._uploaded[0] is not image:
                 self._uploaded = None  # frees the memory before the next picture takes it
-                self._uploaded = (image, *self._send(torch.from_numpy(np.array(image))))
+                copied = torch.from_numpy(np.array(image))  # torch takes nothing that is read-only
+                self._uploaded = (image, *self._send(copied))
             _, tensor, arrived = self._uploaded
         if arrived is not None:
             current = torch.cuda.current_stream(self.device)

@@ -71,6 +71,8 @@ def recorded_digests() -> dict[str, str]:
         lines = (home() / SUMS).read_text('utf-8').splitlines()
     except FileNotFoundError:
         return {}
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{home() / SUMS} is damaged ({error}): remove it') from error
     pairs = (line.split('  ', 1) for line in lines)
     return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
 

@@ -172,7 +172,6 @@ def test_precision_wrong_options(wrong):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
 def test_on_the_gpu(tmp_path):
     out = tmp_path / 'out.json'
     assert _main(pipeline, '--device', 'cuda', '--events', '2', '--json', str(out)) == 0

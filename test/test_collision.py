@@ -55,7 +55,8 @@ def test_frames_know_their_size():
     image = np.zeros((4, 5, 3), np.uint8)
     frame = Frame.from_rgb(9, image, 'camera')
     assert (frame.nbytes, frame.stamp_ns, frame.frame_id) == (60, 9, 'camera')
-    assert frame.image is image
+    assert np.shares_memory(frame.image, image) and frame.image is frame.image
+    assert Frame.from_rgb(10, image).image is not frame.image, 'stages share by identity'
 
 
 def test_a_candidate_measures_itself():

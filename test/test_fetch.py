@@ -148,6 +148,43 @@ def test_a_server_that_stalls_is_given_up_and_tried_again(server, big, home, cap
     assert 'timed out; trying again in 0 s' in capsys.readouterr().err
 
 
+def test_little_that_came_before_a_stall_is_kept(server, big, home):
+    server.mishaps['/net/big.pt'] = [('stall', 1000)]
+    fetch_files([big], patience=Patience(timeout_s=0.2, pauses_s=(0.0,)))
+    assert [asked for _, asked in server.requests] == ['', 'bytes=1000-']
+
+
+@pytest.mark.parametrize(
+    'headers',
+    [
+        {'Content-Encoding': 'gzip'},
+        {'Content-Type': 'text/html; charset=utf-8'},
+        {'Content-Length': '0'},
+    ],
+)
+def test_an_answer_that_is_no_file_is_not_taken_for_one(server, big, home, headers):
+    """Where no digest is known nothing else would notice, and its own would be recorded."""
+    server.mishaps['/net/big.pt'] = [('headers', headers)]
+    with pytest.raises(FetchError, match='big.pt answered with .*expected the file as it is'):
+        fetch_files([unknown(big)], patience=HASTE)
+    assert names(home) == set()
+
+
+@pytest.mark.parametrize(
+    'mishap',
+    [('redirect', 'http://[::1/x'), ('headers', {'Content-Range': 'bytes 0-1/' + '9' * 5000})],
+)
+def test_a_nonsensical_answer_does_not_stop_the_others(server, big, home, mishap):
+    other = WeightFile('net/config.json', 'MIT', f'{server.url}/net/config.json')
+    part = home / 'net/big.pt.part'
+    part.parent.mkdir(parents=True)
+    part.write_bytes(BIG[:10])
+    server.mishaps['/net/big.pt'] = [mishap]
+    with pytest.raises(FetchError, match='net/big.pt'):
+        fetch_files([big, other], patience=HASTE)
+    assert (home / 'net/config.json').read_bytes() == SMALL
+
+
 def test_attempts_that_bring_nothing_new_come_to_an_end(server, big, home):
     server.mishaps['/net/big.pt'] = [('drop', 1000), *[('drop', 0)] * 50]
     with pytest.raises(FetchError, match='broke off after 1000 of 1048576 bytes'):
@@ -270,6 +307,13 @@ def test_a_full_disk_is_told_before_anything_is_fetched(server, big, home, monke
     assert not server.requests
 
 
+def test_a_home_that_is_no_folder_is_told_with_the_fix(big, home):
+    home.parent.mkdir(parents=True, exist_ok=True)
+    home.write_bytes(b'')
+    with pytest.raises(OSError, match=f'{home} cannot be made .*: set CS3_HOME to a folder'):
+        fetch_files([big], patience=HASTE)
+
+
 def test_two_at_a_time_do_not_write_the_same_files(big, home):
     with fetch_module._home([big]), pytest.raises(FetchError, match='another cs3 fetch'):
         fetch_files([big], patience=HASTE)
@@ -298,6 +342,22 @@ def test_a_folder_with_two_files_of_the_name(big, home, tmp_path):
     assert names(home) == set()
     copy_files([big], tmp_path / 'stick')
     assert (home / 'net/big.pt').read_bytes() == BIG, 'the digest tells which one is meant'
+
+
+def test_a_name_that_several_networks_have_is_not_enough(home, tmp_path):
+    """A stick with CLIPSeg alone must not give the detector of hands CLIPSeg's weights."""
+    files = [WeightFile(f'{name}/config.json', 'MIT', origin='you') for name in ('one', 'two/net')]
+    stick = tmp_path / 'stick'
+    (stick / 'deep/one').mkdir(parents=True)
+    (stick / 'deep/one/config.json').write_bytes(SMALL)
+    for lacking in (files, files[1:]):
+        with pytest.raises(FetchError, match='stick has no two/net/config.json; .*other files'):
+            copy_files(lacking, stick, files)
+    assert names(home) == {'one/config.json', SUMS}
+    (stick / 'two/net').mkdir(parents=True)
+    (stick / 'two/net/config.json').write_bytes(BIG)
+    copy_files(files[1:], stick, files)
+    assert (home / 'two/net/config.json').read_bytes() == BIG
 
 
 def test_a_folder_with_wrong_or_without_files(big, home, tmp_path):

@@ -19,8 +19,6 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('transformers')
 pytest.importorskip('sam2')
 
-from cs3_ros.bench.random_weights import write_random_weights  # noqa: E402
-
 BEATS = 'beats/BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt'
 SAM2 = 'sam2/sam2.1_hiera_base_plus.pt'
 
@@ -46,15 +44,10 @@ def torch_archive(path: Path, trap: Trap) -> None:
 FORMS = [plain_pickle, torch_archive]
 
 
-@pytest.fixture(scope='module')
-def tiny(tmp_path_factory) -> Path:
-    return write_random_weights(tmp_path_factory.mktemp('weights'))
-
-
 @pytest.fixture
-def home(tiny, tmp_path, monkeypatch) -> Path:
+def home(tiny_weights, tmp_path, monkeypatch) -> Path:
     """Sound weights, for a test to spoil."""
-    shutil.copytree(tiny, tmp_path / 'home')
+    shutil.copytree(tiny_weights, tmp_path / 'home')
     monkeypatch.setenv('CS3_HOME', str(tmp_path / 'home'))
     return tmp_path / 'home'
 
@@ -155,6 +148,25 @@ def test_code_in_a_folder_of_weights_is_not_executed(
         with contextlib.suppress(BundleError):  # to refuse it is fine, too
             build(name, family, tmp_path)
         assert not sprung.exists() and not asked
+
+
+@pytest.mark.parametrize(
+    'name, family, folder',
+    [
+        ('cs3', 'hands', 'cs3/hands'),
+        ('cs3', 'localiser', 'clipseg-rd64-refined'),
+        ('zero_shot', 'localiser', 'clap-htsat-unfused'),
+    ],
+)
+def test_no_kernel_of_a_hub_is_asked_for(home, tmp_path, name, family, folder):
+    """A config.json may name a repository whose code computes attention."""
+    path = home / folder / 'config.json'
+    config = json.loads(path.read_text())
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        if part is config or 'model_type' in part:
+            part['_attn_implementation'] = part['attn_implementation'] = 'owner/kernel'
+    path.write_text(json.dumps(config))
+    build(name, family, tmp_path)
 
 
 def test_every_bundle_with_networks_is_looked_at_here():

@@ -1,5 +1,8 @@
 """The four stages in their order, with stages that only record what they are given."""
 
+import contextlib
+import threading
+
 import numpy as np
 import pytest
 from fakes import BoxMasker
@@ -217,3 +220,25 @@ def test_points_of_the_hands_themselves_are_negative_points():
     (prompt,) = masker.prompts
     assert prompt.box is None and np.array_equal(prompt.negative_points, own)
     assert np.array_equal(prompt.positive_points, own + 9)
+
+
+def test_threads_take_turns_at_a_stage():
+    """Networks with hooks and graphs serve one at a time; who comes second waits."""
+    inside, most, met = [], [], threading.Barrier(2)
+
+    class OneAtATime(Hands):
+        def detect(self, frames, index):
+            inside.append(1)
+            most.append(len(inside))
+            with contextlib.suppress(threading.BrokenBarrierError):
+                met.wait(0.2)  # two at once would meet here
+            inside.pop()
+            return ()
+
+    pipeline, given = Pipeline('test', Masker(), OneAtATime()), clip()
+    threads = [threading.Thread(target=pipeline, args=(given,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1]

@@ -12,7 +12,6 @@ from cs3_ros import runtime
 from cs3_ros.runtime import Runtime, RuntimeConfig
 
 torch = pytest.importorskip('torch')
-gpu = pytest.mark.gpu
 
 
 @pytest.fixture(autouse=True)
@@ -105,8 +104,7 @@ def test_only_memory_that_is_full_counts_as_out_of_memory():
     assert not runtime.is_out_of_memory(RuntimeError('CUDA error: device-side assert triggered'))
 
 
-@gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='torch sees no GPU')
+@pytest.mark.gpu
 def test_streams_and_copies_on_a_gpu():
     made = Runtime(RuntimeConfig(gpu_memory_gb=2.0))
     assert made.dtype == torch.bfloat16

@@ -183,3 +183,10 @@ def test_digests_are_recorded_in_a_form_that_sha256sum_reads(own_home):
     )
     assert checked.returncode == 0 and re.findall(r'(.*): OK', checked.stdout) == ['a.pt', 'b b.pt']
     assert sorted(path.name for path in own_home.iterdir()) == [SUMS, 'a.pt', 'b b.pt']
+
+
+def test_a_damaged_list_of_digests_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv('CS3_HOME', str(tmp_path))
+    (tmp_path / 'SHA256SUMS').write_bytes(b'\xff\x00')
+    with pytest.raises(ValueError, match='SHA256SUMS is damaged .*: remove it'):
+        recorded_digests()

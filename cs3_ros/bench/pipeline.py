@@ -2,11 +2,11 @@
 
 ``cs3 bench pipeline --bundle cs3 --random-weights`` needs no download: it writes random weights in
 the official formats to a temporary folder and loads them as it would real ones. An event is a
-random picture, the bundle's length of random sound and three boxes: random detectors find nothing,
-so the detector runs and two fixed boxes take the place of what it found; the localiser's is the
-third. ``prepare`` is what runs before the sound is there, ``finish`` what the user then waits for;
-each is timed until the device has nothing left to do. Decoding the picture and loading are not in
-it. The plain composition (``cs3_ros.bench.naive``) answers every event after the pipeline, in the
+random picture, a synthetic impact as long as the bundle asks for, and three boxes: random detectors
+find nothing, so the detector runs and two fixed boxes take the place of what it found; the
+localiser's is the third. ``prepare`` is what runs before the sound is there, ``finish`` what the
+user then waits for; each is timed until the device has nothing left to do. Decoding the picture and
+loading are not in it. The plain composition (``cs3_ros.bench.naive``) answers every event after the pipeline, in the
 same process; it can do nothing before the sound.
 
 Stage times: ``host`` is how long the pipeline's own call took, on CUDA mostly the time to launch;
@@ -61,9 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that choose the networks and what they run on."""
     parser.add_argument('--bundle', default='cs3', help='bundle name or .yaml path')
-    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda'))
     parser.add_argument(
-        '--precision', default='auto', choices=('auto', 'float32', 'bfloat16', 'float16')
+        '--device', default='auto', choices=('auto', 'cpu', 'cuda'), help='where networks run'
+    )
+    parser.add_argument(
+        '--precision',
+        default='auto',
+        choices=('auto', 'float32', 'bfloat16', 'float16'),
+        help='number format of the networks',
     )
     parser.add_argument(
         '--random-weights', action='store_true', help='no files of weights are needed'
@@ -88,8 +93,14 @@ def weights_of(options: argparse.Namespace, bundle: Bundle) -> Iterator[None]:
         return
     from cs3_ros.bench.random_weights import random_home
 
-    with random_home(bundle, options.networks, options.sam2):
-        yield
+    log = logging.getLogger('cs3_ros')
+    level = log.level
+    log.setLevel(logging.ERROR)  # masks of random networks are odd, and would be told one by one
+    try:
+        with random_home(bundle, options.networks, options.sam2):
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -101,8 +112,6 @@ def main(options: argparse.Namespace) -> int:
     bundle = load_bundle(options.bundle)
     config = RuntimeConfig(options.device, options.precision)
     machine = Runtime(config)
-    if options.random_weights:  # their masks are odd
-        logging.getLogger('cs3_ros').setLevel(logging.ERROR)
     with weights_of(options, bundle):
         pipeline = bundle.build(runtime=config)
         pipeline.hands = FixedBoxes(pipeline.hands)

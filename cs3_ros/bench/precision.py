@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,8 +60,6 @@ def main(options: argparse.Namespace) -> int:
     if bundle.stages.get('hands', {}).get('type') == 'detr':  # whatever the scores
         hands = {**bundle.stages['hands'], 'hand_threshold': 0.0, 'object_threshold': 0.0}
         bundle = dataclasses.replace(bundle, stages={**bundle.stages, 'hands': hands})
-    if options.random_weights:  # their masks are odd
-        logging.getLogger('cs3_ros').setLevel(logging.ERROR)
     with weights_of(options, bundle):
         exact, other = (
             bundle.build(runtime=RuntimeConfig(options.device, precision))

@@ -231,6 +231,8 @@ def load_network(folder: Path) -> PreTrainedModel:
         local_files_only=True,
         trust_remote_code=False,  # else an auto_map in config.json may run code of the folder
         use_safetensors=True,
+        # else config.json may name code of a hub; backbones have no attention
+        attn_implementation={'': 'sdpa', 'backbone_config': 'eager'},
         dtype=torch.float32,
         output_loading_info=True,
     )

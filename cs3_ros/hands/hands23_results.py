@@ -5,6 +5,7 @@ Its demo writes the rows as ``result.json``; ``hands23.py`` makes the same ones 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -170,13 +171,13 @@ def _list(data: Any, where: str) -> list[Any]:
 
 
 def _number(value: Any, where: str) -> float:
-    try:
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
-            if math.isfinite(number := float(value)):
-                return number
-    except (ValueError, OverflowError):
-        pass  # said below
-    raise ValueError(f'{where} = {value!r}: expected a number')
+    number = math.nan
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f'{where} = {value!r}: expected a number')
+    return number
 
 
 def _score(value: Any, where: str) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +85,8 @@ class MediaPipeHands:
             self._solution = _load(config.min_confidence)
             # The first picture makes the graph speak and is slow: pay for both here.
             self._solution.process(np.zeros((64, 64, 3), np.uint8))
+        # Unless it is closed its threads and 80 MB stay for ever, and each configure adds more.
+        weakref.finalize(self, self._solution.close).atexit = False
 
     def detect(self, frames: Sequence[Frame], index: int) -> tuple[HandObject, ...]:
         """At most one hand per side, right hand first, in pixels of ``frames[index]``.

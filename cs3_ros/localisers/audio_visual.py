@@ -88,10 +88,10 @@ class AudioVisualLocaliser(ConditionedLocaliser):
         beats = checkpoint.beats or load_beats(config.beats)
         clipseg = ClipSeg.from_folder(config.clipseg)
         _check_fit(checkpoint.audio_token.config, beats.config, clipseg)
-        super().__init__(clipseg, runtime, config, checkpoint.mask.offset)
+        super().__init__(clipseg, runtime, config, checkpoint.mask.offset.item())
         self.config = config
-        self._beats: Beats = runtime.place(beats)
-        self._audio_token: AudioToken = runtime.place(checkpoint.audio_token)
+        self._beats = runtime.place(beats)
+        self._audio_token = runtime.place(checkpoint.audio_token)
         ids = prompt_ids(load_tokenizer(config.clipseg), checkpoint.audio_token.config)  # [L]
         with self._stream.work():
             self._prompt = runtime.to_device(ids)

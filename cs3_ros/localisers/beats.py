@@ -196,16 +196,11 @@ class Beats(nn.Module):
             elif name.endswith('grep_linear.weight'):
                 nn.init.normal_(weight, std=0.02)
 
-    @staticmethod
-    def fbank(waveforms: Tensor) -> Tensor:
-        """``beats_fbank``: [B, N] at 16 kHz -> float32 [B, T, 128]."""
-        return beats_fbank(waveforms)
-
     def forward(self, fbank: Tensor, blocks: Sequence[int] = (4, 8, 12)) -> tuple[Tensor, ...]:
         """Encode spectrograms; blocks after the last one asked for are not computed.
 
         Args:
-            fbank: [B, T, 128] from ``fbank``; frames that fill no patch at the end fall off.
+            fbank: [B, T, 128] from ``beats_fbank``; frames that fill no patch at the end fall off.
             blocks: after which transformer layers, counted from 1.
 
         Returns:

@@ -42,7 +42,7 @@ class Clap:
     """Holds the parameters of the log-mel spectrogram."""
 
 
-def load_clap(folder: str) -> Clap:
+def load_clap(folder: str | Path) -> Clap:
     """Read a transformers folder of an unfused CLAP, such as ``laion/clap-htsat-unfused``.
 
     Args:
@@ -58,7 +58,11 @@ def load_clap(folder: str) -> Clap:
         raise ValueError(f'CLAP folder {folder}: no config.json; {bring}')
     try:
         loaded: Any = ClapModel.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            folder,
+            local_files_only=True,
+            attn_implementation='eager',  # else config.json may name code of a hub
+            dtype=torch.float32,
+            output_loading_info=True,
         )
         model, found = loaded
         extractor = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)

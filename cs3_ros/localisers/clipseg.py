@@ -99,6 +99,7 @@ class ClipSeg(nn.Module):
                 where,
                 local_files_only=True,
                 use_safetensors=True,  # never a pickle
+                attn_implementation='sdpa',  # else config.json may name code of a hub
                 dtype=torch.float32,
                 output_loading_info=True,
             )
@@ -192,10 +193,11 @@ class ClipSeg(nn.Module):
         for part in body:
             x = part(x)  # [B*C, R, h, w] -> [B*C, R/2, h*p, w*p], p a quarter of the patch size
         # In float32: the bias would eat the last bits of bfloat16 logits.
-        logits = F.conv_transpose2d(
-            x.float(), last.weight.float(), last.bias.float(), stride=last.stride
-        )  # [B*C, 1, S', S']
-        return logits[:, 0].float().unflatten(0, batch)  # [B, C, S', S']
+        with torch.autocast(x.device.type, enabled=False):
+            logits = F.conv_transpose2d(
+                x.float(), last.weight.float(), last.bias.float(), stride=last.stride
+            )  # [B*C, 1, S', S']
+        return logits[:, 0].unflatten(0, batch)  # [B, C, S', S']
 
     def dense_features(self, features: ImageFeatures) -> Tensor:
         """CLIP's embedding of every patch, [B, P, h, w] (MaskCLIP; method.md A5).

@@ -54,12 +54,12 @@ class ConditionedLocaliser(ABC):
         clipseg: ClipSeg,
         runtime: Runtime,
         heat: HeatMapConfig = HeatMapConfig(),
-        logit_offset: float | Tensor = 0.0,
+        logit_offset: float = 0.0,
     ) -> None:
-        self.clipseg: ClipSeg = runtime.place(clipseg)
+        self.clipseg = runtime.place(clipseg)
         self.runtime = runtime
         self.heat = heat
-        self._logit_offset = float(torch.as_tensor(logit_offset).detach())
+        self._logit_offset = logit_offset
         self._stream = runtime.stream()
         with self._stream.work():
             self._blur = runtime.to_device(blur_matrix(clipseg.logit_size))

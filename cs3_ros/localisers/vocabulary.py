@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from cs3_ros.yamlfile import NoAliases, load_yaml
+
 _KEYS = {'object_prompt', 'collisions'}
 
 
@@ -56,7 +58,7 @@ def parse_vocabulary(text: str, where: str) -> tuple[Phrase, ...]:
             expected, an empty or repeated one; names the entry.
     """
     try:
-        data = yaml.load(text, _Texts)
+        data = load_yaml(text, _Texts)
     except yaml.YAMLError as error:
         raise ValueError(f'{where} is not valid YAML: {error}') from error
     data = _mapping(data, where)
@@ -81,7 +83,7 @@ def parse_vocabulary(text: str, where: str) -> tuple[Phrase, ...]:
     return tuple(phrases)
 
 
-class _Texts(yaml.BaseLoader):
+class _Texts(NoAliases, yaml.BaseLoader):
     """Reads texts, lists and mappings, nothing else: neither objects nor ``no`` as a boolean."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -97,7 +97,7 @@ class Sam2Masker:
         self.config = config
         self._runtime = runtime
         self._stream = runtime.stream()
-        self._model = place(load_sam2(config.checkpoint), runtime)
+        self._model = _place(load_sam2(config.checkpoint), runtime)
 
     def encode(self, image: Image) -> Sam2Encoded:
         """The shared part of all prompts.
@@ -169,13 +169,13 @@ class Sam2Masker:
             log.info('SAM 2: a mask from points covers %.0f %%: rejected', 100 * share)
             return np.zeros_like(mask)
         for polygon in prompt.exclude:
-            if _iou(mask, polygon) > self.config.max_hand_iou:
+            if _iou_with(polygon, mask) > self.config.max_hand_iou:
                 log.info('SAM 2: a mask from points is the hand: rejected')
                 return np.zeros_like(mask)
         return mask
 
 
-def place(model: Sam2, runtime: Runtime) -> Sam2:
+def _place(model: Sam2, runtime: Runtime) -> Sam2:
     """The network for inference; the weights of its image encoder in the runtime's format.
 
     Norms and position embeddings stay in float32, which autocast needs in them, and so does the
@@ -237,8 +237,8 @@ def _filled(box: Box, height: int, width: int) -> Mask:
     return mask
 
 
-def _iou(mask: Mask, polygon: Points) -> float:
-    """Overlap of a mask with a polygon [K, 2], intersection over union."""
+def _iou_with(polygon: Points, mask: Mask) -> float:
+    """Intersection over union of a polygon [K, 2] and a mask [H, W]."""
     import cv2
 
     if len(polygon) < 3:

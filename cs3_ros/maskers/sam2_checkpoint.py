@@ -34,7 +34,7 @@ VIDEO_ONLY = (
 """What official checkpoints hold besides, for videos."""
 
 
-class _WithoutMemory(TorchFunctionMode):
+class _OnMeta(TorchFunctionMode):
     """Makes parameters on the meta device; ``torch.device('meta')`` would, but Hiera reads one."""
 
     def __torch_function__(
@@ -44,9 +44,9 @@ class _WithoutMemory(TorchFunctionMode):
         return func(*args, **{**(kwargs or {}), **({'device': 'meta'} if made else {})})
 
 
-def without_memory(architecture: Sam2Architecture) -> Sam2:
+def unfilled(architecture: Sam2Architecture) -> Sam2:
     """A network whose parameters have shapes but no values, to load a checkpoint into."""
-    with _WithoutMemory():
+    with _OnMeta():
         return Sam2(architecture)
 
 
@@ -67,7 +67,7 @@ def load_sam2(path: str | Path) -> Sam2:
     state, sizes = _read(path)
     try:
         architecture = recognise(state) if sizes is None else _architecture(sizes)
-        model = without_memory(architecture)
+        model = unfilled(architecture)
         wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         given = {
             name: tensor.float()

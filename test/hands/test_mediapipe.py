@@ -1,3 +1,4 @@
+import gc
 import sys
 
 import numpy as np
@@ -262,6 +263,24 @@ def test_without_mediapipe_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mediapipe', None)
     with pytest.raises(ImportError, match=r'pip install "cs3_ros\[lite\]"'):
         MediaPipeHands()
+
+
+def test_the_network_ends_with_the_detector(monkeypatch):
+    ended = []
+
+    class Solution:
+        def process(self, image):
+            assert not ended
+
+        def close(self):
+            ended.append(True)
+
+    monkeypatch.setattr(hands, '_load', lambda min_confidence: Solution())
+    detector = MediaPipeHands()
+    assert not ended
+    del detector
+    gc.collect()
+    assert ended == [True]
 
 
 def test_settings_out_of_range_are_refused():

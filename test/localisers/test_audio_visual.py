@@ -147,7 +147,6 @@ def test_the_mask_scale_of_the_checkpoint_shifts_the_heat(weights, tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA GPU')
 def test_the_gpu_is_waited_for_once(weights, stage):
     on_gpu = localiser(weights, device='cuda')
     expected, found = locate(stage, sound()), locate(on_gpu, sound())  # the latter warms up, too
@@ -245,7 +244,7 @@ def test_weights_that_do_not_belong_together_are_refused(weights, tmp_path, chan
 def rewrite(path, tensors=None, metadata=None):
     """Change tensors and metadata of a checkpoint; None takes an entry away."""
     with safe_open(path, 'pt') as file:
-        old_tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        old_tensors = {name: file.get_tensor(name) for name in file.keys()}
         old_metadata = file.metadata()
     parts = []
     for old, changes in ((old_tensors, tensors), (old_metadata, metadata)):

@@ -294,6 +294,14 @@ def test_bfloat16_is_close_to_float32():
     assert np.corrcoef(got.flatten(), expected.flatten())[0, 1] > 0.99
 
 
+def test_logits_keep_their_digits_under_autocast():
+    clipseg = network()
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        logits = clipseg.decode(clipseg.encode_image(random(1, 3, 96, 96)), random(1, 12))
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits.bfloat16().float(), logits)
+
+
 def test_repeated_calls_agree_bit_for_bit():
     clipseg = network().requires_grad_(False)
     pixels, conditions = random(1, 3, 96, 96), random(1, 12)

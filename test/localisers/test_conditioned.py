@@ -115,8 +115,7 @@ def test_without_the_second_look_the_picture_is_seen_once():
 def test_the_offset_is_added_to_the_logits():
     runtime = Runtime(RuntimeConfig(device='cpu', threads=1))
     frame = picture((200, 100, 250, 130))
-    offset = torch.tensor(-3.0, requires_grad=True)
-    stage = Localiser(BrightnessNetwork(), runtime, HeatMapConfig(), offset)
+    stage = Localiser(BrightnessNetwork(), runtime, HeatMapConfig(), logit_offset=-3.0)
     assert locate(stage, frame).score == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-3)
 
 
@@ -186,7 +185,6 @@ def test_the_device_is_waited_for_once(crop):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA GPU')
 def test_nothing_else_waits_for_the_gpu():
     stage = localiser('cuda')
     frame = picture((200, 100, 250, 130))

@@ -27,7 +27,7 @@ from cs3_ros.maskers.sam2_checkpoint import (
     recognise,
     sam2_checkpoint,
     save_sam2,
-    without_memory,
+    unfilled,
 )
 from cs3_ros.maskers.sam2_model import ABSENT, PRESETS, Sam2, Sam2Architecture
 from cs3_ros.metrics import iou
@@ -281,7 +281,6 @@ def test_half_precision_is_close_to_float32(checkpoint, precision):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
 def test_masks_on_a_gpu(checkpoint, precision):
     image, prompts = (
@@ -298,7 +297,6 @@ def test_masks_on_a_gpu(checkpoint, precision):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
 def test_nothing_waits_for_the_gpu_but_the_copy_of_the_masks(checkpoint, monkeypatch):
     masker = build(checkpoint, 'bfloat16', 'cuda')
     masker.segment(masker.encode(picture()), [Prompt(BOX)])
@@ -504,7 +502,7 @@ def test_presets_are_those_of_the_package(name, version):
 
 @pytest.mark.parametrize('name', PRESETS)
 def test_official_sizes_are_recognised_from_the_weights(name):
-    model = without_memory(PRESETS[name])
+    model = unfilled(PRESETS[name])
     assert all(parameter.is_meta for parameter in model.parameters())
     assert recognise(model.state_dict()) == PRESETS[name]
     assert set(sam2_checkpoint(model)) == {'model'}

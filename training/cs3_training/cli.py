@@ -7,7 +7,10 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-COMMANDS = {'synth': 'cs3_training.synth_commands'}
+COMMANDS = {
+    'synth': 'cs3_training.synth_commands',
+    'evaluate': 'cs3_training.evaluate',
+}
 """Modules with ``add_parser(commands)`` and ``run(options)``, light to import."""
 
 

@@ -43,6 +43,8 @@ def write_report(
         _about(job, look, results),
         '<h2>Scores</h2>',
         _scores(tables),
+        '<p>The row Touch of the paper is left out: it needs the second object that a held one '
+        'touches, which this detector of hands does not look for.</p>',
         '<h2>Differences</h2>',
         '<p>Percent points on the same scenes, with the 95 % interval of the paired bootstrap.</p>',
         _differences(tables),
@@ -158,7 +160,8 @@ def _legend() -> str:
     return (
         '<p>Each case shows the scene, the truth, the sound (time to the right, frequency upwards, '
         'ticks at the collision), the heat map of the second look (its region of 0.5 and more in '
-        'white), the candidate masks and the answer.</p>'
+        'white), the candidate masks and the answer, in the colours of the true objects that it is '
+        'compared with.</p>'
         f'<p>Truth and answer: {" ".join(objects)}. Candidates: {" ".join(candidates)}.</p>'
     )
 
@@ -183,7 +186,7 @@ def _cases(look: Scorer, results: Sequence[Result]) -> Iterable[str]:
             trace = ' '.join(collision.verdict.trace)
             yield (
                 f'<section><h4>Scene {result.seed}: {escape(" and ".join(sample.names))}</h4>'
-                f'<p>{escape(scores)}</p><div class="row">{figures}</div>'
+                f'<p>Scores: {escape(scores)}.</p><div class="row">{figures}</div>'
                 f'<p><small>{escape(trace)}</small></p></section>'
             )
 

@@ -108,7 +108,7 @@ class Listener(ConditionedLocaliser):
     def __init__(
         self, source: AudioVisualLocaliser, crop: bool, embed: Callable[[AudioClip], Tensor]
     ) -> None:
-        offset = load_checkpoint(source.config.checkpoint).mask.offset
+        offset = load_checkpoint(source.config.checkpoint).mask.offset.item()
         super().__init__(source.clipseg, source.runtime, replace(source.heat, crop=crop), offset)
         self._embed = embed
 

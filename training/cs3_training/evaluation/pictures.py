@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from cs3_ros.collision import AudioClip, Collision, Image, Label, Mask
 from cs3_ros.draw import OBJECT_COLOURS, heat_map_image
+from cs3_ros.metrics import iou_matrix
 from cs3_training.evaluation.rows import THRESHOLD
 from cs3_training.evaluation.samples import Sample
 from cs3_training.synth.preview import spectrogram
@@ -25,29 +27,51 @@ CANDIDATE_COLOURS: Mapping[Label, tuple[int, int, int]] = {
 
 _HEAT = 0.55  # share of the heat map's colours over the picture
 _TINT = 0.45
-_SOUND_HEIGHT = 120
+_SOUND_HEIGHT = 176
 _WHITE = (255, 255, 255)
 
 
-def outlined(image: Image, masks: Sequence[Mask], colours: Sequence[tuple[int, int, int]]) -> Image:
-    """The picture with the outline of each mask in its colour, a new RGB uint8 [H, W, 3]."""
+def outlined(
+    image: Image,
+    masks: Sequence[Mask],
+    colours: Sequence[tuple[int, int, int]],
+    lines: Sequence[int] = (1, 1, 1),
+) -> Image:
+    """The picture with the outline of each mask in its colour, a new RGB uint8 [H, W, 3].
+
+    Args:
+        image: RGB uint8 [H, W, 3].
+        masks: bool [H, W], drawn in their order.
+        colours: one for each.
+        lines: how strong each outline is; stronger ones first stay visible under the same again.
+    """
     canvas = image.copy()
-    line = max(1, round(max(image.shape) / 176))
-    for mask, colour in zip(masks, colours, strict=False):
+    unit = max(1, round(max(image.shape) / 176))
+    for mask, colour, line in zip(masks, colours, lines, strict=False):
         contours, _ = cv2.findContours(
             mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
-        cv2.drawContours(canvas, contours, -1, colour, line, cv2.LINE_AA)
+        cv2.drawContours(canvas, contours, -1, colour, line * unit, cv2.LINE_AA)
     return canvas
 
 
-def tinted(image: Image, masks: Sequence[Mask]) -> Image:
-    """The picture with each mask filled and outlined in the colour of its object."""
+def tinted(
+    image: Image, masks: Sequence[Mask], colours: Sequence[tuple[int, int, int]] = OBJECT_COLOURS
+) -> Image:
+    """The picture with each mask filled and outlined in its colour."""
     canvas = image.copy()
-    for mask, colour in zip(masks, OBJECT_COLOURS, strict=False):
+    for mask, colour in zip(masks, colours, strict=False):
         mixed = (1 - _TINT) * canvas[mask] + _TINT * np.asarray(colour)
         canvas[mask] = np.rint(mixed).astype(np.uint8)
-    return outlined(canvas, masks, OBJECT_COLOURS)
+    return outlined(canvas, masks, colours)
+
+
+def answer_colours(truth: Sequence[Mask], answer: Sequence[Mask]) -> list[tuple[int, int, int]]:
+    """The colours of the true objects that the answered ones are matched with; others are left."""
+    rows, columns = linear_sum_assignment(-iou_matrix(truth, answer))
+    order = {int(column): OBJECT_COLOURS[row] for row, column in zip(rows, columns, strict=True)}
+    free = [colour for colour in OBJECT_COLOURS if colour not in order.values()]
+    return [order.get(place) or free.pop(0) for place in range(len(answer))]
 
 
 def heat_picture(image: Image, collision: Collision) -> Image:
@@ -73,14 +97,15 @@ def pictures_of(sample: Sample, collision: Collision) -> list[tuple[str, Image]]
     """Caption and picture, in the order in which they are read."""
     image = collision.frame.image
     width = image.shape[1]
+    answer = [c.mask for c in collision.objects]
     candidates = [c for c in collision.candidates if c.area]
     colours = [CANDIDATE_COLOURS[c.label] for c in candidates]
     pictures = [
         ('scene', image),
         ('truth', tinted(image, sample.truth)),
         ('heat map', heat_picture(image, collision)),
-        ('candidates', outlined(image, [c.mask for c in candidates], colours)),
-        ('answer', tinted(image, [c.mask for c in collision.objects])),
+        ('candidates', outlined(image, [c.mask for c in candidates], colours, (3, 2, 1))),
+        ('answer', tinted(image, answer, answer_colours(sample.truth, answer))),
     ]
     if len(sample.clip.audio.samples):
         sound = sound_picture(sample.clip.audio, sample.clip.onset.stamp_ns, width)

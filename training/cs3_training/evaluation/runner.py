@@ -16,6 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from cs3_ros.bundle import Bundle, load_bundle
@@ -76,7 +77,7 @@ def identity(job: Job) -> dict[str, Any]:
         'verification': asdict(VerificationConfig()),
         'split': job.split,
         'world': {**asdict(WorldConfig()), 'first_scene': world.hexdigest()},
-        'device': job.device,
+        'device': 'cuda' if job.device != 'cpu' and torch.cuda.is_available() else 'cpu',
     }
     return dict(json.loads(json.dumps(facts)))
 

@@ -94,13 +94,13 @@ def _breakdowns(
     results: Sequence[Result], rows: Sequence[str]
 ) -> dict[str, dict[str, dict[str, Summary]]]:
     kinds: dict[str, dict[str, Callable[[Result], bool]]] = {
-        'colliding objects': {
+        'number of colliding objects': {
             'one': lambda r: len(r.areas) == 1,
             'two': lambda r: len(r.areas) == 2,
         },
-        'held by a hand': {
-            'one of them or both': lambda r: r.in_hand,
-            'none of them': lambda r: not r.in_hand,
+        'hands': {
+            'a hand holds a colliding object': lambda r: r.in_hand,
+            'no hand does': lambda r: not r.in_hand,
         },
     }
     tables: dict[str, dict[str, dict[str, Summary]]] = {}
@@ -112,7 +112,7 @@ def _breakdowns(
                 tables[kind][group] = {row: _summary(members, row) for row in rows}
     areas = [area for result in results for area in result.areas]
     sizes = {row: by_size(areas, [iou for r in results for iou in r.ious[row]]) for row in rows}
-    tables['area of an object, each by itself'] = {
+    tables['share of the picture that an object covers (each object counts by itself)'] = {
         group: {row: sizes[row][group] for row in rows} for group in next(iter(sizes.values()))
     }
     return tables
@@ -122,14 +122,14 @@ def _shares(results: Sequence[Result]) -> dict[str, float]:
     """Percent of the samples, by what the full system had, chose and why."""
     counts: Counter[str] = Counter()
     for result in results:
-        counts[f'answers with {len(result.chosen)} objects'] += 1
+        counts[f'number of objects: {len(result.chosen)}'] += 1
         if len(result.chosen) == len(result.areas):
-            counts['answers with the right number of objects'] += 1
+            counts['number of objects is right'] += 1
         for label in result.candidates:
-            counts[f'had a candidate {label}'] += 1
+            counts[f'candidate {label} was there'] += 1
         for label in result.chosen:
-            counts[f'chose {label}'] += 1
-        counts[f'decided by {result.rule}'] += 1
+            counts[f'candidate {label} was chosen'] += 1
+        counts[f'rule {result.rule}'] += 1
     return {name: 100 * counts[name] / len(results) for name in sorted(counts)}
 
 

@@ -79,15 +79,14 @@ class AudioStage(Stage):
     """Sound classification by a tiny BEATs."""
 
     name = 'audio'
+    half = True
 
-    def __init__(
-        self, config: AudioConfig, train: Scenes, validation: Scenes, seed: int
-    ) -> None:
+    def __init__(self, config: AudioConfig, train: Scenes, validation: Scenes, seed: int) -> None:
         self.config: AudioConfig = config
         self._train, self._validation, self._seed = train, validation, seed
         torch.manual_seed(seed * 100 + 2)
-        beats = tiny_beats(config)
-        self.network = _Classifier(beats, config.width, len(MATERIALS) + len(SHAPES))
+        self._beats = tiny_beats(config)
+        self.network = _Classifier(self._beats, config.width, len(MATERIALS) + len(SHAPES))
 
     def samples(self) -> Samples:
         return AudioSamples(self._train, self.config, self._seed)
@@ -123,8 +122,8 @@ class AudioStage(Stage):
         return {**figures, **{f'AUC {name}': value for name, value in named}}
 
     def write(self, folder: Path) -> None:
-        state = {name: value.contiguous() for name, value in self.network.beats.state_dict().items()}
-        save_file(state, folder / FILE)
+        state = self._beats.state_dict()
+        save_file({name: value.contiguous() for name, value in state.items()}, folder / FILE)
 
 
 def load_audio(config: AudioConfig, folder: Path) -> Beats:

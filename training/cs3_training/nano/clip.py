@@ -172,6 +172,7 @@ class ClipStage(Stage):
     """Image-text contrast on a tiny CLIP."""
 
     name = 'clip'
+    half = True
 
     def __init__(
         self, config: ClipConfig, train: Scenes, validation: Scenes, folder: Path, seed: int

@@ -59,7 +59,7 @@ class StageConfig:
 class ClipConfig(StageConfig):
     """Image-text contrast, and the sizes of CLIP."""
 
-    steps: int = _steps(7_000)
+    steps: int = _steps(4_000)
     batch: int = _batch(16)
     lr: float = _lr(8e-4)
     masked: int = setting(24, 'Pictures cut down to one or two objects in a step.', minimum=2)
@@ -80,7 +80,7 @@ class ClipConfig(StageConfig):
 class ClipSegConfig(StageConfig):
     """Masks of what a text names."""
 
-    steps: int = _steps(4_000)
+    steps: int = _steps(3_000)
     batch: int = _batch(8)
     lr: float = _lr(1e-3)
     tower_lr: float = setting(
@@ -96,7 +96,7 @@ class ClipSegConfig(StageConfig):
 class AudioConfig(StageConfig):
     """Materials by sound, and the sizes of BEATs."""
 
-    steps: int = _steps(9_000)
+    steps: int = _steps(3_500)
     batch: int = _batch(48)
     lr: float = _lr(7e-4)
     width: int = setting(192, 'Width of the transformer.', minimum=32)
@@ -108,23 +108,23 @@ class AudioConfig(StageConfig):
 class HandsConfig(StageConfig):
     """Boxes of hands and of what they hold, and the sizes of RT-DETRv2."""
 
-    steps: int = _steps(9_000)
+    steps: int = _steps(4_500)
     batch: int = _batch(16)
     lr: float = _lr(6e-4)
     weight_decay: float = setting(1e-4, 'Weight decay of AdamW.', minimum=0.0)
     clip_norm: float = setting(0.5, 'Largest norm of the gradient.', minimum=1e-6)
     image_size: int = setting(256, 'Side of the pictures, pixels.', minimum=64, maximum=1024)
-    width: int = setting(96, 'Width of encoder and decoder.', minimum=16)
+    width: int = setting(64, 'Width of encoder and decoder.', minimum=16)
     decoder_layers: int = setting(2, 'Layers of the decoder.', minimum=1)
     queries: int = setting(30, 'Boxes that are proposed.', minimum=4)
-    backbone: int = setting(24, 'Width of the first of four stages of the ResNet.', minimum=4)
+    backbone: int = setting(16, 'Width of the first of four stages of the ResNet.', minimum=4)
 
 
 @dataclass(frozen=True)
 class MasksConfig(StageConfig):
     """Masks of what a box or points show, and the sizes of SAM 2."""
 
-    steps: int = _steps(9_000)
+    steps: int = _steps(5_000)
     batch: int = _batch(8)
     lr: float = _lr(8e-4)
     prompts: int = setting(6, 'Prompts on every picture of a step.', minimum=1)
@@ -137,13 +137,16 @@ class MasksConfig(StageConfig):
 class WeakConfig:
     """The weakly supervised training; its other settings are those of ``TrainConfig``."""
 
-    steps: int = _steps(1_200)
-    batch: int = _batch(32)
+    steps: int = _steps(900)
+    batch: int = _batch(16)
     lr: float = setting(3e-5, 'Learning rate of BEATs.', minimum=0.0)
     lr_token: float = setting(3e-4, 'Learning rate of audio token and mask scale.', minimum=0.0)
     area_weight: float = setting(5.0, 'Weight of the area loss.', minimum=0.0)
     area_positive: float = setting(
         0.05, 'Share of the picture that a mask should cover.', minimum=0.0, maximum=1.0
+    )
+    columns: int = setting(
+        2, 'Sounds that are decoded at once; few suit the caches of a CPU.', minimum=1
     )
     validations: int = setting(12, 'How often the checkpoint is judged.', minimum=1)
     judged: int = setting(150, 'Labelled validation scenes that it is judged on.', minimum=1)
@@ -224,7 +227,8 @@ def make_config(preset: str = 'default', path: Path | None = None) -> NanoConfig
     """
     if preset not in PRESETS:
         raise ValueError(f'preset {preset!r}: expected one of {", ".join(PRESETS)}')
-    where, given = f'preset {preset!r}', {}
+    where = f'preset {preset!r}'
+    given: Any = {}
     if path is not None:
         where = f'nano settings {str(path)!r}'
         try:

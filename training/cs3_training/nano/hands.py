@@ -44,7 +44,7 @@ class HandsSamples(Samples):
         self._scenes, self._config, self._seed = scenes, config, seed
 
     def __getitem__(self, step: int) -> Batch:
-        """Pictures [B, S, S, 3], boxes [B, MOST, 4] and labels [B, MOST], -1 where there is none."""
+        """Pictures [B, S, S, 3], boxes [B, MOST, 4] and labels [B, MOST], -1 for none."""
         config, rng = self._config, np.random.default_rng([self._seed, 13, step])
         rows = rng.integers(len(self._scenes), size=config.batch)
         views = [look(self._scenes, int(row), config.image_size, rng, 0.4) for row in rows]
@@ -63,9 +63,7 @@ class HandsStage(Stage):
 
     name = 'hands'
 
-    def __init__(
-        self, config: HandsConfig, train: Scenes, validation: Scenes, seed: int
-    ) -> None:
+    def __init__(self, config: HandsConfig, train: Scenes, validation: Scenes, seed: int) -> None:
         self.config: HandsConfig = config
         self._train, self._validation, self._seed = train, validation, seed
         torch.manual_seed(seed * 100 + 3)

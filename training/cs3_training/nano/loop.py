@@ -38,11 +38,8 @@ class Machine:
     """Processes that make batches; 0 makes them in the loop."""
     save_s: float = 120.0
     """Seconds between states to go on from."""
-
-    @property
-    def half(self) -> bool:
-        """Whether networks run in bfloat16, which needs no scaling of losses."""
-        return self.device.type == 'cuda'
+    half: bool = False
+    """Whether networks run in bfloat16 under autocast; weights and losses stay float32."""
 
 
 class Samples(Dataset[Batch], ABC):
@@ -57,6 +54,8 @@ class Stage(ABC):
     """A network and how it learns."""
 
     name: ClassVar[str]
+    half: ClassVar[bool] = False
+    """Whether bfloat16 serves it: transformers gain, coordinates and small convolutions do not."""
     config: StageConfig
     network: nn.Module
     """All that is trained, and what is needed for that alone."""
@@ -140,6 +139,7 @@ def train(
         FloatingPointError: the gradient is not finite.
     """
     config, network = stage.config, stage.network.to(machine.device)
+    half = machine.half and stage.half
     settings = {'config': asdict(config), 'seed': seed, 'made_from': dict(made_from)}
     done = finished(folder, settings)
     if done is not None:
@@ -154,7 +154,7 @@ def train(
         batch_size=None,
         sampler=range(first, config.steps),
         num_workers=machine.loaders,
-        pin_memory=machine.half,
+        pin_memory=machine.device.type == 'cuda',
         prefetch_factor=4 if machine.loaders else None,
     )
     network.train()
@@ -163,8 +163,8 @@ def train(
     bar = tqdm(loader, stage.name, config.steps, initial=first, disable=None, mininterval=1)
     for step, batch in enumerate(bar, first):
         torch.manual_seed(seed * 1_000_003 + step)
-        batch = {name: value.to(machine.device, non_blocking=True) for name, value in batch.items()}
-        with torch.autocast(machine.device.type, torch.bfloat16, enabled=machine.half):
+        batch = {k: v.to(machine.device, non_blocking=True) for k, v in batch.items()}
+        with torch.autocast(machine.device.type, torch.bfloat16, enabled=half):
             losses = stage.losses(batch)
         for group in optimiser.param_groups:
             group['lr'] = config.lr * group['share'] * rate(step, config)
@@ -178,7 +178,7 @@ def train(
                 )
             for name, loss in losses.items():
                 value = float(loss.detach())
-                means[name] = 0.9 * means.get(name, value) + 0.1 * value
+                means[name] = 0.7 * means.get(name, value) + 0.3 * value
             bar.set_postfix({name: f'{value:.3f}' for name, value in means.items()})
         optimiser.step()
         last, now = step + 1 == config.steps, time.monotonic()

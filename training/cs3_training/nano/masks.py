@@ -15,8 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cs3_ros.maskers.sam2_checkpoint import save_sam2
-from cs3_ros.maskers.sam2_model import ABSENT, BOTTOM_RIGHT, NEGATIVE, POSITIVE, TOP_LEFT, Sam2
-from cs3_ros.maskers.sam2_model import Sam2Features
+from cs3_ros.maskers.sam2_model import (
+    ABSENT,
+    BOTTOM_RIGHT,
+    NEGATIVE,
+    POSITIVE,
+    TOP_LEFT,
+    Sam2,
+    Sam2Features,
+)
 from cs3_training.nano.config import MasksConfig
 from cs3_training.nano.loop import Batch, Losses, Samples, Stage
 from cs3_training.nano.networks import tiny_sam2
@@ -90,9 +97,7 @@ class MasksStage(Stage):
 
     name = 'masks'
 
-    def __init__(
-        self, config: MasksConfig, train: Scenes, validation: Scenes, seed: int
-    ) -> None:
+    def __init__(self, config: MasksConfig, train: Scenes, validation: Scenes, seed: int) -> None:
         self.config: MasksConfig = config
         self._train, self._validation, self._seed = train, validation, seed
         torch.manual_seed(seed * 100 + 4)
@@ -118,11 +123,11 @@ class MasksStage(Stage):
         truth = (numbers == batch['asked'].flatten()[:, None, None]).float()  # [B*P, S, S]
         truth = F.avg_pool2d(truth[:, None], 4)  # [B*P, 1, S/4, S/4]: shares of a pixel
         focal, dice, iou = mask_losses(logits.float(), truth)  # [B*P, M] each
-        best = (20 * focal + dice).argmin(1, keepdim=True)  # [B*P, 1]
+        best = (2 * focal + dice).argmin(1, keepdim=True)  # [B*P, 1]
         focal, dice = focal.gather(1, best).mean(), dice.gather(1, best).mean()
         judged = (quality.float() - iou).square().mean()
         return {
-            'total': 20 * focal + dice + judged, 'focal': focal, 'dice': dice, 'quality': judged
+            'total': 2 * focal + dice + judged, 'focal': focal, 'dice': dice, 'quality': judged
         }  # fmt: skip
 
     def figures(self) -> dict[str, float]:
@@ -170,8 +175,9 @@ def mask_losses(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     truth = truth.expand_as(logits)  # [N, 1, h, w] -> [N, M, h, w]
     heat = logits.sigmoid()
     bce = F.binary_cross_entropy_with_logits(logits, truth, reduction='none')
-    weight = (heat - truth).abs().square() * (0.25 * truth + 0.75 * (1 - truth)) * 2
-    focal = (bce * weight).mean((-2, -1))
+    weight = (heat - truth).abs().square() * (0.75 * truth + 0.25 * (1 - truth)) * 2
+    # by the size of what is asked for: in the mean of all pixels a small thing counts for nothing
+    focal = (bce * weight).sum((-2, -1)) / (truth.sum((-2, -1)) + 10)
     shared, size = (heat * truth).sum((-2, -1)), (heat + truth).sum((-2, -1))
     dice = 1 - (2 * shared + 1) / (size + 1)
     with torch.no_grad():

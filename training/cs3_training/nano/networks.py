@@ -36,6 +36,7 @@ def tiny_clipseg(config: ClipConfig, vocabulary: int) -> CLIPSegForImageSegmenta
             'intermediate_size': 4 * config.text_width,
             'num_hidden_layers': config.text_layers,
             'num_attention_heads': config.heads,
+            'hidden_act': 'gelu',  # one kernel; the official quick_gelu is three
             'max_position_embeddings': LENGTH,
             'bos_token_id': vocabulary - 2,
             'eos_token_id': 2,  # as in the official file: pooling then takes the largest id
@@ -46,6 +47,7 @@ def tiny_clipseg(config: ClipConfig, vocabulary: int) -> CLIPSegForImageSegmenta
             'intermediate_size': 4 * config.vision_width,
             'num_hidden_layers': layers,
             'num_attention_heads': config.heads,
+            'hidden_act': 'gelu',
             'image_size': config.image_size,
             'patch_size': config.patch,
         },
@@ -104,15 +106,15 @@ def tiny_hands(config: HandsConfig) -> RTDetrV2ForObjectDetection:
     """RT-DETRv2 on a basic ResNet."""
     first = config.backbone
     sizes = [first, 2 * first, 4 * first, 6 * first]
-    backbone = RTDetrResNetConfig(
-        embedding_size=first,
-        hidden_sizes=sizes,
-        depths=[1, 2, 2, 1],
-        layer_type='basic',
-        out_features=['stage2', 'stage3', 'stage4'],
-    )
+    resnet: dict[str, Any] = {
+        'embedding_size': first,
+        'hidden_sizes': sizes,
+        'depths': [1, 2, 2, 1],
+        'layer_type': 'basic',
+        'out_features': ['stage2', 'stage3', 'stage4'],
+    }
     settings: dict[str, Any] = {
-        'backbone_config': backbone,
+        'backbone_config': RTDetrResNetConfig(**resnet),
         'freeze_backbone_batch_norms': False,  # they start from nothing
         'encoder_hidden_dim': config.width,
         'encoder_in_channels': sizes[1:],

@@ -59,7 +59,7 @@ def look(scenes: Scenes, row: int, size: int, rng: np.random.Generator, zoom: fl
         objects = objects.copy()
         objects[:, HAND] = np.array([0, 2, 1, -1], np.int8)[objects[:, HAND]]
     light = rng.uniform(0.85, 1.15) * rng.uniform(0.96, 1.04, 3)  # RGB
-    image = cv2.convertScaleAbs(image * light.astype(np.float32))
+    image = np.asarray(cv2.convertScaleAbs(image * light.astype(np.float32)), np.uint8)
     return View(image, np.ascontiguousarray(numbers), objects, _counts(numbers))
 
 

@@ -1,0 +1,201 @@
+"""Samples, variants and rows: known answers by hand, tiny networks against the pipeline itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
+
+from evaluation_fakes import FAR_RIGHT, A, B, area, known_pipeline, known_sample  # noqa: E402
+
+from cs3_ros.assembler import ClipConfig  # noqa: E402
+from cs3_ros.bundle import load_bundle  # noqa: E402
+from cs3_ros.collision import Candidate  # noqa: E402
+from cs3_ros.localisers.audio_visual import AudioVisualLocaliser  # noqa: E402
+from cs3_ros.pipeline import Pipeline  # noqa: E402
+from cs3_ros.runtime import RuntimeConfig  # noqa: E402
+from cs3_training.evaluation.evidence import Evaluator  # noqa: E402
+from cs3_training.evaluation.rows import (  # noqa: E402
+    ROWS,
+    Result,
+    best_candidates,
+    predictions,
+    score,
+)
+from cs3_training.evaluation.samples import (  # noqa: E402
+    SyntheticSamples,
+    partner,
+    sound_of,
+)
+from cs3_training.synth.config import split_seed  # noqa: E402
+
+CENTRE = 120 / 1304 / 2  # 34 to 66 each way: 6 x 20 px of B, and less of A
+KNOWN = {
+    'centre': CENTRE,
+    'av_shuffled': 0.0,
+    'av': 0.25,
+    'av_sam': 0.5,
+    'left': 0.0,
+    'right': 0.5,
+    'left_av': 0.5,
+    'right_av': 1.0,
+    'right_left': 0.5,
+    'full_no_av': 0.5,
+    'full_shuffled': 0.5,
+    'full_no_sam': 0.75,
+    'full': 1.0,
+    'oracle': 1.0,
+}
+
+
+def test_every_row_of_a_sample_that_is_known_by_hand():
+    sample = known_sample()
+    found = score(sample, Evaluator(known_pipeline()).look(sample))
+    assert dict(found.scores) == pytest.approx(KNOWN)
+    assert list(found.scores) == [row for row in ROWS if row in KNOWN], 'in the order of the table'
+    assert found.ious['full_no_sam'] == pytest.approx([1.0, 0.5])
+    assert found.ious['av'] == pytest.approx([0.0, 0.5])
+    assert found.areas == (0.04, 0.04) and found.in_hand
+    assert found.chosen == ('right_hand', 'audio_visual')
+    assert found.candidates == ('right_hand', 'left_hand', 'audio_visual')
+    assert Result.from_json(found.as_json()) == found
+
+
+def test_variants_of_the_localiser_become_their_rows():
+    sample = known_sample()
+    evidence = Evaluator(known_pipeline()).look(sample)
+    own, shuffled = evidence.found['own'], evidence.found['shuffled']
+    found = replace(evidence, found={**evidence.found, 'random': shuffled, 'no_crop': own})
+    scores = score(sample, found).scores
+    assert list(scores) == list(ROWS)
+    assert scores['random'] == scores['av_shuffled']
+    assert scores['av_no_crop'] == 0.25 and scores['full_no_sam_no_crop'] == 0.75
+    assert scores['full_random_av'] == 0.5 and scores['full_no_crop'] == 1.0
+
+
+def test_a_picture_is_encoded_once_and_a_prompt_cut_out_once():
+    pipeline = known_pipeline()
+    Evaluator(pipeline).look(known_sample())
+    assert pipeline.localiser.encoded == 1
+    boxes = pipeline.masker.asked
+    assert len(boxes) == len(set(boxes)) == 4 and FAR_RIGHT in boxes
+
+
+def test_rows_that_a_bundle_cannot_make_are_left_out():
+    sample, known = known_sample(), known_pipeline()
+    deaf = Pipeline('deaf', known.masker, hands=known.hands)
+    scores = score(sample, Evaluator(deaf).look(sample)).scores
+    assert set(scores) == {'centre', 'left', 'right', 'right_left', 'full', 'oracle'}
+    assert scores['full'] == KNOWN['full_no_av']
+    handless = Pipeline('handless', known.masker, localiser=known.localiser)
+    scores = score(sample, Evaluator(handless).look(sample)).scores
+    assert 'right' not in scores and 'full_no_av' not in scores
+    assert scores['full'] == scores['av_sam'] == 0.5
+
+
+def test_nothing_that_stands_out_and_empty_masks_predict_nothing(monkeypatch):
+    pipeline, sample = known_pipeline(), known_sample()
+    monkeypatch.setattr(pipeline.localiser, 'locate', lambda encoded, audio: None)
+    found = predictions(Evaluator(pipeline).look(sample), sample.truth)
+    assert found['av'] == found['av_sam'] == []
+    assert len(found['right_av']) == 1 and len(found['full_no_sam']) == 1
+    evidence = Evaluator(known_pipeline()).look(sample)
+    cold = replace(evidence.found['own'], heat_map=np.full((100, 100), 0.4, np.float32))
+    found = predictions(replace(evidence, found={'own': cold}), sample.truth)
+    assert found['av'] == []
+    assert [mask.sum() for mask in found['full_no_sam']] == [400], 'one object, the right hand'
+
+
+def test_the_oracle_uses_every_candidate_once():
+    evidence = Evaluator(known_pipeline()).look(known_sample())
+    own = evidence.found['own']
+    alone = replace(own, candidates=(Candidate('right_hand', area(A) | area(B)),))
+    assert len(best_candidates(alone, [area(A), area(B)])) == 1
+    best = best_candidates(own, [area(B)])
+    assert len(best) == 1 and np.array_equal(best[0], area(B))
+    assert best_candidates(replace(own, candidates=()), [area(B)]) == []
+
+
+@pytest.fixture(scope='module')
+def tiny(tiny_weights):
+    """The tiny networks behind the paper's bundle."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('CS3_HOME', str(tiny_weights))
+        bundle = load_bundle('cs3')
+        yield bundle, bundle.build(runtime=RuntimeConfig(device='cpu', threads=1))
+
+
+def test_variants_equal_what_the_pipeline_itself_says(tiny):
+    bundle, pipeline = tiny
+    sample = SyntheticSamples('test', bundle.clip)[0]
+    evidence = Evaluator(pipeline).look(sample)
+    assert set(evidence.found) == {'own', 'no_crop', 'shuffled', 'random'}
+    config = replace(pipeline.localiser.config, crop=False)
+    uncropped = AudioVisualLocaliser(config, pipeline.localiser.runtime)
+    single = Pipeline('single', pipeline.masker, pipeline.hands, uncropped)
+    for variant, collision in (
+        ('own', pipeline(sample.clip)),
+        ('shuffled', pipeline(replace(sample.clip, audio=sample.other))),
+        ('no_crop', single(sample.clip)),
+    ):
+        found = evidence.found[variant]
+        assert np.array_equal(found.heat_map, collision.heat_map), variant
+        assert np.array_equal(found.label_image(), collision.label_image()), variant
+        assert found.verdict.rule == collision.verdict.rule
+    own, drawn = evidence.found['own'].heat_map, evidence.found['random'].heat_map
+    assert not np.array_equal(own, drawn)
+    assert set(score(sample, evidence).scores) == set(ROWS)
+
+
+def test_shuffling_is_a_derangement_of_any_even_number_of_samples():
+    for count in (2, 10, 300):
+        partners = [partner(index) for index in range(count)]
+        assert sorted(partners) == list(range(count))
+        assert all(index != other for index, other in enumerate(partners))
+
+
+def test_samples_are_the_scenes_of_their_split():
+    samples = SyntheticSamples('test', ClipConfig(audio_before_s=1.0, audio_after_s=1.0))
+    first, second = samples[4], samples[5]
+    assert first.other is second.clip.audio and second.other is first.clip.audio
+    assert first.seed == split_seed('test', 4)
+    assert first.truth[0].shape == first.clip.frame.image.shape[:2]
+    assert len(first.truth) == len(first.names) and all(mask.any() for mask in first.truth)
+    assert len(first.clip.audio.samples) == 32_000
+    assert SyntheticSamples('validation', ClipConfig())[4].seed == split_seed('validation', 4)
+
+
+@pytest.mark.parametrize('onset', [0, 5000, 15_990, 31_000, 31_999])
+def test_shorter_sounds_are_cut_round_the_onset_and_stay_inside(onset):
+    class Heard:
+        sample_rate = 16_000
+        sound = np.arange(32_000, dtype=np.float32)
+
+    scene = Heard()
+    scene.onset = onset
+    clip = sound_of(scene, ClipConfig(audio_before_s=0.5, audio_after_s=0.25))
+    assert len(clip.samples) == len(clip.present) == 12_000
+    first = clip.samples[0]
+    assert first == min(max(onset - 8000, 0), 20_000)
+    assert clip.start_ns == 1_000_000_000 + first * 62_500
+    whole = sound_of(scene, ClipConfig(audio_before_s=5.0, audio_after_s=5.0))
+    assert np.array_equal(whole.samples, scene.sound)
+    assert len(sound_of(scene, ClipConfig()).samples) == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
+def test_variants_share_what_lies_on_the_gpu(tiny_weights, monkeypatch):
+    monkeypatch.setenv('CS3_HOME', str(tiny_weights))
+    bundle = load_bundle('cs3')
+    pipeline = bundle.build(runtime=RuntimeConfig(device='cuda', precision='float32'))
+    evaluator, samples = Evaluator(pipeline), SyntheticSamples('test', bundle.clip)
+    for index in range(4):
+        sample = samples[index]
+        found = evaluator.look(sample).found
+        for variant, audio in (('own', sample.clip.audio), ('shuffled', sample.other)):
+            alone = pipeline(replace(sample.clip, audio=audio))
+            assert np.allclose(found[variant].heat_map, alone.heat_map, atol=1e-4), variant

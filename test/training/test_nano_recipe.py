@@ -1,0 +1,152 @@
+"""The nano recipe as a whole, absurdly small: every stage, going on after a kill, the bundle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
+pytest.importorskip('sam2', reason='the masker of nano')
+
+from safetensors.torch import load_file  # noqa: E402
+
+from cs3_ros.bundle import load_bundle  # noqa: E402
+from cs3_ros.collision import AudioClip, CollisionClip, Frame, Onset  # noqa: E402
+from cs3_training.nano import loop  # noqa: E402
+from cs3_training.nano.config import STAGES, make_config  # noqa: E402
+from cs3_training.nano.loop import Machine  # noqa: E402
+from cs3_training.nano.recipe import NEEDS, Recipe  # noqa: E402
+from cs3_training.nano.scenes import CHUNK, make_set, open_set  # noqa: E402
+from cs3_training.synth.config import WorldConfig  # noqa: E402
+
+CONFIG = make_config('smoke')
+MACHINE = Machine(torch.device('cpu'), loaders=0, save_s=0)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory: pytest.TempPathFactory):
+    """A finished run."""
+    out = tmp_path_factory.mktemp('nano')
+    assert Recipe(CONFIG, out, MACHINE).run() == out / 'nano'
+    return out
+
+
+def test_every_stage_leaves_its_figures(whole):
+    for name in STAGES[1:-1]:
+        done = json.loads((whole / 'stages' / name / 'done.json').read_text())
+        assert done['figures'] and all(np.isfinite(v) for v in done['figures'].values()), name
+
+
+def test_the_bundle_runs_an_event(whole):
+    bundle = load_bundle(str(whole / 'nano' / 'nano.yaml'))
+    assert 'ONLY the synthetic world' in bundle.description
+    scenes = open_set(whole / 'scenes' / 'validation')
+    frame = Frame.from_rgb(1, np.array(scenes.image[0]))
+    sound = scenes.waveform(0)
+    audio = AudioClip(1, 16_000, sound, np.ones(len(sound), bool))
+    found = bundle.build()(CollisionClip(Onset(1, -20.0, 20.0), (frame,), 0, audio))
+    assert found.timings_ms.keys() >= {'localiser_locate', 'masker_encode', 'hands'}
+
+
+def test_the_bundle_is_small_and_described(whole):
+    folder = whole / 'nano'
+    files = [file for file in folder.rglob('*') if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 3_000_000
+    listed = {file.path for file in load_bundle(str(folder / 'nano.yaml')).weights}
+    named = {str(file.relative_to(folder)) for file in files}
+    assert named == listed | {'nano.yaml', 'MODEL_CARD.md'}
+    card = (folder / 'MODEL_CARD.md').read_text()
+    assert 'Apache-2.0' in card and 'only the synthetic world' in card and 'AV mIoU' in card
+
+
+def test_a_finished_run_does_nothing(whole):
+    before = {file: file.stat().st_mtime_ns for file in (whole / 'stages').rglob('*')}
+    Recipe(CONFIG, whole, MACHINE).run(STAGES[:-1])
+    assert before == {file: file.stat().st_mtime_ns for file in (whole / 'stages').rglob('*')}
+
+
+@pytest.mark.parametrize('name', ['clip', 'clipseg', 'audio', 'hands', 'masks', 'weak'])
+def test_a_stage_that_was_killed_goes_on_bit_by_bit(whole, tmp_path, monkeypatch, name):
+    (tmp_path / 'scenes').symlink_to(whole / 'scenes')
+    (tmp_path / 'stages').mkdir()
+    for need in NEEDS[name]:
+        if need != 'scenes':
+            shutil.copytree(whole / 'stages' / need, tmp_path / 'stages' / need)
+    seen = []
+    where = 'cs3_training.train.learning_rate' if name == 'weak' else 'cs3_training.nano.loop.rate'
+
+    class Killed(Exception):
+        pass
+
+    def die(step, config):
+        seen.append(step)
+        if step == 1:
+            raise Killed
+        return 0.5
+
+    recipe = Recipe(CONFIG, tmp_path, MACHINE)
+    with monkeypatch.context() as patch:
+        patch.setattr(where, lambda step, config: 0.5)
+        shutil.copytree(tmp_path, tmp_path.with_name(f'whole_{name}'), symlinks=True)
+        Recipe(CONFIG, tmp_path.with_name(f'whole_{name}'), MACHINE).run([name])
+        patch.setattr(where, die)
+        with pytest.raises(Killed):
+            recipe.run([name])
+        assert (tmp_path / 'stages' / name / 'state.pt').is_file() and seen[-1] == 1
+        seen.clear()
+        patch.setattr(where, lambda step, config: seen.append(step) or 0.5)
+        recipe.run([name])
+    assert seen[0] == 1  # not from the start
+    other = tmp_path.with_name(f'whole_{name}') / 'stages' / name
+    files = sorted((tmp_path / 'stages' / name).glob('*.safetensors'))
+    assert files
+    for file in files:
+        again, once = load_file(file), load_file(other / file.name)
+        assert again.keys() == once.keys()
+        assert all(torch.equal(again[key], once[key]) for key in once)
+
+
+def test_other_settings_need_another_folder(whole):
+    with pytest.raises(ValueError, match='other settings'):
+        Recipe(CONFIG.scaled(2), whole, MACHINE).run(['audio'])
+
+
+def test_a_stage_says_what_it_needs(tmp_path):
+    with pytest.raises(ValueError, match='stage clip needs scenes'):
+        Recipe(CONFIG, tmp_path, MACHINE).run(['clip'])
+    with pytest.raises(ValueError, match='stages clap: expected some of scenes, clip'):
+        Recipe(CONFIG, tmp_path, MACHINE).run(['clap'])
+
+
+def test_scenes_go_on_and_are_the_same(tmp_path):
+    world, count = WorldConfig(size=96), CHUNK + 2
+    first = make_set(tmp_path / 'a', 'validation', 0, count, world)
+    make_set(tmp_path / 'b', 'validation', 0, count, world)
+    digests = np.lib.format.open_memmap(tmp_path / 'b' / 'digests.npy', 'r+')
+    digests[1] = 0  # the second chunk was not finished
+    digests.flush()
+    image = np.lib.format.open_memmap(tmp_path / 'b' / 'image.npy', 'r+')
+    image[CHUNK:] = 0
+    image.flush()
+    with pytest.raises(ValueError, match='not all scenes are made'):
+        open_set(tmp_path / 'b')
+    again = make_set(tmp_path / 'b', 'validation', 0, count, world)
+    assert again.digest == first.digest and np.array_equal(again.image, first.image)
+    with pytest.raises(ValueError, match='other settings'):
+        make_set(tmp_path / 'b', 'validation', 1, count, world)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_stage(whole, tmp_path, monkeypatch):
+    from cs3_training.nano.audio import AudioStage
+
+    scenes = open_set(whole / 'scenes' / 'pretrain')
+    stage = AudioStage(CONFIG.audio, scenes, scenes, 0)
+    losses = stage.losses
+    monkeypatch.setattr(
+        stage, 'losses', lambda batch: {'total': losses(batch)['total'] * float('nan')}
+    )
+    with pytest.raises(FloatingPointError, match='audio, step 0.*lower lr'):
+        loop.train(stage, tmp_path, MACHINE, 0, {})

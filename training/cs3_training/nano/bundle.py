@@ -1,0 +1,117 @@
+"""Stage bundle: what was trained, in half precision, as files that ``load_bundle`` reads."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from cs3_ros.bundle import load_bundle
+from cs3_ros.weights import digest_of
+from cs3_training.nano.card import model_card
+from cs3_training.nano.config import NanoConfig
+from cs3_training.nano.masks import FILE as SAM2_FILE
+from cs3_training.nano.weak import CHECKPOINT
+
+MOST_BYTES = 25_000_000
+"""Largest size of the bundle."""
+DESCRIPTION = (
+    'The complete system of the CS3 paper at tiny size, for demonstrations and tests on any '
+    'machine. It knows ONLY the synthetic world of cs3_training (drawn objects, drawn hands, '
+    'computed sounds) and sees nothing useful in real images: use lite, zero_shot or cs3 there.'
+)
+_CLIPSEG, _HANDS = 'clipseg', 'hands'
+_KEPT = ('config.json', 'vocab.json', 'merges.txt', 'preprocessor_config.json')
+
+
+def write_bundle(
+    config: NanoConfig, stages: Path, folder: Path, records: Mapping[str, Mapping[str, Any]]
+) -> dict[str, float]:
+    """Write the bundle and load it once.
+
+    Args:
+        config: the recipe.
+        stages: folder with what the stages left.
+        folder: of the bundle; what lies there is replaced.
+        records: ``done.json`` of every stage, for the card.
+
+    Returns:
+        Figures: megabytes, and parameters in millions.
+
+    Raises:
+        ValueError: it is larger than ``MOST_BYTES``.
+        BundleError: it cannot be loaded.
+    """
+    part = folder.with_name(f'{folder.name}.part')
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    count = 0
+    for name, source in ((_CLIPSEG, stages / 'clipseg'), (_HANDS, stages / 'hands')):
+        (part / name).mkdir()
+        for file in sorted(source.glob('*')):
+            if file.name in _KEPT:
+                shutil.copyfile(file, part / name / file.name)
+        count += _halve(source / 'model.safetensors', part / name / 'model.safetensors')
+    count += _halve(stages / 'weak' / CHECKPOINT, part / CHECKPOINT)
+    count += _halve(stages / 'masks' / SAM2_FILE, part / SAM2_FILE)
+    files = [file for file in sorted(part.rglob('*')) if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    if size > MOST_BYTES:
+        raise ValueError(f'{part}: {size} bytes, expected at most {MOST_BYTES}: make it smaller')
+    (part / 'nano.yaml').write_text(_yaml(part, files), 'utf-8')
+    figures = {'megabytes': size / 1e6, 'million parameters': count / 1e6}
+    (part / 'MODEL_CARD.md').write_text(model_card(config, records, figures), 'utf-8')
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+    load_bundle(str(folder / 'nano.yaml')).build()
+    return figures
+
+
+def _halve(source: Path, target: Path) -> int:
+    """Copy a safetensors file in float16; returns the number of its parameters."""
+    with safe_open(source, framework='pt') as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    halved = {}
+    for name, value in tensors.items():
+        small = value.half() if value.is_floating_point() else value
+        if not torch.isfinite(small).all():
+            raise ValueError(f'{source}: {name} does not fit into half precision')
+        halved[name] = small.contiguous()
+    save_file(halved, target, metadata)
+    return sum(value.numel() for value in tensors.values())
+
+
+def _yaml(folder: Path, files: list[Path]) -> str:
+    """The bundle's own file."""
+    listed: dict[str, dict[str, Any]] = {}
+    for file in files:
+        name = file.relative_to(folder)
+        listed.setdefault(str(name.parent), {})[name.name] = {
+            'bytes': file.stat().st_size,
+            'sha256': digest_of(file),
+        }
+    bundle = {
+        'name': 'nano',
+        'description': DESCRIPTION,
+        'clip': {'audio_before_s': 1.0, 'audio_after_s': 1.0},
+        'localiser': {'type': 'audio_visual', 'clipseg': _CLIPSEG, 'checkpoint': CHECKPOINT},
+        'hands': {'type': 'detr', 'model': _HANDS},
+        'masker': {'type': 'sam2', 'checkpoint': SAM2_FILE},
+        'weights': [
+            {
+                'folder': name,
+                'licence': 'Apache-2.0',
+                'origin': 'the command cs3-train nano, which makes and trains all of it',
+                'files': facts,
+            }
+            for name, facts in listed.items()
+        ],
+    }
+    return yaml.safe_dump(bundle, sort_keys=False, width=100)

@@ -1,0 +1,88 @@
+"""``cs3-train nano``: the nano recipe from the command line. Heavy imports wait."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        'nano', help='make scenes, train the tiny system on them, write the bundle nano'
+    )
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR',
+        help='folder of the run, continued where one lies there; DIR/nano will be the bundle',
+    )  # fmt: skip
+    parser.add_argument(
+        '--preset', choices=('default', 'smoke'), default='default',
+        help='default: some hours on 2 cores; smoke: a minute, learns nothing',
+    )  # fmt: skip
+    parser.add_argument(
+        '--settings', type=Path, metavar='YAML', help='settings that differ from the preset'
+    )
+    parser.add_argument(
+        '--minutes-scale', type=float, default=1.0, metavar='S',
+        help='so many times the steps in every training (default 1)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--stages', nargs='+', metavar='STAGE',
+        help='only these (default all): scenes clip clipseg audio hands masks weak bundle; two '
+        'processes may run different stages of one DIR at the same time',
+    )  # fmt: skip
+    parser.add_argument(
+        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
+    )
+    parser.add_argument(
+        '--precision', choices=('auto', 'float32', 'bfloat16'), default='auto',
+        help='of the networks; default: bfloat16 with CUDA and on CPUs with AMX, else float32',
+    )  # fmt: skip
+    parser.add_argument(
+        '--threads', type=int, default=0, metavar='N',
+        help='CPU threads of the networks and processes that make scenes (default: all cores)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--loaders', type=int, default=None, metavar='N',
+        help='processes that make batches (default 1, with CUDA up to 8; 0: none)',
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the recipe."""
+    from cs3_training.nano.config import STAGES, make_config
+
+    config = make_config(options.preset, options.settings).scaled(options.minutes_scale)
+    if options.threads < 0 or (options.loaders or 0) < 0:
+        raise ValueError('--threads and --loaders: expected 0 or more')
+    import torch
+
+    from cs3_training.nano.loop import Machine
+    from cs3_training.nano.recipe import Recipe
+
+    cuda = torch.cuda.is_available()
+    if options.device == 'cuda' and not cuda:
+        raise ValueError('--device cuda: torch sees no GPU; take --device cpu')
+    device = torch.device('cuda' if cuda and options.device != 'cpu' else 'cpu')
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(options.threads or cores)
+    torch.set_float32_matmul_precision('high')  # TF32 where there is CUDA
+    loaders = options.loaders
+    if loaders is None:
+        loaders = min(8, cores) if device.type == 'cuda' else 1
+    half = options.precision == 'bfloat16'
+    if options.precision == 'auto':
+        half = device.type == 'cuda' or 'amx_bf16' in _cpu_flags()
+    machine = Machine(device, loaders, half=half)
+    folder = Recipe(config, options.out, machine, options.threads or cores).run(
+        options.stages or STAGES
+    )
+    print(folder)
+    return 0
+
+
+def _cpu_flags() -> str:
+    """What the CPU can do, in Linux' words; nothing where the system does not tell."""
+    path = Path('/proc/cpuinfo')
+    return path.read_text('utf-8') if path.is_file() else ''

@@ -1,0 +1,154 @@
+"""The recipe from an empty folder to a bundle; goes on where it was stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cs3_training.nano.bundle import write_bundle
+from cs3_training.nano.config import STAGES, NanoConfig
+from cs3_training.nano.loop import Machine, finish, finished, train
+from cs3_training.nano.scenes import Scenes, make_set, open_set
+from cs3_training.synth.config import Split, WorldConfig
+
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    'scenes': (),
+    'clip': ('scenes',),
+    'clipseg': ('clip',),
+    'audio': ('scenes',),
+    'hands': ('scenes',),
+    'masks': ('scenes',),
+    'weak': ('clipseg', 'audio'),
+    'bundle': ('weak', 'hands', 'masks'),
+}
+"""Stage -> those that must be finished before."""
+
+
+class Recipe:
+    """One run.
+
+    Args:
+        config: settings.
+        out: folder of the run; ``out/nano`` will be the bundle.
+        machine: what it runs on.
+        workers: processes that make scenes.
+    """
+
+    def __init__(self, config: NanoConfig, out: Path, machine: Machine, workers: int = 1) -> None:
+        self.config, self.out, self.machine, self._workers = config, out, machine, workers
+        self.stages = out / 'stages'
+
+    def run(self, stages: Collection[str] = STAGES) -> Path:
+        """Run stages in their order; those that are finished are passed over.
+
+        Returns:
+            The folder of the bundle.
+
+        Raises:
+            ValueError: an unknown stage, one that needs another first, or a folder that belongs to
+                a run with other settings.
+        """
+        if unknown := sorted(set(stages) - set(STAGES)):
+            raise ValueError(f'stages {", ".join(unknown)}: expected some of {", ".join(STAGES)}')
+        for name in STAGES:
+            if name not in stages:
+                continue
+            for need in NEEDS[name]:
+                if not (self._folder(need) / 'done.json').is_file():
+                    raise ValueError(f'stage {name} needs {need}: run that stage first')
+            began = time.monotonic()
+            done = self._run(name)
+            print(f'{name}: done in {time.monotonic() - began:.0f} s {_brief(done)}', flush=True)
+        return self.out / 'nano'
+
+    def _run(self, name: str) -> Mapping[str, Any]:
+        if name == 'scenes':
+            return self._make_scenes()
+        made_from = self._made_from(name)
+        config, seed, folder = self.config, self.config.seed, self._folder(name)
+        if name == 'bundle':
+            records = {stage: _read(self._folder(stage)) for stage in STAGES[:-1]}
+            figures = write_bundle(config, self.stages, self.out / 'nano', records)
+            return {'figures': figures}
+        if name == 'weak':
+            from cs3_training.nano.weak import train_weak
+
+            sets = self._set('pairs'), self._set('validation')
+            return train_weak(config, *sets, self.stages, self.machine, made_from)
+        settings = {'config': asdict(getattr(config, name)), 'seed': seed, 'made_from': made_from}
+        done = finished(folder, settings)
+        if done is not None:
+            return done
+        return train(self._stage(name), folder, self.machine, seed, made_from)
+
+    def _stage(self, name: str) -> Any:
+        """A stage with its network; only its own module is imported."""
+        config, seed, folder = self.config, self.config.seed, self._folder(name)
+        sets = self._set('pretrain'), self._set('validation')
+        if name == 'clip':
+            from cs3_training.nano.clip import ClipStage
+
+            return ClipStage(config.clip, *sets, folder, seed)
+        if name == 'clipseg':
+            from cs3_training.nano.clipseg import ClipSegStage
+
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in ('vocab.json', 'merges.txt'):
+                shutil.copyfile(self._folder('clip') / file, folder / file)
+            return ClipSegStage(config.clipseg, *sets, self._folder('clip'), seed)
+        if name == 'audio':
+            from cs3_training.nano.audio import AudioStage
+
+            return AudioStage(config.audio, *sets, seed)
+        if name == 'hands':
+            from cs3_training.nano.hands import HandsStage
+
+            return HandsStage(config.hands, *sets, seed)
+        from cs3_training.nano.masks import MasksStage
+
+        return MasksStage(config.masks, *sets, seed)
+
+    def _make_scenes(self) -> Mapping[str, Any]:
+        scenes, folder = self.config.scenes, self._folder('scenes')
+        settings = {'config': asdict(scenes)}
+        done = finished(folder, settings)
+        if done is not None:
+            return done
+        folder.mkdir(parents=True, exist_ok=True)
+        world = WorldConfig(size=scenes.size)
+        asked: dict[str, tuple[Split, int, int]] = {
+            'validation': ('validation', 0, scenes.validation),
+            'pretrain': ('train', 0, scenes.pretrain),
+            'pairs': ('train', scenes.pretrain, scenes.pairs),
+        }
+        sets = {k: make_set(folder / k, *v, world, self._workers) for k, v in asked.items()}
+        return finish(folder, settings, {'digests': {k: v.digest for k, v in sets.items()}})
+
+    def _set(self, name: str) -> Scenes:
+        return open_set(self._folder('scenes') / name)
+
+    def _folder(self, name: str) -> Path:
+        return self.out / 'scenes' if name == 'scenes' else self.stages / name
+
+    def _made_from(self, name: str) -> dict[str, str]:
+        """Settings and data of all that a stage builds on, as one digest each."""
+        found = {}
+        for need in NEEDS[name]:
+            done = _read(self._folder(need))
+            text = json.dumps([done['settings'], done.get('digests')])
+            found[need] = hashlib.sha256(text.encode()).hexdigest()
+        return found
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / 'done.json').read_text('utf-8')))
+
+
+def _brief(done: Mapping[str, Any]) -> str:
+    return ', '.join(f'{name} {value:.3f}' for name, value in done.get('figures', {}).items())
