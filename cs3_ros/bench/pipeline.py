@@ -6,8 +6,8 @@ random picture, a synthetic impact as long as the bundle asks for, and three box
 find nothing, so the detector runs and two fixed boxes take the place of what it found; the
 localiser's is the third. ``prepare`` is what runs before the sound is there, ``finish`` what the
 user then waits for; each is timed until the device has nothing left to do. Decoding the picture and
-loading are not in it. The plain composition (``cs3_ros.bench.naive``) answers every event after the pipeline, in the
-same process; it can do nothing before the sound.
+loading are not in it. The plain composition (``cs3_ros.bench.naive``) answers every event after the
+pipeline, in the same process; it can do nothing before the sound.
 
 Stage times: ``host`` is how long the pipeline's own call took, on CUDA mostly the time to launch;
 ``alone`` is a second pass that waits for the device before and after every stage. ``operations``

@@ -15,6 +15,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from cs3_ros.bundle import load_bundle  # noqa: E402
 from cs3_ros.collision import AudioClip, CollisionClip, Frame, Onset  # noqa: E402
+from cs3_training.cli import main  # noqa: E402
 from cs3_training.nano import loop  # noqa: E402
 from cs3_training.nano.config import STAGES, make_config  # noqa: E402
 from cs3_training.nano.loop import Machine  # noqa: E402
@@ -112,6 +113,16 @@ def test_a_stage_that_was_killed_goes_on_bit_by_bit(whole, tmp_path, monkeypatch
 def test_other_settings_need_another_folder(whole):
     with pytest.raises(ValueError, match='other settings'):
         Recipe(CONFIG.scaled(2), whole, MACHINE).run(['audio'])
+
+
+def test_the_command(whole, capsys):
+    call = ['nano', '--out', str(whole), '--preset', 'smoke', '--threads', '1', '--device', 'cpu']
+    assert main([*call, '--stages', 'audio', 'masks']) == 0
+    assert 'masks: done' in capsys.readouterr().out
+    assert main([*call, '--stages', 'clap']) == 1
+    assert 'stages clap: expected some of scenes' in capsys.readouterr().err
+    assert main([*call, '--minutes-scale', '0']) == 1
+    assert 'expected a factor above 0' in capsys.readouterr().err
 
 
 def test_a_stage_says_what_it_needs(tmp_path):

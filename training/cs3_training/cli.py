@@ -10,6 +10,7 @@ from collections.abc import Sequence
 COMMANDS = {
     'synth': 'cs3_training.synth_commands',
     'evaluate': 'cs3_training.evaluate',
+    'nano': 'cs3_training.nano.command',
 }
 """Modules with ``add_parser(commands)`` and ``run(options)``, light to import."""
 

@@ -67,7 +67,8 @@ def run(options: argparse.Namespace) -> int:
     device = torch.device('cuda' if cuda and options.device != 'cpu' else 'cpu')
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(options.threads or cores)
-    torch.set_float32_matmul_precision('high')  # TF32 where there is CUDA
+    if device.type == 'cuda':
+        torch.set_float32_matmul_precision('high')  # TF32
     loaders = options.loaders
     if loaders is None:
         loaders = min(8, cores) if device.type == 'cuda' else 1

@@ -143,7 +143,10 @@ class WeakConfig:
     lr_token: float = setting(3e-4, 'Learning rate of audio token and mask scale.', minimum=0.0)
     area_weight: float = setting(5.0, 'Weight of the area loss.', minimum=0.0)
     area_positive: float = setting(
-        0.05, 'Share of the picture that a mask should cover.', minimum=0.0, maximum=1.0
+        0.07,
+        'Share of the picture that a mask should cover; colliding objects cover 0.065.',
+        minimum=0.0,
+        maximum=1.0,
     )
     columns: int = setting(
         2, 'Sounds that are decoded at once; few suit the caches of a CPU.', minimum=1

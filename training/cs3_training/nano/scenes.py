@@ -111,7 +111,9 @@ def make_set(
     digests = np.lib.format.open_memmap(folder / 'digests.npy', 'r+')
     left = [start for start, digest in zip(starts, digests, strict=True) if not digest.any()]
     work = partial(_make_chunk, folder, split, first, count, world)
-    with multiprocessing.get_context('spawn').Pool(max(1, min(workers, len(left) or 1))) as pool:
+    if not left:
+        return open_set(folder)
+    with multiprocessing.get_context('spawn').Pool(max(1, min(workers, len(left)))) as pool:
         finished = pool.imap_unordered(work, left)
         with tqdm(total=count, desc=f'scenes {folder.name}', disable=None) as bar:
             bar.update(count - sum(min(CHUNK, count - start) for start in left))
