@@ -123,7 +123,7 @@ class Pipeline:
         self.hands = hands
         self.localiser = localiser
         self.verification = verification
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(out_of_memory=0)
         self._turns: defaultdict[str, Lock] = defaultdict(Lock)
 
     def __call__(self, clip: CollisionClip) -> Collision:

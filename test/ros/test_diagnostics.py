@@ -46,7 +46,8 @@ def test_every_counter_of_a_loss_is_shown(rig) -> None:
     rig.send(*clip_messages())
     assert rig.counted(done=1)
     node = rig.node
-    counted = {*COUNTS, *node._worker.counts, *node._counts, 'failed', 'dropped'}
+    counted = {*COUNTS, *node._worker.counts, *node._counts, *node._pipeline.counts}
+    counted |= {'failed', 'dropped'}
     counted |= {'lost_frames', 'lost_audio', 'refused_frames', 'refused_audio'}
     assert counted - GOOD == shown
     for status, names in LOSSES.items():

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -148,6 +149,7 @@ def train(
     groups = [{'params': p, 'lr': 0.0, 'share': share} for p, share in stage.rates()]
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=config.weight_decay)
     first, spent = _resume(folder, settings, network, optimiser, machine)
+    cv2.setNumThreads(1)  # the pictures are small, and the networks have the cores
     began = saved = time.monotonic()
     loader = DataLoader(
         stage.samples(),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import (
     CLIPSegConfig,
     CLIPSegForImageSegmentation,
@@ -145,7 +146,7 @@ def write_hands(model: RTDetrV2ForObjectDetection, folder: Path, size: int) -> N
 
 def tiny_sam2(config: MasksConfig) -> Sam2:
     """SAM 2 for pictures of a quarter of the usual side."""
-    return Sam2(
+    model = Sam2(
         Sam2Architecture(
             embed_dim=config.embed,
             num_heads=1,
@@ -159,3 +160,25 @@ def tiny_sam2(config: MasksConfig) -> Sam2:
             image_size=config.image_size,
         )
     )
+    _see_places(model)
+    return model
+
+
+@torch.no_grad()
+def _see_places(model: Sam2) -> None:
+    """Start the decoder so that a prompt attends to its own place in the picture.
+
+    With random weights positions drown in the picture's features, and hundreds of steps pass
+    before a prompt matters at all.
+    """
+    for level in model.image_encoder.neck.convs:
+        for weight in level.parameters():
+            weight.mul_(0.2)
+    transformer: Any = model.sam_mask_decoder.transformer
+    crosses = [layer.cross_attn_token_to_image for layer in transformer.layers]
+    crosses += [layer.cross_attn_image_to_token for layer in transformer.layers]
+    for attention in (*crosses, transformer.final_attn_token_to_image):
+        nn.init.orthogonal_(attention.q_proj.weight, gain=2.0)
+        attention.k_proj.weight.copy_(attention.q_proj.weight)  # equal places have large products
+        nn.init.zeros_(attention.q_proj.bias)
+        nn.init.zeros_(attention.k_proj.bias)
