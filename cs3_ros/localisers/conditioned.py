@@ -59,7 +59,7 @@ class ConditionedLocaliser(ABC):
         self.clipseg = runtime.place(clipseg)
         self.runtime = runtime
         self.heat = heat
-        self._logit_offset = logit_offset
+        self.logit_offset = logit_offset
         self._stream = runtime.stream()
         with self._stream.work():
             self._blur = runtime.to_device(blur_matrix(clipseg.logit_size))
@@ -110,4 +110,4 @@ class ConditionedLocaliser(ABC):
     def _heat_map(self, features: ImageFeatures, condition: Tensor) -> Tensor:
         """float32 [S', S'] in [0, 1] of one picture under one condition."""
         logits = self.clipseg.decode(features, condition)[0, 0]  # [1, 1, S', S'] -> [S', S']
-        return torch.sigmoid(logits + self._logit_offset)
+        return torch.sigmoid(logits + self.logit_offset)

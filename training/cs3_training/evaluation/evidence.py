@@ -15,7 +15,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from cs3_ros.collision import AudioClip, Collision, Frame, Image, Localisation, Mask, Prompt
-from cs3_ros.localisers.audio_visual import AudioVisualLocaliser, load_checkpoint
+from cs3_ros.localisers.audio_visual import AudioVisualLocaliser
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
 from cs3_ros.pipeline import Localiser, Masker, Pipeline
 from cs3_ros.verification import VerificationConfig
@@ -86,13 +86,14 @@ class Evaluator:
 
 def listeners(localiser: Localiser) -> dict[Variant, Localiser]:
     """The localisers of the variants; all take what ``encode`` of the first one gives."""
-    if not isinstance(localiser, AudioVisualLocaliser):
+    if not isinstance(localiser, ConditionedLocaliser):
         return {'own': localiser}
     embed = lru_cache(maxsize=4)(localiser.condition)
     found: dict[Variant, Localiser] = {'own': Listener(localiser, localiser.heat.crop, embed)}
     if localiser.heat.crop:
         found['no_crop'] = Listener(localiser, False, embed)
-    found['random'] = random_projection(localiser)
+    if isinstance(localiser, AudioVisualLocaliser):
+        found['random'] = random_projection(localiser)
     return found
 
 
@@ -106,10 +107,10 @@ class Listener(ConditionedLocaliser):
     """
 
     def __init__(
-        self, source: AudioVisualLocaliser, crop: bool, embed: Callable[[AudioClip], Tensor]
+        self, source: ConditionedLocaliser, crop: bool, embed: Callable[[AudioClip], Tensor]
     ) -> None:
-        offset = load_checkpoint(source.config.checkpoint).mask.offset.item()
-        super().__init__(source.clipseg, source.runtime, replace(source.heat, crop=crop), offset)
+        heat = replace(source.heat, crop=crop)
+        super().__init__(source.clipseg, source.runtime, heat, source.logit_offset)
         self._embed = embed
 
     def condition(self, audio: AudioClip) -> Tensor:
