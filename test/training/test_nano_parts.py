@@ -178,8 +178,8 @@ def test_contrast_with_several_true_captions():
 def test_mask_losses():
     truth = torch.tensor([[1.0, 1.0], [0.0, 0.0]]).reshape(1, 1, 2, 2)
     sure = (truth * 2 - 1) * 30
-    focal, dice, iou = mask_losses(torch.cat([sure, -sure], 1), truth)
-    assert focal[0, 0] < 1e-6 < focal[0, 1] and dice[0, 0] < 1e-4
+    bce, dice, iou = mask_losses(torch.cat([sure, -sure], 1), truth)
+    assert bce[0, 0] < 1e-6 and bce[0, 1].item() == pytest.approx(30 * 2 / 3) and dice[0, 0] < 1e-4
     assert dice[0, 1].item() == pytest.approx(1 - 1 / 5, abs=1e-4)
     assert iou.tolist() == [[1, 0]]
 

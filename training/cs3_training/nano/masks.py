@@ -122,12 +122,12 @@ class MasksStage(Stage):
         numbers = batch['numbers'].repeat_interleave(prompts, 0)  # [B*P, S, S]
         truth = (numbers == batch['asked'].flatten()[:, None, None]).float()  # [B*P, S, S]
         truth = F.avg_pool2d(truth[:, None], 4)  # [B*P, 1, S/4, S/4]: shares of a pixel
-        focal, dice, iou = mask_losses(logits.float(), truth)  # [B*P, M] each
-        best = (2 * focal + dice).argmin(1, keepdim=True)  # [B*P, 1]
-        focal, dice = focal.gather(1, best).mean(), dice.gather(1, best).mean()
+        bce, dice, iou = mask_losses(logits.float(), truth)  # [B*P, M] each
+        best = (bce + 2 * dice).argmin(1, keepdim=True)  # [B*P, 1]
+        bce, dice = bce.gather(1, best).mean(), dice.gather(1, best).mean()
         judged = (quality.float() - iou).square().mean()
         return {
-            'total': 2 * focal + dice + judged, 'focal': focal, 'dice': dice, 'quality': judged
+            'total': bce + 2 * dice + judged, 'bce': bce, 'dice': dice, 'quality': judged
         }  # fmt: skip
 
     def figures(self) -> dict[str, float]:
@@ -163,7 +163,7 @@ class MasksStage(Stage):
 
 
 def mask_losses(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Focal loss, dice loss and IoU of every mask.
+    """Balanced cross-entropy, dice loss and IoU of every mask.
 
     Args:
         logits: [N, M, h, w].
@@ -175,13 +175,16 @@ def mask_losses(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     truth = truth.expand_as(logits)  # [N, 1, h, w] -> [N, M, h, w]
     heat = logits.sigmoid()
     bce = F.binary_cross_entropy_with_logits(logits, truth, reduction='none')
-    weight = (heat - truth).abs().square() * (0.75 * truth + 0.25 * (1 - truth)) * 2
-    # by the size of what is asked for: in the mean of all pixels a small thing counts for nothing
-    focal = (bce * weight).sum((-2, -1)) / (truth.sum((-2, -1)) + 10)
+    # Object and rest count the same: in the mean of all pixels a small thing counts for nothing,
+    # and a network that starts from nothing then finds nothing for a long time.
+    rest = 1 - truth
+    inside = (bce * truth).sum((-2, -1)) / (truth.sum((-2, -1)) + 1)
+    outside = (bce * rest).sum((-2, -1)) / (rest.sum((-2, -1)) + 1)
+    balanced = (inside + outside) / 2
     shared, size = (heat * truth).sum((-2, -1)), (heat + truth).sum((-2, -1))
     dice = 1 - (2 * shared + 1) / (size + 1)
     with torch.no_grad():
         cut, there = logits > 0, truth > 0.5
         both = (cut & there).sum((-2, -1))
         iou = both / (cut | there).sum((-2, -1)).clamp(min=1)
-    return focal, dice, iou
+    return balanced, dice, iou

@@ -171,7 +171,7 @@ def _see_places(model: Sam2) -> None:
     With random weights positions drown in the picture's features, and hundreds of steps pass
     before a prompt matters at all.
     """
-    for level in model.image_encoder.neck.convs:
+    for level in list(model.image_encoder.neck.convs)[:2]:  # the deepest first: the embedding alone
         for weight in level.parameters():
             weight.mul_(0.2)
     transformer: Any = model.sam_mask_decoder.transformer
