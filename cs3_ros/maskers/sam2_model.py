@@ -215,20 +215,32 @@ class Sam2(nn.Module):
             Logits [N, M, S/4, S/4], above 0 on the object, and their estimated IoU [N, M] in
             [0, 1]; M is 1 or 3.
         """
-        count = len(points)
+        logits, quality, _, _ = self.sam_mask_decoder(
+            **self._prompted(features, points, labels), multimask_output=multimask
+        )
+        return logits, quality
+
+    def decode_all(
+        self, features: Sam2Features, points: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As ``decode``, for training: the single mask, then the three, [N, 4, S/4, S/4]."""
+        prompted = self._prompted(features, points, labels)
+        logits, quality, _, _ = self.sam_mask_decoder.predict_masks(**prompted)
+        return logits, quality
+
+    def _prompted(self, features: Sam2Features, points: Tensor, labels: Tensor) -> dict[str, Any]:
+        """What the mask decoder takes."""
         # [N, K+1, C], as the encoder adds a point "none" to each prompt, and [N, C, h, w]
         sparse, dense = self.sam_prompt_encoder((points, labels), None, None)
         absent = F.pad(labels == ABSENT, (0, 1))  # [N, K+1]
-        logits, quality, _, _ = self.sam_mask_decoder(
-            image_embeddings=features.embedding.expand(count, -1, -1, -1),  # [N, C, h, w]
-            image_pe=self.sam_prompt_encoder.get_dense_pe(),  # [1, C, h, w]
-            sparse_prompt_embeddings=sparse.masked_fill(absent[..., None], 0.0),  # [N, K+1, C]
-            dense_prompt_embeddings=dense,
-            multimask_output=multimask,
-            repeat_image=False,
-            high_res_features=[features.quarter, features.eighth],
-        )
-        return logits, quality
+        return {
+            'image_embeddings': features.embedding.expand(len(points), -1, -1, -1),  # [N, C, h, w]
+            'image_pe': self.sam_prompt_encoder.get_dense_pe(),  # [1, C, h, w]
+            'sparse_prompt_embeddings': sparse.masked_fill(absent[..., None], 0.0),  # [N, K+1, C]
+            'dense_prompt_embeddings': dense,
+            'repeat_image': False,
+            'high_res_features': [features.quarter, features.eighth],
+        }
 
 
 class _NoPositions(nn.Module):

@@ -316,6 +316,16 @@ def test_nothing_waits_for_the_gpu_but_the_copy_of_the_masks(checkpoint, monkeyp
     assert len(masks) == 2
 
 
+def test_all_masks_at_once_are_the_single_one_and_the_three():
+    torch.manual_seed(0)
+    model = Sam2(TINY)  # training: without the choice that replaces an unstable single mask
+    features = model.encode(model.normalise(torch.from_numpy(picture()[None])))
+    asked, labels = torch.tensor(BOX).reshape(1, 2, 2), torch.tensor([[2, 3]])
+    both = [model.decode(features, asked, labels, multimask) for multimask in (False, True)]
+    for part, whole in enumerate(model.decode_all(features, asked, labels)):
+        assert torch.equal(torch.cat([both[0][part], both[1][part]], 1), whole)
+
+
 def test_gradients_reach_the_trunk_and_the_tokens():
     torch.manual_seed(0)
     model = Sam2(TINY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from cs3_training.nano.audio import roc_auc  # noqa: E402
 from cs3_training.nano.clip import contrast, spread  # noqa: E402
 from cs3_training.nano.hands import average_precision, box_iou, boxes  # noqa: E402
 from cs3_training.nano.loop import rate  # noqa: E402
-from cs3_training.nano.masks import mask_losses, prompt  # noqa: E402
+from cs3_training.nano.masks import MasksStage, mask_losses, prompt  # noqa: E402
 from cs3_training.nano.queries import (  # noqa: E402
     CLASSES,
     Query,
@@ -23,9 +24,10 @@ from cs3_training.nano.queries import (  # noqa: E402
     name_objects,
     numbers_named,
 )
-from cs3_training.nano.scenes import HAND, HANDS, SLOTS, Scenes  # noqa: E402
 from cs3_training.nano.tokens import LENGTH, Texts, write_tokenizer  # noqa: E402
 from cs3_training.nano.views import look, whole  # noqa: E402
+from cs3_training.synth.config import WorldConfig  # noqa: E402
+from cs3_training.synth.store import HAND, HANDS, SLOTS, Scenes  # noqa: E402
 from cs3_training.synth.vocabulary import MATERIALS, SHAPES, WORDS  # noqa: E402
 
 RED, METAL, BOWL = 0, 0, 0
@@ -43,7 +45,10 @@ def scene() -> Scenes:
     objects[0, 1] = (GREEN, WOOD, PLATE, 1, 0)
     image = np.repeat(numbers[..., None], 3, 3)
     sound = np.zeros((1, 32000), np.int16)
-    return Scenes(image, numbers, sound, objects, np.array([[METAL, WOOD]], np.int8), 'x')
+    return Scenes(
+        image, numbers, sound, objects, np.array([[METAL, WOOD]], np.int8),
+        WorldConfig(), range(1), Path('none'), 'x',
+    )  # fmt: skip
 
 
 def test_settings_come_from_preset_and_file(tmp_path):
@@ -149,6 +154,25 @@ def test_prompts_lie_on_what_they_ask_for(scene):
         if labels[0] == 2:
             assert (points[1] - points[0] > 0).all()
     assert {(2, 3, -2), (1, -2, -2), (1, 0, -2)} <= kinds
+
+
+def test_masks_learn_prompts_before_pictures(scene):
+    config = settings.MasksConfig(
+        steps=8, batch=1, prompts=2, blind=9, image_size=64, embed=8, width=32
+    )
+    stage = MasksStage(config, scene, scene, 0)
+    parts = {
+        'trunk': stage.network.image_encoder.trunk.patch_embed,
+        'decoder': stage.network.sam_mask_decoder.transformer,
+    }
+    for step, learning in ((1, {'decoder'}), (2, {'trunk', 'decoder'})):  # a quarter of 8 at most
+        stage.network.zero_grad()
+        stage.losses(stage.samples()[step])['total'].backward()
+        assert learning == {
+            name
+            for name, part in parts.items()
+            if any(p.grad is not None and p.grad.any() for p in part.parameters())
+        }
 
 
 def test_roc_auc():

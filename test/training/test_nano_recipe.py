@@ -20,8 +20,7 @@ from cs3_training.nano import loop  # noqa: E402
 from cs3_training.nano.config import STAGES, make_config  # noqa: E402
 from cs3_training.nano.loop import Machine  # noqa: E402
 from cs3_training.nano.recipe import NEEDS, Recipe  # noqa: E402
-from cs3_training.nano.scenes import CHUNK, make_set, open_set  # noqa: E402
-from cs3_training.synth.config import WorldConfig  # noqa: E402
+from cs3_training.synth.store import open_scenes  # noqa: E402
 
 CONFIG = make_config('smoke')
 MACHINE = Machine(torch.device('cpu'), loaders=0, save_s=0)
@@ -44,7 +43,7 @@ def test_every_stage_leaves_its_figures(whole):
 def test_the_bundle_runs_an_event(whole):
     bundle = load_bundle(str(whole / 'nano' / 'nano.yaml'))
     assert 'ONLY the synthetic world' in bundle.description
-    scenes = open_set(whole / 'scenes' / 'validation')
+    scenes = open_scenes(whole / 'scenes' / 'validation')
     frame = Frame.from_rgb(1, np.array(scenes.image[0]))
     sound = scenes.waveform(0)
     audio = AudioClip(1, 16_000, sound, np.ones(len(sound), bool))
@@ -132,28 +131,10 @@ def test_a_stage_says_what_it_needs(tmp_path):
         Recipe(CONFIG, tmp_path, MACHINE).run(['clap'])
 
 
-def test_scenes_go_on_and_are_the_same(tmp_path):
-    world, count = WorldConfig(size=96), CHUNK + 2
-    first = make_set(tmp_path / 'a', 'validation', 0, count, world)
-    make_set(tmp_path / 'b', 'validation', 0, count, world)
-    digests = np.lib.format.open_memmap(tmp_path / 'b' / 'digests.npy', 'r+')
-    digests[1] = 0  # the second chunk was not finished
-    digests.flush()
-    image = np.lib.format.open_memmap(tmp_path / 'b' / 'image.npy', 'r+')
-    image[CHUNK:] = 0
-    image.flush()
-    with pytest.raises(ValueError, match='not all scenes are made'):
-        open_set(tmp_path / 'b')
-    again = make_set(tmp_path / 'b', 'validation', 0, count, world)
-    assert again.digest == first.digest and np.array_equal(again.image, first.image)
-    with pytest.raises(ValueError, match='other settings'):
-        make_set(tmp_path / 'b', 'validation', 1, count, world)
-
-
 def test_a_gradient_that_is_not_finite_stops_the_stage(whole, tmp_path, monkeypatch):
     from cs3_training.nano.audio import AudioStage
 
-    scenes = open_set(whole / 'scenes' / 'pretrain')
+    scenes = open_scenes(whole / 'scenes' / 'pretrain')
     stage = AudioStage(CONFIG.audio, scenes, scenes, 0)
     losses = stage.losses
     monkeypatch.setattr(

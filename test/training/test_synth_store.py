@@ -1,7 +1,7 @@
 """Scenes on disk are the scenes that were made."""
 
 import pickle
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,77 +9,136 @@ import pytest
 
 pytest.importorskip('cv2', reason='pip install "cs3_ros[train]"')
 from cs3_training.cli import main
-from cs3_training.synth import WorldConfig, make_scene, split_seed
-from cs3_training.synth.scene import Scene
-from cs3_training.synth.store import SceneStore, make_store
+from cs3_training.synth import COLOURS, MATERIALS, SHAPES, WorldConfig, make_scene, split_seed
+from cs3_training.synth import store as module
+from cs3_training.synth.config import split_seeds
+from cs3_training.synth.store import HANDS, SIDES, Scenes, make_scenes, open_scenes
 
 CONFIG = WorldConfig(size=128, seconds=1.0)
 SEEDS = range(30, 35)
 
 
-def assert_equal(one: Scene, other: Scene) -> None:
-    for field in fields(Scene):
-        a, b = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(a, np.ndarray):
-            np.testing.assert_array_equal(a, b)
-            assert a.dtype == b.dtype
-        elif field.name == 'hands':
-            assert [(h.side, h.box, h.holds, h.object_box) for h in a] == [
-                (h.side, h.box, h.holds, h.object_box) for h in b
-            ]
-            for h, k in zip(a, b, strict=True):
-                np.testing.assert_array_equal(h.mask, k.mask)
-                np.testing.assert_array_equal(h.arm_mask, k.arm_mask)
-        else:
-            assert a == b, field.name
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, 'CHUNK', 2)
 
 
-def test_scenes_come_back_as_they_were_made(tmp_path: Path) -> None:
-    assert list(make_store(CONFIG, SEEDS, tmp_path)) == [1, 2, 3, 4, 5]
-    store = SceneStore(tmp_path)
-    assert len(store) == 5 and store.config == CONFIG
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, 'CHUNK', 2)
+        return make_scenes(tmp_path_factory.mktemp('whole'), CONFIG, SEEDS)
+
+
+def test_scenes_come_back_as_they_were_made(whole: Scenes) -> None:
+    assert len(whole) == 5 and whole.config == CONFIG and whole.seeds == SEEDS
+    sides = set()
     for k, seed in enumerate(SEEDS):
         scene = make_scene(CONFIG, seed)
-        assert_equal(store.scene(k), scene)
-        image, sound = store[k]
+        image, sound = whole[k]
         np.testing.assert_array_equal(image, scene.image)
         np.testing.assert_array_equal(sound, scene.sound)
-    copy = pickle.loads(pickle.dumps(store))
-    assert len(pickle.dumps(store)) < 1000
-    np.testing.assert_array_equal(copy[3][0], store[3][0])
+        assert sound.dtype == np.float32
+        np.testing.assert_array_equal(whole.numbers[k], scene.instance_map)
+        assert [MATERIALS[code] for code in whole.heard[k]] == list(scene.sound_materials)
+        table = whole.objects[k]
+        for one, row in zip(scene.instances, table, strict=False):
+            assert (COLOURS[row[0]], MATERIALS[row[1]], SHAPES[row[2]], row[3], SIDES[row[4]]) == (
+                one.colour, one.material, one.shape, one.colliding, one.hand
+            )  # fmt: skip
+        assert (table[len(scene.instances) :] == -1).all()
+        for hand in scene.hands:
+            number = HANDS[('left', 'right').index(hand.side)]
+            np.testing.assert_array_equal(whole.numbers[k] == number, hand.mask)
+            sides.add(hand.side)
+        assert whole.scene(k).captions == scene.captions
+    assert sides == {'left', 'right'}
+
+
+def test_scenes_of_another_world_are_not_taken_for_these(whole: Scenes) -> None:
+    other = replace(whole, seeds=range(31, 36))
+    with pytest.raises(ValueError, match='another version of the world'):
+        other.scene(0)
+
+
+def test_they_are_pairs_that_end(whole: Scenes) -> None:
+    assert len(list(whole)) == 5
     with pytest.raises(IndexError, match='0 to 4'):
-        store[5]
+        whole[5]
+    with pytest.raises(ValueError, match='read-only'):
+        whole.image[0] = 0
 
 
-def test_an_interrupted_store_goes_on_to_the_same_files(tmp_path: Path) -> None:
-    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
-    list(make_store(CONFIG, SEEDS, whole))
-    work = make_store(CONFIG, SEEDS, parts)
-    next(work), next(work)
-    work.close()
-    with pytest.raises(ValueError, match='2 of 5 scenes.*goes on'):
-        SceneStore(parts)
-    with open(parts / 'facts.jsonl', 'a') as file:
-        file.write('{"seed": 3')  # killed while it wrote
-    assert list(make_store(CONFIG, SEEDS, parts)) == [3, 4, 5]
-    for path in whole.iterdir():
-        assert path.read_bytes() == (parts / path.name).read_bytes(), path.name
+def test_other_processes_map_the_files_anew(whole: Scenes) -> None:
+    packed = pickle.dumps(whole)
+    assert len(packed) < 1000
+    copy = pickle.loads(packed)
+    assert copy.digest == whole.digest
+    np.testing.assert_array_equal(copy[3][0], whole[3][0])
 
 
-def test_other_settings_are_not_mixed_in(tmp_path: Path) -> None:
-    list(make_store(CONFIG, range(0, 1), tmp_path))
-    with pytest.raises(ValueError, match='other settings'):
-        list(make_store(CONFIG, range(0, 2), tmp_path))
+def test_an_interrupted_run_goes_on_to_the_same_files(
+    whole: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    class Killed(Exception):
+        pass
+
+    def die(config: WorldConfig, seed: int):
+        if seed == 33:
+            raise Killed
+        return make_scene(config, seed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, 'make_scene', die)
+        with pytest.raises(Killed):
+            make_scenes(tmp_path, CONFIG, SEEDS)
+    with pytest.raises(ValueError, match='1 of 3 chunks.*goes on'):
+        open_scenes(tmp_path)
+    monkeypatch.setattr(module, 'make_scene', lambda c, s: made.append(s) or make_scene(c, s))
+    assert make_scenes(tmp_path, CONFIG, SEEDS).digest == whole.digest
+    assert made == [32, 33, 34]
+    for path in whole.folder.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+    made.clear()
+    make_scenes(tmp_path, CONFIG, SEEDS)
+    assert not made
+
+
+def test_two_processes_make_the_same(tmp_path: Path) -> None:
+    config, seeds = WorldConfig(size=96, seconds=0.5), range(3)
+    one = make_scenes(tmp_path / 'one', config, seeds)
+    two = make_scenes(tmp_path / 'two', config, seeds, workers=2)
+    assert one.digest == two.digest
+    np.testing.assert_array_equal(one.image, two.image)
+
+
+def test_other_settings_are_not_mixed_in(whole: Scenes, tmp_path: Path) -> None:
+    for config, seeds in ((CONFIG, range(30, 36)), (WorldConfig(size=96, seconds=1.0), SEEDS)):
+        with pytest.raises(ValueError, match='other settings'):
+            make_scenes(whole.folder, config, seeds)
     with pytest.raises(ValueError, match='cs3-train synth make'):
-        SceneStore(tmp_path / 'nowhere')
+        open_scenes(tmp_path)
+    (tmp_path / 'store.json').write_text('{"format": "cs3-scenes-1"}')
+    with pytest.raises(ValueError, match="expected 'cs3-scenes-2'"):
+        open_scenes(tmp_path)
 
 
-def test_the_command_makes_scenes_of_its_split(tmp_path: Path) -> None:
+def test_the_command_makes_scenes_of_its_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ['synth', 'make', '--out', str(tmp_path), '--scenes', '2', '--size', '96']
     assert main([*arguments, '--split', 'validation']) == 0
-    store = SceneStore(tmp_path)
-    assert [facts['seed'] for facts in store.facts] == [
-        split_seed('validation', 0),
-        split_seed('validation', 1),
-    ]
-    assert store.images.shape == (2, 96, 96, 3)
+    scenes = open_scenes(tmp_path)
+    first = split_seed('validation', 0)
+    assert scenes.seeds == range(first, first + 2) and scenes.image.shape == (2, 96, 96, 3)
+    assert scenes.digest in capsys.readouterr().out
+
+
+def test_seeds_of_a_split() -> None:
+    assert split_seeds('train', 3, 2) == range(2_000_003, 2_000_005)
+    with pytest.raises(ValueError, match='at least 1'):
+        split_seeds('train', 0, 0)
+    with pytest.raises(ValueError, match='1000000 of test'):
+        split_seeds('test', 999_999, 2)

@@ -76,7 +76,10 @@ def test_a_run_that_was_killed_goes_on_bit_by_bit(tiny_weights, tmp_path, monkey
 
 
 def test_what_is_frozen_stays(tiny_weights, tmp_path):
-    trainer = Trainer(segmenter(tiny_weights, train_beats=False), Noise(), QUICK, tmp_path)
+    model = segmenter(tiny_weights, train_beats=False)
+    with pytest.raises(ValueError, match='train_beats is True in the settings and False'):
+        Trainer(model, Noise(), QUICK, tmp_path)
+    trainer = Trainer(model, Noise(), replace(QUICK, train_beats=False), tmp_path)
     frozen = {n: p.clone() for n, p in trainer.model.named_parameters() if not p.requires_grad}
     assert any(name.startswith('beats') for name in frozen)
     trainer.run()

@@ -111,8 +111,9 @@ def feature_mask(logits: Tensor, grid: tuple[int, int], temperature: float = 0.0
     """
     x = logits.float()
     low, high = x.amin((-2, -1), keepdim=True), x.amax((-2, -1), keepdim=True)  # [B, C, 1, 1]
+    x = F.interpolate(x, grid)  # [B, C, h, w], nearest
     level = (x - low) / (high - low + EPSILON)
-    return F.interpolate(torch.sigmoid((level - 0.5) / temperature), grid)  # [B, C, h, w], nearest
+    return torch.sigmoid((level - 0.5) / temperature)
 
 
 def image_similarity(masked_images: Tensor, audio: Tensor) -> Tensor:

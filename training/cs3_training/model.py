@@ -142,7 +142,8 @@ class CollisionSegmenter(nn.Module):
             image = info_nce(gather(image_similarity(masked, everyone)), config.temperature)
         if config.feature_weight:
             feature = info_nce(gather(torch.cat(pooled, 1)), config.temperature)
-        area = area_loss(gather(masks.mean((-2, -1))), config, gather(torch.cat(shares, 1)))
+        others = gather(torch.cat(shares, 1)) if config.area_negative else None  # [A, A]
+        area = area_loss(gather(masks.mean((-2, -1))), config, others)
         return combine(image, feature, area, config)
 
     def _columns(
@@ -158,8 +159,9 @@ class CollisionSegmenter(nn.Module):
         """Every picture under ``columns`` sounds from ``place`` on, c of them.
 
         Returns:
-            Similarities [B, c] of the pooled features, shares [B, c] of the picture under the
-            binary masks, and those masks of the true pairs among them, [t, S, S].
+            Similarities [B, c] of the pooled features, shares of the picture under the binary
+            masks, [B, c] with ``area_negative``, else those of the true pairs [t], and the masks of
+            the true pairs, [t, S, S].
         """
         conditions = everyone[place : place + columns]  # [c, P]
         logits = self.clipseg.decode(encoded.features, conditions)  # [B, c, S, S]
@@ -167,12 +169,15 @@ class CollisionSegmenter(nn.Module):
         soft = feature_mask(logits, grid, config.feature_temperature)  # [B, c, h, w]
         against = audio if config.feature_audio == 'row' else None
         pooled = feature_similarity(soft, encoded.dense, conditions, against)  # [B, c]
-        masks = gumbel_mask(
-            self.mask(logits), config.gumbel_temperature, config.gumbel_noise
-        )  # [B, c, S, S]
         rows = [row for row in range(len(audio)) if 0 <= first + row - place < len(conditions)]
-        own = masks[rows, [first + row - place for row in rows]]  # [t, S, S]
-        return pooled, masks.mean((-2, -1)), own
+        own = (rows, [first + row - place for row in rows])
+        if not config.area_negative:  # the masks of false pairs are of no use
+            logits = logits[own]  # [B, c, S, S] -> [t, S, S]
+        masks = gumbel_mask(self.mask(logits), config.gumbel_temperature, config.gumbel_noise)
+        shares = masks.mean((-2, -1))  # [B, c, S, S] -> [B, c], or [t, S, S] -> [t]
+        if config.area_negative:
+            masks = masks[own]  # [B, c, S, S] -> [t, S, S]
+        return pooled, shares, masks
 
 
 def rank() -> int:

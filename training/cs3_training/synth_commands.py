@@ -89,21 +89,14 @@ def _preview(options: argparse.Namespace) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from cs3_training.synth.config import WorldConfig, split_seed
-    from cs3_training.synth.store import make_store
+    from cs3_training.synth.config import WorldConfig, split_seeds
+    from cs3_training.synth.store import make_scenes
 
     if options.scenes < 1 or options.workers < 1:
         raise ValueError('--scenes and --workers: expected at least 1')
-    first = split_seed(options.split, 0)
-    split_seed(options.split, options.scenes - 1)  # there are so many
-    config = WorldConfig(size=options.size)
-    seeds = range(first, first + options.scenes)
-    with tqdm(total=len(seeds), desc='scenes', disable=None) as bar:
-        for done in make_store(config, seeds, options.out, options.workers):
-            bar.update(done - bar.n)
-    print(options.out)
+    seeds = split_seeds(options.split, 0, options.scenes)
+    scenes = make_scenes(options.out, WorldConfig(size=options.size), seeds, options.workers)
+    print(f'{options.out}: {len(scenes)} scenes, SHA-256 {scenes.digest}')
     return 0
 
 

@@ -186,7 +186,8 @@ class Trainer:
         about: what else the checkpoint should tell (the digest of the data).
 
     Raises:
-        ValueError: the run in the folder has other settings or another data digest.
+        ValueError: the run in the folder has other settings or another data digest, or the model
+            does not train what the settings say.
     """
 
     def __init__(
@@ -198,6 +199,11 @@ class Trainer:
         validate: Callable[[CollisionSegmenter], float] | None = None,
         about: Mapping[str, str] | None = None,
     ) -> None:
+        if model.train_beats != config.train_beats:
+            raise ValueError(
+                f'train_beats is {config.train_beats} in the settings and {model.train_beats} '
+                'in the model: give CollisionSegmenter the value of the settings'
+            )
         self.model, self.config, self.folder = model, config, folder
         self.step, self.best = 0, -math.inf
         self._pairs, self._validate, self._about = pairs, validate, dict(about or {})
@@ -232,10 +238,7 @@ class Trainer:
             disable=rank() > 0,
         )
         for step, (pictures, sounds) in steps:
-            # Dropout and Gumbel noise: a function of the step, so that a run can go on exactly.
-            torch.manual_seed(
-                int(np.random.default_rng([config.seed, 2, step, rank()]).integers(2**62))
-            )
+            torch.manual_seed(noise_seed(config.seed, step))
             for group in self.optimiser.param_groups:
                 group['lr'] = group['base'] * learning_rate(step, config)
             pixels = model.clipseg.normalise(pictures.to(self.device, non_blocking=True))

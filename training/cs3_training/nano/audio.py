@@ -19,7 +19,7 @@ from cs3_ros.localisers.beats import Beats, beats_fbank
 from cs3_training.nano.config import AudioConfig
 from cs3_training.nano.loop import Batch, Losses, Samples, Stage
 from cs3_training.nano.networks import tiny_beats
-from cs3_training.nano.scenes import COLLIDING, SHAPE, Scenes
+from cs3_training.synth.store import COLLIDING, SHAPE, Scenes
 from cs3_training.synth.vocabulary import MATERIALS, SHAPES
 
 FILE = 'beats.safetensors'

@@ -23,9 +23,9 @@ from cs3_training.nano.config import ClipConfig
 from cs3_training.nano.loop import Batch, Losses, Samples, Stage
 from cs3_training.nano.networks import tiny_clipseg, write_clipseg
 from cs3_training.nano.queries import CLASSES, class_numbers, name_objects
-from cs3_training.nano.scenes import Scenes
 from cs3_training.nano.tokens import Texts, write_tokenizer
 from cs3_training.nano.views import View, look, whole, window
+from cs3_training.synth.store import Scenes
 from cs3_training.synth.vocabulary import COLOURS, MATERIALS, SHAPES
 
 _KINDS = ('material', 'shape', 'both', 'all')

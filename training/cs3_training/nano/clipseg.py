@@ -20,9 +20,9 @@ from cs3_training.nano.config import ClipSegConfig
 from cs3_training.nano.loop import Batch, Losses, Samples, Stage
 from cs3_training.nano.networks import write_clipseg
 from cs3_training.nano.queries import CLASSES, ask, name_objects, numbers_named
-from cs3_training.nano.scenes import Scenes
 from cs3_training.nano.tokens import Texts
 from cs3_training.nano.views import look, whole
+from cs3_training.synth.store import Scenes
 
 _ABSENT = 0.3  # weight of pictures that show nothing of what is asked for
 

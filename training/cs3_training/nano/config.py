@@ -124,10 +124,21 @@ class HandsConfig(StageConfig):
 class MasksConfig(StageConfig):
     """Masks of what a box or points show, and the sizes of SAM 2."""
 
-    steps: int = _steps(5_000)
-    batch: int = _batch(8)
-    lr: float = _lr(8e-4)
-    prompts: int = setting(6, 'Prompts on every picture of a step.', minimum=1)
+    steps: int = _steps(7_000)
+    batch: int = _batch(4)
+    lr: float = _lr(3e-3)
+    trunk_lr: float = setting(
+        0.5, 'Learning rate of the trunk as a share of that of the others.', minimum=0.0
+    )
+    warm_up: int = setting(20, 'Steps in which the learning rate rises.', minimum=1)
+    blind: int = setting(
+        120,
+        'First steps, a quarter of all at most, in which prompts are learned without picture.',
+        minimum=0,
+    )
+    prompts: int = setting(
+        16, 'Prompts on every picture of a step; the encoder is the cost.', minimum=1
+    )
     image_size: int = setting(256, 'Side of the pictures, pixels.', minimum=64, maximum=1024)
     embed: int = setting(32, 'Width of the first of four stages of the trunk.', minimum=8)
     width: int = setting(64, 'Width of neck and decoder.', minimum=32)

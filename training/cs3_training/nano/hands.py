@@ -14,8 +14,8 @@ from cs3_ros.hands.detr import best_boxes
 from cs3_training.nano.config import HandsConfig
 from cs3_training.nano.loop import Batch, Losses, Samples, Stage
 from cs3_training.nano.networks import tiny_hands, write_hands
-from cs3_training.nano.scenes import HAND, HANDS, Scenes
 from cs3_training.nano.views import View, look, whole
+from cs3_training.synth.store import HAND, HANDS, Scenes
 
 _LEAST = 1 / 1500  # share of the picture from which on a hand or an object counts
 _LABELS = 4

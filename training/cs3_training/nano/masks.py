@@ -1,8 +1,12 @@
 """Stage masks: what a box or points show, by a tiny SAM 2 (Ravi et al., 2408.00714).
 
-Truth is the visible part: what fingers cover does not belong to an object. Half of the steps train
-the single mask, the others the best of three, since SAM 2 falls back on these where the single one
-is not stable. Boxes are shaken, as those of a detector are.
+Truth is the visible part: what fingers cover does not belong to an object. The single mask learns,
+and the best of the three, since SAM 2 falls back on these where the single one is not stable. Boxes
+are shaken, as those of a detector are.
+
+In the first steps the decoder sees no picture: it learns that a box is roughly its inside. With the
+picture from the start, everything that looks like an object is the quicker guess for every prompt,
+and training stays there (dice loss 0.91 after 150 steps, against 0.53).
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cs3_ros.maskers.sam2_checkpoint import save_sam2
 from cs3_ros.maskers.sam2_model import (
@@ -27,8 +31,8 @@ from cs3_ros.maskers.sam2_model import (
 from cs3_training.nano.config import MasksConfig
 from cs3_training.nano.loop import Batch, Losses, Samples, Stage
 from cs3_training.nano.networks import tiny_sam2
-from cs3_training.nano.scenes import HANDS, Scenes
 from cs3_training.nano.views import View, look, whole
+from cs3_training.synth.store import HANDS, Scenes
 
 FILE = 'sam2.safetensors'
 _LEAST = 60  # pixels of what is asked for
@@ -43,7 +47,7 @@ class MasksSamples(Samples):
         self._scenes, self._config, self._seed = scenes, config, seed
 
     def __getitem__(self, step: int) -> Batch:
-        """Pictures, numbers, points [B, P, K, 2], labels [B, P, K], asked numbers [B, P], multi."""
+        """Pictures, numbers, points [B, P, K, 2], labels [B, P, K], asked numbers [B, P], blind."""
         config, rng = self._config, np.random.default_rng([self._seed, 14, step])
         rows = rng.integers(len(self._scenes), size=config.batch)
         views = [look(self._scenes, int(row), config.image_size, rng) for row in rows]
@@ -54,7 +58,7 @@ class MasksSamples(Samples):
             'points': torch.stack([torch.stack([one[0] for one in some]) for some in made]),
             'labels': torch.stack([torch.stack([one[1] for one in some]) for some in made]),
             'asked': torch.tensor([[one[2] for one in some] for some in made]),
-            'multimask': torch.tensor(step % 2 == 1),
+            'blind': torch.tensor(step < min(config.blind, config.steps // 4)),
         }
 
 
@@ -108,27 +112,46 @@ class MasksStage(Stage):
 
     def losses(self, batch: Batch) -> Losses:
         network, prompts = self.network, batch['asked'].shape[1]
-        features = network.encode(network.normalise(batch['pictures']))
+        pictures = network.normalise(batch['pictures'])  # [B, 3, S, S]
+        features = self._nothing(pictures) if batch['blind'].cpu() else network.encode(pictures)
         many = Sam2Features(*(
             level.repeat_interleave(prompts, 0)  # [B, C, h, w] -> [B*P, C, h, w]
             for level in (features.embedding, features.quarter, features.eighth)
         ))  # fmt: skip
-        logits, quality = network.decode(
+        logits, quality = network.decode_all(
             many,
             batch['points'].flatten(0, 1),  # [B, P, K, 2] -> [B*P, K, 2]
             batch['labels'].flatten(0, 1),  # [B, P, K] -> [B*P, K]
-            bool(batch['multimask'].cpu()),
-        )  # [B*P, M, S/4, S/4], [B*P, M]
+        )  # [B*P, 4, S/4, S/4], [B*P, 4]
         numbers = batch['numbers'].repeat_interleave(prompts, 0)  # [B*P, S, S]
         truth = (numbers == batch['asked'].flatten()[:, None, None]).float()  # [B*P, S, S]
         truth = F.avg_pool2d(truth[:, None], 4)  # [B*P, 1, S/4, S/4]: shares of a pixel
-        bce, dice, iou = mask_losses(logits.float(), truth)  # [B*P, M] each
-        best = (bce + 2 * dice).argmin(1, keepdim=True)  # [B*P, 1]
-        bce, dice = bce.gather(1, best).mean(), dice.gather(1, best).mean()
+        bce, dice, iou = mask_losses(logits.float(), truth)  # [B*P, 4] each
+        both = bce + 2 * dice  # [B*P, 4]
+        single, best = both[:, 0].mean(), both[:, 1:].amin(1).mean()
         judged = (quality.float() - iou).square().mean()
         return {
-            'total': bce + 2 * dice + judged, 'bce': bce, 'dice': dice, 'quality': judged
-        }  # fmt: skip
+            'total': single + best / 2 + judged,
+            'single': single,
+            'best': best,
+            'dice': dice[:, 0].mean(),
+            'quality': judged,
+        }
+
+    def _nothing(self, pictures: Tensor) -> Sam2Features:
+        """Features of B pictures that show nothing."""
+        count, side, width = len(pictures), self.config.image_size, self.config.width
+        return Sam2Features(
+            pictures.new_zeros(count, width, side // 16, side // 16),
+            pictures.new_zeros(count, width // 8, side // 4, side // 4),
+            pictures.new_zeros(count, width // 4, side // 8, side // 8),
+        )
+
+    def rates(self) -> list[tuple[list[nn.Parameter], float]]:
+        trunk = list(self.network.image_encoder.trunk.parameters())
+        known = {id(parameter) for parameter in trunk}
+        others = [p for p in self.network.parameters() if id(p) not in known]
+        return [(others, 1.0), (trunk, self.config.trunk_lr)]
 
     def figures(self) -> dict[str, float]:
         """Mean IoU of masks at full size from the true boxes, of objects by how they are held."""

@@ -168,9 +168,15 @@ def tiny_sam2(config: MasksConfig) -> Sam2:
 def _see_places(model: Sam2) -> None:
     """Start the decoder so that a prompt attends to its own place in the picture.
 
-    With random weights positions drown in the picture's features, and hundreds of steps pass
-    before a prompt matters at all.
+    In 100 steps without picture the dice loss fell to 0.53; to 0.77 with waves drawn at random, as
+    SAM 2 does, and with random attention not at all (75 steps). Here the waves that encode places
+    run along x or y alone, from half a wave per picture on, so that left of and above are nearly
+    linear in them.
     """
+    waves = model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix  # [2, C/2]
+    half = waves.shape[1] // 2
+    waves.zero_()
+    waves[0, :half] = waves[1, half:] = torch.logspace(-2, 1, half, base=2)  # 1/4 to 2
     for level in list(model.image_encoder.neck.convs)[:2]:  # the deepest first: the embedding alone
         for weight in level.parameters():
             weight.mul_(0.2)

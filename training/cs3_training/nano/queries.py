@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_training.nano.scenes import ARMS, HANDS
 from cs3_training.nano.views import View
+from cs3_training.synth.store import ARMS, HANDS
 from cs3_training.synth.vocabulary import (
     COLOURS,
     MATERIAL_WORDS,

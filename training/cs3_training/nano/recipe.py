@@ -14,8 +14,8 @@ from typing import Any
 from cs3_training.nano.bundle import write_bundle
 from cs3_training.nano.config import STAGES, NanoConfig
 from cs3_training.nano.loop import Machine, finish, finished, train
-from cs3_training.nano.scenes import Scenes, make_set, open_set
-from cs3_training.synth.config import Split, WorldConfig
+from cs3_training.synth.config import WorldConfig, split_seeds
+from cs3_training.synth.store import Scenes, make_scenes, open_scenes
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     'scenes': (),
@@ -122,16 +122,19 @@ class Recipe:
             return done
         folder.mkdir(parents=True, exist_ok=True)
         world = WorldConfig(size=scenes.size)
-        asked: dict[str, tuple[Split, int, int]] = {
-            'validation': ('validation', 0, scenes.validation),
-            'pretrain': ('train', 0, scenes.pretrain),
-            'pairs': ('train', scenes.pretrain, scenes.pairs),
+        asked = {
+            'validation': split_seeds('validation', 0, scenes.validation),
+            'pretrain': split_seeds('train', 0, scenes.pretrain),
+            'pairs': split_seeds('train', scenes.pretrain, scenes.pairs),
         }
-        sets = {k: make_set(folder / k, *v, world, self._workers) for k, v in asked.items()}
-        return finish(folder, settings, {'digests': {k: v.digest for k, v in sets.items()}})
+        digests = {
+            name: make_scenes(folder / name, world, seeds, self._workers).digest
+            for name, seeds in asked.items()
+        }
+        return finish(folder, settings, {'digests': digests})
 
     def _set(self, name: str) -> Scenes:
-        return open_set(self._folder('scenes') / name)
+        return open_scenes(self._folder('scenes') / name)
 
     def _folder(self, name: str) -> Path:
         return self.out / 'scenes' if name == 'scenes' else self.stages / name

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_training.nano.scenes import ARMS, HAND, HANDS, Scenes
+from cs3_training.synth.store import ARMS, HAND, HANDS, Scenes
 
 _MIRROR = np.arange(256, dtype=np.uint8)
 for _pair in (ARMS, HANDS):

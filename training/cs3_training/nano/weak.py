@@ -36,7 +36,7 @@ from cs3_training.nano.audio import load_audio
 from cs3_training.nano.config import NanoConfig
 from cs3_training.nano.loop import Machine, finish, finished
 from cs3_training.nano.networks import token_config
-from cs3_training.nano.scenes import COLLIDING, Scenes, SoundPairs
+from cs3_training.synth.store import COLLIDING, Scenes
 from cs3_training.train import TrainConfig, Trainer
 
 CHECKPOINT = 'audio_visual.safetensors'
@@ -64,7 +64,7 @@ def train_weak(
     began = time.monotonic()
     trainer = Trainer(
         model,
-        SoundPairs(pairs),
+        pairs,
         TrainConfig(
             steps=weak.steps,
             batch=weak.batch,
@@ -83,7 +83,7 @@ def train_weak(
         ),
         folder,
         judge,
-        {'data': 'synthetic world', **made_from},
+        {'data': f'synthetic world, SHA-256 {pairs.digest}', **made_from},
     )
     trainer.run()
     best = model_of(folder, config, stages).to(machine.device)

@@ -31,6 +31,17 @@ def split_seed(split: Split, index: int) -> int:
     return first + index
 
 
+def split_seeds(split: Split, first: int, count: int) -> range:
+    """The seeds of ``count`` scenes of a split, from number ``first`` on.
+
+    Raises:
+        ValueError: unknown split, no scenes, or some beyond its seeds.
+    """
+    if count < 1:
+        raise ValueError(f'{count} scenes of {split}: expected at least 1')
+    return range(split_seed(split, first), split_seed(split, first + count - 1) + 1)
+
+
 @dataclass(frozen=True)
 class WorldConfig:
     """Settings of scenes and clips; the defaults make the test set.

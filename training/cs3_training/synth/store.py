@@ -1,17 +1,18 @@
-"""Scenes on disk: made once by many processes, read as memory-mapped arrays.
+"""Scenes on disk: made once by several processes, read as memory maps.
 
-A folder holds ``images.npy`` (uint8 [N, S, S, 3]), ``maps.npy`` (uint8 [N, S, S], the instance
-maps), ``sounds.npy`` (int16 [N, T]), ``facts.jsonl`` (one line per scene: everything else that is
-true of it) and ``store.json`` (settings and seeds). At 352 a scene takes 0.56 MB.
+A folder holds one ``.npy`` file for each array of ``Scenes``, ``digests.npy`` and ``store.json``
+(settings and seeds). Scenes are made in chunks; a chunk counts once it is on disk, so a run that
+was killed goes on with the next one. At 352 a scene takes 0.56 MB, at 224 0.27 MB.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
-from collections.abc import Generator, Iterator
-from contextlib import closing
-from dataclasses import asdict
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,28 +20,91 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from cs3_ros.collision import Image
 from cs3_ros.config import from_mapping
 from cs3_training.synth.config import WorldConfig
 from cs3_training.synth.hands import ARM_NUMBERS, HAND_NUMBERS
-from cs3_training.synth.scene import Hand, Instance, Scene
+from cs3_training.synth.scene import Scene
+from cs3_training.synth.vocabulary import COLOURS, MATERIALS, SHAPES
 from cs3_training.synth.world import make_scene
 
-FORMAT = 'cs3-scenes-1'
+FORMAT = 'cs3-scenes-2'
+CHUNK = 32
+SLOTS = 16
+"""Room for the objects of a scene."""
+SIDES = ('', 'left', 'right')
+"""Codes of hands in ``objects``."""
+COLOUR, MATERIAL, SHAPE, COLLIDING, HAND = range(5)
+"""Columns of ``objects``."""
+HANDS = (HAND_NUMBERS['left'], HAND_NUMBERS['right'])
+ARMS = (ARM_NUMBERS['left'], ARM_NUMBERS['right'])
+"""Their numbers in the instance map, left first."""
 
 
-def make_store(config: WorldConfig, seeds: range, folder: Path, workers: int = 1) -> Iterator[int]:
-    """Make scenes and write them; what an interrupted run has written is kept.
+@dataclass(frozen=True, eq=False)
+class Scenes:
+    """N scenes of H x H pixels, read-only.
+
+    ``scenes[k]`` is picture and sound alone, all that weak supervision sees
+    (``cs3_training.train.Pairs``).
+    """
+
+    image: NDArray[np.uint8]
+    """RGB [N, H, H, 3]."""
+    numbers: NDArray[np.uint8]
+    """Instance maps [N, H, H]: 0 table, k row k - 1 of ``objects``, ``ARMS`` and ``HANDS``."""
+    sound: NDArray[np.int16]
+    """[N, samples], in 1 / 32768."""
+    objects: NDArray[np.int8]
+    """[N, SLOTS, 5]: colour, material, shape, colliding, hand; -1 where there is no object."""
+    heard: NDArray[np.int8]
+    """Materials of the two bodies that sound, [N, 2]."""
+    config: WorldConfig
+    seeds: range
+    folder: Path
+    digest: str
+    """SHA-256 of the arrays."""
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def __getitem__(self, row: int) -> tuple[Image, NDArray[np.float32]]:
+        if not 0 <= row < len(self):
+            raise IndexError(f'scene {row}: expected 0 to {len(self) - 1}')
+        return np.array(self.image[row]), self.waveform(row)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_scenes, (self.folder,)  # other processes map the files anew
+
+    def waveform(self, row: int) -> NDArray[np.float32]:
+        """Sound float32 [samples] in [-1, 1]."""
+        return self.sound[row].astype(np.float32) / np.float32(32768)
+
+    def scene(self, row: int) -> Scene:
+        """All that is true of a scene, made again from its seed; picture and sound as kept.
+
+        Raises:
+            ValueError: the world has changed since, and it comes out as another one.
+        """
+        scene = make_scene(self.config, self.seeds[row])
+        if not np.array_equal(scene.instance_map, self.numbers[row]):
+            raise ValueError(
+                f'{self.folder}, scene {row}: made by another version of the world; make it anew'
+            )
+        image, sound = self[row]  # shading and other machines may differ by a little
+        return replace(scene, image=image, sound=sound)
+
+
+def make_scenes(folder: Path, config: WorldConfig, seeds: range, workers: int = 1) -> Scenes:
+    """Make the scenes that are not there yet, then open them all.
 
     Args:
-        config: settings of the world.
-        seeds: which scenes, in steps of 1.
         folder: where to; made if need be.
+        config: settings of the world.
+        seeds: which scenes, at least one, in steps of 1.
         workers: processes.
-
-    Yields:
-        The number of scenes that are there, after each.
 
     Raises:
         ValueError: the folder holds scenes of other settings or seeds.
@@ -48,145 +112,117 @@ def make_store(config: WorldConfig, seeds: range, folder: Path, workers: int = 1
     about = {'format': FORMAT, 'config': asdict(config), 'first': seeds.start, 'count': len(seeds)}
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / 'store.json'
-    if index.exists() and json.loads(index.read_text('utf-8')) != about:
-        raise ValueError(f'{folder}: holds scenes of other settings or seeds; name another folder')
-    shapes = _shapes(config, len(seeds))
-    fresh = not index.exists()
-    arrays = [
-        open_memmap(folder / f'{name}.npy', 'w+' if fresh else 'r+', kind, shape if fresh else None)
-        for name, (kind, shape) in shapes.items()
-    ]
-    facts = folder / 'facts.jsonl'
-    if fresh:
-        facts.write_text('', 'utf-8')
-        index.write_text(json.dumps(about, indent=1) + '\n', 'utf-8')
-    lines = facts.read_text('utf-8').splitlines(keepends=True)
-    if lines and not lines[-1].endswith('\n'):
-        lines.pop()  # cut off in the middle
-        facts.write_text(''.join(lines), 'utf-8')
-    done = len(lines)
-    images, maps, sounds = arrays
-    with open(facts, 'a', encoding='utf-8') as file:
-        with closing(_scenes(config, seeds[done:], workers)) as scenes:
-            for number, scene in enumerate(scenes, done):
-                images[number], maps[number] = scene.image, scene.instance_map
-                sounds[number] = np.rint(scene.sound * 32768).astype(np.int16)
-                file.write(json.dumps(_facts(scene)) + '\n')  # the scene counts from here on
-                file.flush()
-                yield number + 1
+    rows = range(len(seeds))
+    chunks = [rows[start : start + CHUNK] for start in rows[::CHUNK]]
+    if not index.exists():
+        for name, (shape, kind) in _layout(config, len(seeds)).items():
+            open_memmap(folder / f'{name}.npy', 'w+', kind, shape)
+        np.save(folder / 'digests.npy', np.zeros((len(chunks), 32), np.uint8))
+        part = folder / 'store.part'
+        part.write_text(json.dumps(about, indent=1) + '\n', 'utf-8')
+        os.replace(part, index)
+    elif json.loads(index.read_text('utf-8')) != about:
+        raise ValueError(
+            f'{folder}: holds scenes of other settings or seeds; name another folder, or remove it'
+        )
+    digests = open_memmap(folder / 'digests.npy', 'r+')
+    left = [rows for rows, made in zip(chunks, digests.any(1), strict=True) if not made]
+    work = partial(_make_chunk, folder, config, seeds)
+    with tqdm(total=len(seeds), desc=f'scenes {folder.name}', disable=None) as bar:
+        bar.update(len(seeds) - sum(map(len, left)))
+        for rows, digest in _each(work, left, workers):
+            digests[rows.start // CHUNK] = np.frombuffer(digest, np.uint8)
+            digests.flush()
+            bar.update(len(rows))
+    return open_scenes(folder)
 
 
-def _shapes(config: WorldConfig, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-    size, samples = config.size, round(config.seconds * config.sample_rate)
-    return {
-        'images': ('|u1', (count, size, size, 3)),
-        'maps': ('|u1', (count, size, size)),
-        'sounds': ('<i2', (count, samples)),
-    }
-
-
-def _scenes(config: WorldConfig, seeds: range, workers: int) -> Generator[Scene, None, None]:
-    if workers == 1:
-        yield from (make_scene(config, seed) for seed in seeds)
-        return
-    with multiprocessing.get_context('spawn').Pool(workers) as pool:
-        yield from pool.imap(partial(make_scene, config), seeds, chunksize=4)
-
-
-def _facts(scene: Scene) -> dict[str, Any]:
-    return {
-        'seed': scene.seed,
-        'onset': scene.onset,
-        'contact': scene.contact,
-        'table': scene.table,
-        'sound_materials': scene.sound_materials,
-        'instances': [asdict(instance) for instance in scene.instances],
-        'hands': [
-            {'side': h.side, 'box': h.box, 'holds': h.holds, 'object_box': h.object_box}
-            for h in scene.hands
-        ],
-        'captions': scene.captions,
-        'negatives': scene.negatives,
-    }
-
-
-class SceneStore:
-    """Scenes of a folder; pictures and sounds are read when asked for.
-
-    ``store[k]`` is the picture and the sound alone, as training takes them.
-
-    Args:
-        folder: as ``make_store`` left it.
+def open_scenes(folder: Path) -> Scenes:
+    """The scenes of a folder, as ``make_scenes`` left it.
 
     Raises:
-        ValueError: no such folder of scenes, or one that is not complete.
+        ValueError: there are none, they are of another format, or some are missing.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, index = folder, folder / 'store.json'
-        if not index.exists():
-            raise ValueError(f'{folder}: no scenes there; make them with cs3-train synth make')
-        about = json.loads(index.read_text('utf-8'))
-        if about['format'] != FORMAT:
-            raise ValueError(f'{index}: format {about["format"]!r}: expected {FORMAT!r}')
-        self.config = from_mapping(WorldConfig, about['config'], str(index))
-        with open(folder / 'facts.jsonl', encoding='utf-8') as file:
-            self.facts: list[dict[str, Any]] = [json.loads(line) for line in file]
-        if len(self.facts) != about['count']:
-            raise ValueError(
-                f'{folder}: {len(self.facts)} of {about["count"]} scenes; run the command that '
-                'made it again, it goes on'
-            )
-        self.images: NDArray[np.uint8] = np.load(folder / 'images.npy', mmap_mode='r')
-        self.maps: NDArray[np.uint8] = np.load(folder / 'maps.npy', mmap_mode='r')
-        self.sounds: NDArray[np.int16] = np.load(folder / 'sounds.npy', mmap_mode='r')
-
-    def __reduce__(self) -> tuple[type[SceneStore], tuple[Path]]:
-        return SceneStore, (self._folder,)  # other processes map the files anew
-
-    def __len__(self) -> int:
-        return len(self.facts)
-
-    def __getitem__(self, index: int) -> tuple[Image, NDArray[np.float32]]:
-        if not 0 <= index < len(self):
-            raise IndexError(f'scene {index}: expected 0 to {len(self) - 1}')
-        sound = self.sounds[index].astype(np.float32) / np.float32(32768)
-        return np.array(self.images[index]), sound
-
-    def scene(self, index: int) -> Scene:
-        """Everything about a scene, as ``make_scene`` gave it."""
-        image, sound = self[index]
-        facts, numbers = self.facts[index], np.array(self.maps[index])
-        hands = tuple(
-            Hand(
-                side=hand['side'],
-                mask=numbers == HAND_NUMBERS[hand['side']],
-                arm_mask=numbers == ARM_NUMBERS[hand['side']],
-                box=_box(hand['box']),
-                holds=hand['holds'],
-                object_box=_box(hand['object_box']),
-            )
-            for hand in facts['hands']
+    index = folder / 'store.json'
+    if not index.exists():
+        raise ValueError(f'{folder}: no scenes there; make them with cs3-train synth make')
+    about = json.loads(index.read_text('utf-8'))
+    if about.get('format') != FORMAT:
+        raise ValueError(f'{index}: format {about.get("format")!r}: expected {FORMAT!r}')
+    config = from_mapping(WorldConfig, about['config'], str(index))
+    count, digests = about['count'], np.load(folder / 'digests.npy')
+    made = digests.any(1)
+    if not made.all():
+        raise ValueError(
+            f'{folder}: {np.count_nonzero(made)} of {len(made)} chunks of scenes are made; run the '
+            'command that made them again, it goes on'
         )
-        return Scene(
-            seed=facts['seed'],
-            image=image,
-            sound=sound,
-            sample_rate=self.config.sample_rate,
-            onset=facts['onset'],
-            instance_map=numbers,
-            instances=tuple(
-                Instance(**(one | {'box': _box(one['box'])})) for one in facts['instances']
-            ),
-            hands=hands,
-            contact=(facts['contact'][0], facts['contact'][1]),
-            table=facts['table'],
-            sound_materials=(facts['sound_materials'][0], facts['sound_materials'][1]),
-            captions=tuple(facts['captions']),
-            negatives=tuple(facts['negatives']),
+    arrays: dict[str, Any] = {
+        name: np.load(folder / f'{name}.npy', mmap_mode='r') for name in _layout(config, count)
+    }
+    return Scenes(
+        **arrays,
+        config=config,
+        seeds=range(about['first'], about['first'] + count),
+        folder=folder,
+        digest=hashlib.sha256(digests.tobytes()).hexdigest(),
+    )
+
+
+def _layout(config: WorldConfig, count: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+    size, samples = config.size, round(config.seconds * config.sample_rate)
+    return {
+        'image': ((count, size, size, 3), np.uint8),
+        'numbers': ((count, size, size), np.uint8),
+        'sound': ((count, samples), np.int16),
+        'objects': ((count, SLOTS, 5), np.int8),
+        'heard': ((count, 2), np.int8),
+    }
+
+
+def _each(
+    work: partial[tuple[range, bytes]], chunks: list[range], workers: int
+) -> Iterator[tuple[range, bytes]]:
+    """Chunks as they get ready, in any order."""
+    workers = min(workers, len(chunks))
+    if workers <= 1:
+        yield from map(work, chunks)
+        return
+    with multiprocessing.get_context('spawn').Pool(workers) as pool:
+        yield from pool.imap_unordered(work, chunks)
+
+
+def _make_chunk(
+    folder: Path, config: WorldConfig, seeds: range, rows: range
+) -> tuple[range, bytes]:
+    """Make the scenes of some rows and write them to disk; their digest."""
+    scenes = [make_scene(config, seeds[row]) for row in rows]
+    parts: dict[str, NDArray[Any]] = {
+        'image': np.stack([scene.image for scene in scenes]),
+        'numbers': np.stack([scene.instance_map for scene in scenes]),
+        'sound': np.stack([np.rint(scene.sound * 32768).astype(np.int16) for scene in scenes]),
+        'objects': np.stack([_objects(scene) for scene in scenes]),
+        'heard': np.array(
+            [[MATERIALS.index(name) for name in scene.sound_materials] for scene in scenes], np.int8
+        ),
+    }
+    digest = hashlib.sha256()
+    for name, part in parts.items():
+        array = open_memmap(folder / f'{name}.npy', 'r+')
+        array[rows.start : rows.stop] = part
+        array.flush()
+        digest.update(part.tobytes())
+    return rows, digest.digest()
+
+
+def _objects(scene: Scene) -> NDArray[np.int8]:
+    table = np.full((SLOTS, 5), -1, np.int8)
+    for row, thing in enumerate(scene.instances):
+        table[row] = (
+            COLOURS.index(thing.colour),
+            MATERIALS.index(thing.material),
+            SHAPES.index(thing.shape),
+            thing.colliding,
+            SIDES.index(thing.hand),
         )
-
-
-def _box(values: list[int]) -> tuple[int, int, int, int]:
-    x0, y0, x1, y1 = values
-    return x0, y0, x1, y1
+    return table
