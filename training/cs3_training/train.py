@@ -34,6 +34,8 @@ from cs3_ros.localisers.beats import beats_fbank
 from cs3_training.losses import LossConfig
 from cs3_training.model import CollisionSegmenter, rank
 
+LOSSES = ('image', 'feature', 'area', 'total')
+"""What is logged of every step, fields of ``Losses``."""
 CROP = 352 / 387
 """Side of the random window that augmentation cuts, fraction of the picture (method.md A7)."""
 
@@ -249,7 +251,11 @@ class Trainer:
             self.optimiser.zero_grad()
             losses.total.backward()
             norm = nn.utils.clip_grad_norm_(self._trained(), config.clip_norm)
-            if not torch.isfinite(norm):
+            figures = {name: getattr(losses, name) for name in LOSSES} | {'norm': norm}
+            # Together: every single one would wait for the device.
+            values = torch.stack([value.detach().float() for value in figures.values()]).tolist()
+            told = dict(zip(figures, values, strict=True))
+            if not math.isfinite(told['norm']):
                 raise FloatingPointError(
                     f'step {step}: the gradient is not finite; lower lr and lr_token, or train '
                     'with precision float32'
@@ -257,10 +263,10 @@ class Trainer:
             self.optimiser.step()
             self.step = step + 1
             if log is not None:
-                for name in ('image', 'feature', 'area', 'total'):
-                    log.add_scalar(f'loss/{name}', getattr(losses, name).item(), step)
-                log.add_scalar('gradient_norm', norm.item(), step)
-                steps.set_postfix(loss=f'{losses.total.item():.3f}', best=f'{self.best:.4f}')
+                for name in LOSSES:
+                    log.add_scalar(f'loss/{name}', told[name], step)
+                log.add_scalar('gradient_norm', told['norm'], step)
+                steps.set_postfix(loss=f'{told["total"]:.3f}', best=f'{self.best:.4f}')
             last = self.step == config.steps
             if self._validate and (last or self.step % config.validate_every == 0):
                 self._choose(log)

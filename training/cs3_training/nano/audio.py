@@ -12,9 +12,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cs3_ros.checkpoints import read_safetensors
 from cs3_ros.localisers.beats import Beats, beats_fbank
 from cs3_training.nano.config import AudioConfig
 from cs3_training.nano.loop import Batch, Losses, Samples, Stage
@@ -129,7 +130,7 @@ class AudioStage(Stage):
 def load_audio(config: AudioConfig, folder: Path) -> Beats:
     """What the stage wrote, in evaluation mode."""
     beats = tiny_beats(config)
-    beats.load_state_dict(load_file(folder / FILE))
+    beats.load_state_dict(read_safetensors(folder / FILE)[0])
     return beats.eval()
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from cs3_ros.bundle import load_bundle
+from cs3_ros.checkpoints import read_safetensors
 from cs3_ros.weights import digest_of
 from cs3_training.nano.card import model_card
 from cs3_training.nano.config import NanoConfig
@@ -75,9 +75,7 @@ def write_bundle(
 
 def _halve(source: Path, target: Path) -> int:
     """Copy a safetensors file in float16; returns the number of its parameters."""
-    with safe_open(source, framework='pt') as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors, metadata = read_safetensors(source)
     halved = {}
     for name, value in tensors.items():
         small = value.half() if value.is_floating_point() else value
