@@ -77,6 +77,10 @@ class Stage(ABC):
     def write(self, folder: Path) -> None:
         """Leave the network for the next stages and the bundle, float32."""
 
+    def place(self, device: torch.device) -> nn.Module:
+        """The network on its device."""
+        return self.network.to(device)
+
     def rates(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters and their share of the learning rate."""
         return [([p for p in self.network.parameters() if p.requires_grad], 1.0)]
@@ -139,7 +143,7 @@ def train(
         ValueError: the folder belongs to a run with other settings or scenes.
         FloatingPointError: the gradient is not finite.
     """
-    config, network = stage.config, stage.network.to(machine.device)
+    config, network = stage.config, stage.place(machine.device)
     half = machine.half and stage.half
     settings = {'config': asdict(config), 'seed': seed, 'made_from': dict(made_from)}
     done = finished(folder, settings)
@@ -147,7 +151,7 @@ def train(
         return done
     folder.mkdir(parents=True, exist_ok=True)
     groups = [{'params': p, 'lr': 0.0, 'share': share} for p, share in stage.rates()]
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=config.weight_decay)
     first, spent = _resume(folder, settings, network, optimiser, machine)
     cv2.setNumThreads(1)  # the pictures are small, and the networks have the cores
     began = saved = time.monotonic()
