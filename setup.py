@@ -24,7 +24,16 @@ setup(
     maintainer_email='maintainers@example.org',
     python_requires='>=3.11',
     packages=find_packages(include=['cs3_ros', 'cs3_ros.*']),
-    package_data={'cs3_ros': ['py.typed', 'bundles/*.yaml', 'bundles/*.xml', 'localisers/*.yaml']},
+    package_data={
+        'cs3_ros': [
+            'py.typed',
+            'bundles/*.yaml',
+            'bundles/*.xml',
+            'bundles/nano/*',  # with its weights and its model card
+            'bundles/nano/*/*',
+            'localisers/*.yaml',
+        ]
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', ['resource/cs3_ros']),
         ('share/cs3_ros', ['package.xml']),

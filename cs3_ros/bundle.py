@@ -92,7 +92,7 @@ INSTALL: Mapping[str, str] = {
 }
 """Package -> how it is installed."""
 
-_KEYS = {'name', 'description', 'clip', 'weights', *STAGES}
+_KEYS = {'name', 'description', 'warning', 'clip', 'weights', *STAGES}
 
 
 class BundleError(ValueError):
@@ -107,6 +107,8 @@ class Bundle:
     """Name, kept in every Collision."""
     description: str
     """What it is for and what it does not know, shown to users."""
+    warning: str
+    """What everybody who runs it has to know; empty where there is nothing of that kind."""
     clip: ClipConfig
     """Frames and sound round the onset that its stages look at."""
     stages: Mapping[str, Mapping[str, Any]]
@@ -220,9 +222,16 @@ def _with_fix(error: Exception) -> str:
 
 def bundle_names() -> list[str]:
     """Names of the bundles that come with the package."""
-    folder = resources.files('cs3_ros') / 'bundles'
-    names = [file.name for file in folder.iterdir()]
-    return sorted(name.removesuffix('.yaml') for name in names if name.endswith('.yaml'))
+    return sorted(_shipped())
+
+
+def _shipped() -> dict[str, Path]:
+    """Name -> its file: bundles/NAME.yaml, or bundles/NAME/NAME.yaml with its weights beside it."""
+    # setup.py has zip_safe=False: the package's data are files
+    folder = Path(str(resources.files('cs3_ros') / 'bundles'))
+    alone = {file.stem: file for file in folder.glob('*.yaml')}
+    with_weights = {file.stem: file for file in folder.glob('*/*.yaml')}
+    return alone | {k: file for k, file in with_weights.items() if file.parent.name == k}
 
 
 def load_bundle(name: str) -> Bundle:
@@ -234,9 +243,9 @@ def load_bundle(name: str) -> Bundle:
     Raises:
         BundleError: names the bundle, what was found, what was expected and the fix.
     """
-    if name in bundle_names():
-        # setup.py has zip_safe=False: the package's data are files
-        path = Path(str(resources.files('cs3_ros') / 'bundles' / f'{name}.yaml'))
+    shipped = _shipped()
+    if name in shipped:
+        path = shipped[name]
         text = path.read_text('utf-8')
     elif name.endswith(('.yaml', '.yml')):
         path = Path(name)
@@ -246,7 +255,7 @@ def load_bundle(name: str) -> Bundle:
             raise BundleError(f'bundle file {name!r} cannot be read: {error}') from error
     else:
         raise BundleError(
-            f'bundle {name!r} not found: expected one of {", ".join(bundle_names())} '
+            f'bundle {name!r} not found: expected one of {", ".join(sorted(shipped))} '
             'or the path of a .yaml file'
         )
     try:
@@ -279,5 +288,5 @@ def _parse(data: Any, where: str, folder: Path) -> Bundle:
         weights = parse(data.get('weights') or [])
     except ValueError as error:
         raise ValueError(f'{where}, {error}') from error
-    description = str(data.get('description', '')).strip()
-    return Bundle(str(data['name']), description, clip, stages, weights, folder)
+    description, warning = (str(data.get(key) or '').strip() for key in ('description', 'warning'))
+    return Bundle(str(data['name']), description, warning, clip, stages, weights, folder)

@@ -117,7 +117,7 @@ def _torch() -> Iterator[Finding]:
         memory, cuda = gpu.total_memory / GIB, torch.version.cuda
         yield Finding('gpu', 'ok', f'{gpu.name}, {memory:.1f} GiB, CUDA {cuda}')
     else:
-        advice = 'zero_shot and cs3 are slow on a CPU; lite needs no GPU'
+        advice = 'zero_shot and cs3 are slow on a CPU; lite and nano need no GPU'
         if torch.version.cuda is None:
             advice += '; with a GPU install a CUDA build of torch'
         yield Finding('gpu', 'note', 'torch sees none', advice)
@@ -133,13 +133,18 @@ def _bundles() -> Iterator[Finding]:
             bundle = load_bundle(name)
             if not bundle.has_networks:
                 bundle.build()
-                yield Finding(f'bundle {name}', 'ok', 'loads')
+                yield Finding(f'bundle {name}', 'ok', _and('loads', bundle.warning))
                 continue
             row = look(bundle)
             level, found = ('ok', 'all is there') if row.ready else ('note', row.state)
+            found = _and(found, bundle.warning)
             yield Finding(f'bundle {name}', level, found, '; '.join(row.steps))
         except Exception as error:  # a stage may raise anything while it loads
             yield Finding(f'bundle {name}', 'fail', str(error), 'install what is named above')
+
+
+def _and(found: str, warning: str) -> str:
+    return f'{found}. {warning}' if warning else found
 
 
 def _ros(seconds: float, namespace: str) -> Iterator[Finding]:

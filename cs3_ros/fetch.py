@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from cs3_ros.bundle import load_bundle
+from cs3_ros.bundle import Bundle, load_bundle
 from cs3_ros.download import (
     FetchError,
     Offline,
@@ -40,9 +40,20 @@ def main(options: argparse.Namespace) -> int:
             copy_files(lacking, options.from_dir, bundle.weights)
         else:
             fetch_files(lacking, options.mirror)
-    files = f'all {len(bundle.weights)} files are in {home()}' if bundle.weights else 'no weights'
-    print(f'{bundle.name}: {files}; cs3 bundles tells what else it needs')
+    print(f'{bundle.name}: {_places(bundle)}; cs3 bundles tells what else it needs')
     return 0
+
+
+def _places(bundle: Bundle) -> str:
+    """Where its files are, all of which are there."""
+    count = len(bundle.weights)
+    beside = sum((bundle.folder / file.path).is_file() for file in bundle.weights)
+    if not count:
+        return 'no weights'
+    if beside == count:
+        return f'nothing to fetch, all {count} files lie beside it in {bundle.folder}'
+    also = f' and {bundle.folder}' if beside else ''
+    return f'all {count} files are in {home()}{also}'
 
 
 def fetch_files(

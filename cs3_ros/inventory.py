@@ -19,6 +19,8 @@ class Row:
     """Name of the bundle."""
     files: int
     """Files of weights that it needs."""
+    warning: str
+    """What everybody who runs it has to know; often empty."""
     missing: tuple[str, ...]
     """Those that are not here."""
     size_gb: float
@@ -66,29 +68,34 @@ def look(bundle: Bundle, check: bool = False) -> Row:
     return Row(
         name=bundle.name,
         files=len(bundle.weights),
+        warning=bundle.warning,
         missing=tuple(file.path for file in missing),
         size_gb=sum(file.bytes for file in missing) / 1e9,
         unknown_sizes=any(file.bytes == 0 for file in missing),
         packages=bundle.lacking_packages,
         licences=tuple(dict.fromkeys(file.licence for file in bundle.weights)),
-        damaged=damaged,
+        damaged=tuple(str(locate(file.path, bundle.folder)) for file in damaged),
         steps=tuple(_steps(bundle, missing, damaged)),
     )
 
 
-def _damaged(bundle: Bundle) -> Iterator[str]:
+def _damaged(bundle: Bundle) -> Iterator[WeightFile]:
     recorded = recorded_digests()
     for file in bundle.weights:
         place = locate(file.path, bundle.folder)
         expected = file.sha256 or recorded.get(file.path, '')
         if expected and place.is_file() and digest_of(place) != expected:
-            yield str(place)
+            yield file
 
 
-def _steps(bundle: Bundle, missing: Sequence[WeightFile], damaged: Sequence[str]) -> Iterator[str]:
+def _steps(
+    bundle: Bundle, missing: Sequence[WeightFile], damaged: Sequence[WeightFile]
+) -> Iterator[str]:
     yield from dict.fromkeys(INSTALL[name] for name in bundle.lacking_packages)
-    for place in damaged:
-        yield f'{place} has not the expected SHA-256: remove it, then cs3 fetch {bundle.name}'
+    for file in damaged:
+        fix = f'then cs3 fetch {bundle.name}' if file.url else f'it comes from {file.origin}'
+        place = locate(file.path, bundle.folder)
+        yield f'{place} has not the expected SHA-256: remove it, {fix}'
     if any(file.url for file in missing):
         yield f'cs3 fetch {bundle.name}'
     for origin in dict.fromkeys(file.origin for file in missing if not file.url):
@@ -105,6 +112,8 @@ def main(options: argparse.Namespace) -> int:
     for row in rows:
         licences = f'weights: {", ".join(row.licences)}' if row.licences else 'no weights'
         print(f'{row.name:{names}}  {row.state:{states}}  {licences}')
+        if row.warning:
+            print(f'{"":{names}}  !! {row.warning}')
         for step in row.steps:
             print(f'{"":{names}}  -> {step}')
     write_json(options.json, [asdict(row) | {'ready': row.ready} for row in rows])

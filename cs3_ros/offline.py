@@ -146,6 +146,8 @@ def _process(
         raise ValueError(f'{video} would overwrite the recording: give another --out')
     check_rate(recording.sound_format.rate)
     bundle = load_bundle(options.bundle or node_config.bundle)
+    if bundle.warning:
+        print(f'bundle {bundle.name}: {bundle.warning}', file=sys.stderr)
     pipeline = bundle.build(settings.verification, settings.runtime)
     origin_ns = recording.origin_ns
     events = Run(recording, bundle, pipeline, settings)

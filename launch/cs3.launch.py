@@ -25,8 +25,8 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'bundle',
         default_value='',
-        description='What finds the objects: the name of a bundle or the path of a bundle file. '
-        'Empty: as in params_file.',
+        description='What finds the objects: the name of a bundle (lite, zero_shot, cs3; nano '
+        'knows only its synthetic world) or the path of a bundle file. Empty: as in params_file.',
     ),
     DeclareLaunchArgument(
         'image_topic',

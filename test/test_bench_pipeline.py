@@ -1,6 +1,7 @@
 """The benchmarks of networks, tried out on tiny ones; no figure of time is looked at."""
 
 import argparse
+import dataclasses
 import json
 
 import numpy as np
@@ -85,6 +86,13 @@ def test_a_bundle_without_counterparts_has_no_plain_composition():
         'a counterpart of hands mediapipe',
         'a counterpart of masker grabcut',
     ]
+
+
+def test_a_checkpoint_with_beats_inside_has_no_plain_composition():
+    stages = {**load_bundle('cs3').stages}
+    stages['localiser'] = {k: v for k, v in stages['localiser'].items() if k != 'beats'}
+    bundle = dataclasses.replace(load_bundle('cs3'), stages=stages)
+    assert naive.missing(bundle) == ['a file of BEATs alone']
 
 
 def test_a_missing_package_is_named(monkeypatch):

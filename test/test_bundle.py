@@ -76,6 +76,22 @@ def test_a_file_of_ones_own(tmp_path):
     assert set(bundle.stages) == {'hands', 'masker'}
 
 
+def test_a_warning_of_a_file_is_kept(tmp_path):
+    assert load_bundle(write(tmp_path, GOOD)).warning == ''
+    assert load_bundle(write(tmp_path, GOOD + 'warning:\n')).warning == ''
+    assert load_bundle(write(tmp_path, GOOD + 'warning: it is blind\n')).warning == 'it is blind'
+
+
+def test_a_bundle_may_have_a_folder_for_its_weights(tmp_path, monkeypatch):
+    for name in ('alone.yaml', 'mine/mine.yaml', 'mine/other.yaml', 'mine.part/mine.yaml'):
+        (tmp_path / 'bundles' / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'bundles' / name).write_text(GOOD)
+    monkeypatch.setattr(bundle_module.resources, 'files', lambda package: tmp_path)
+    assert bundle_names() == ['alone', 'mine']
+    assert load_bundle('alone').folder == tmp_path / 'bundles'
+    assert load_bundle('mine').folder == tmp_path / 'bundles' / 'mine'
+
+
 DOCS = Path(__file__).parents[1] / 'docs' / 'bundles.md'
 
 

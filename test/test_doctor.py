@@ -58,7 +58,7 @@ def machine(monkeypatch) -> dict[str, object]:
     monkeypatch.setattr(
         bundle,
         'load_bundle',
-        lambda name: SimpleNamespace(has_networks=False, build=lambda: None),
+        lambda name: SimpleNamespace(has_networks=False, build=lambda: None, warning=''),
     )
     return modules
 
@@ -197,6 +197,13 @@ def test_a_bundle_with_networks_is_looked_at_but_not_loaded(machine, monkeypatch
     found = findings(machine)['bundle zero_shot']
     assert (found.level, found.found) == ('note', 'not installed: sam2')
     assert '--no-build-isolation sam2' in found.advice
+
+
+def test_what_a_bundle_warns_of_is_told(machine, monkeypatch):
+    blind = SimpleNamespace(has_networks=False, build=lambda: None, warning='It is blind.')
+    monkeypatch.setattr(bundle, 'load_bundle', lambda name: blind)
+    found = findings(machine)['bundle lite']
+    assert (found.level, found.found) == ('ok', 'loads. It is blind.')
 
 
 def test_no_ros(machine):

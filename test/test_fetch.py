@@ -422,6 +422,18 @@ def test_a_bundle_without_weights_needs_nothing(capsys):
     assert capsys.readouterr().out.startswith('lite: no weights')
 
 
+def test_weights_beside_the_bundle_need_no_fetching(server, bundle, home, tmp_path, capsys):
+    (tmp_path / 'net').mkdir()
+    (tmp_path / 'net/big.pt').write_bytes(BIG)
+    fetch_module.main(options(bundle))
+    assert f'all 2 files are in {home} and {tmp_path};' in capsys.readouterr().out
+    (tmp_path / 'net/config.json').write_bytes(SMALL)
+    server.requests.clear()
+    assert fetch_module.main(options(bundle)) == 0 and not server.requests
+    told = f'mine: nothing to fetch, all 2 files lie beside it in {tmp_path};'
+    assert capsys.readouterr().out.startswith(told)
+
+
 def test_an_interruption_keeps_the_part_and_says_so(server: FileServer, bundle, home):
     """Ctrl-C in a process of its own."""
     server.mishaps['/net/big.pt'] = [('stall', 300_000)]
@@ -480,6 +492,27 @@ def test_the_check_finds_what_was_changed(table, bundle, home, name):
     assert (
         '1 file(s) with a wrong SHA-256' in printed and 'remove it, then cs3 fetch mine' in printed
     )
+
+
+def test_what_nobody_offers_is_not_to_be_fetched(table, bundle, tmp_path):
+    path = tmp_path / 'net' / 'big.pt'
+    path.parent.mkdir()
+    text = Path(bundle).read_text()
+    head, _, rest = text.partition('    source: ')
+    Path(bundle).write_text(f'{head}    origin: my attic\n{rest.partition(chr(10))[2]}')
+    path.write_bytes(b'something else')
+    (tmp_path / 'net' / 'config.json').write_bytes(SMALL)
+    status, printed, row = table(check=True)
+    assert status == 1 and row['damaged'] == [str(path)]
+    assert 'remove it, it comes from my attic' in printed and 'cs3 fetch' not in printed
+
+
+def test_the_table_shows_a_warning(table, bundle):
+    assert '!!' not in table()[1]
+    with Path(bundle).open('a') as file:
+        file.write('warning: it is blind\n')
+    _, printed, row = table()
+    assert row['warning'] == 'it is blind' and '  !! it is blind\n' in printed
 
 
 def test_the_table_names_packages_that_are_not_installed(table, monkeypatch):

@@ -169,8 +169,10 @@ def test_no_kernel_of_a_hub_is_asked_for(home, tmp_path, name, family, folder):
     build(name, family, tmp_path)
 
 
-def test_every_bundle_with_networks_is_looked_at_here():
-    assert {name for name in bundle_names() if load_bundle(name).has_networks} == {
-        'cs3',
-        'zero_shot',
-    }
+def test_every_stage_of_a_bundle_with_networks_is_looked_at_here():
+    def kinds(names):
+        stages = [stage for name in names for stage in load_bundle(name).stages.items()]
+        return {(family, values['type']) for family, values in stages}
+
+    with_networks = [name for name in bundle_names() if load_bundle(name).has_networks]
+    assert kinds(with_networks) == kinds(['cs3', 'zero_shot'])

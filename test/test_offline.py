@@ -21,6 +21,8 @@ from cs3_ros.offline import Run
 from cs3_ros.settings import Settings
 
 BUNDLE = load_bundle('lite')
+BLIND = 'name: blind\nwarning: it sees nothing\nclip: {}\nhands: {type: mediapipe}\n'
+BLIND += 'masker: {type: grabcut}\n'
 
 
 class Recorded(ClickRecording):
@@ -187,6 +189,15 @@ def test_the_bundle_of_a_parameter_file_is_used_unless_another_is_given(
     with pytest.raises(BundleError, match="'nothing' not found"):
         offline.run(options(video, tmp_path / 'out', params=params))
     assert offline.run(options(video, tmp_path / 'out', params=params, bundle='lite')) == 0
+
+
+def test_what_the_bundle_warns_of_is_told(fake_stages, video, tmp_path, capsys):
+    path = tmp_path / 'blind.yaml'
+    path.write_text(BLIND)
+    assert offline.run(options(video, tmp_path / 'out', bundle=str(path), no_overlay=True)) == 0
+    assert 'bundle blind: it sees nothing\n' in capsys.readouterr().err
+    assert offline.run(options(video, tmp_path / 'out', no_overlay=True)) == 0
+    assert 'bundle' not in capsys.readouterr().err
 
 
 def test_a_bag_without_audio_info_is_read_by_parameters(fake_stages, video, tmp_path):

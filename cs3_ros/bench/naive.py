@@ -44,6 +44,8 @@ def missing(bundle: Bundle) -> list[str]:
             lacks.append(f'a counterpart of {family} {found}')
         elif importlib.util.find_spec(package) is None:
             lacks.append(f'the package {package}')
+        elif family == 'localiser' and not bundle.stages[family].get('beats'):
+            lacks.append('a file of BEATs alone')
     return lacks
 
 

@@ -124,7 +124,7 @@ def main(options: argparse.Namespace) -> int:
             print('interrupted: what was measured so far')
     result = {
         'bundle': bundle.name,
-        'machine': _machine(machine.device),
+        'machine': machine_name(machine.device),
         'precision': str(machine.dtype).removeprefix('torch.'),
         'networks': f'random, {options.networks}' if options.random_weights else 'own weights',
         'sam2': options.sam2 if options.random_weights else '',
@@ -137,7 +137,7 @@ def main(options: argparse.Namespace) -> int:
     return 130 if interrupted else 0
 
 
-def _machine(device: torch.device) -> str:
+def machine_name(device: torch.device) -> str:
     """Name of the processor, with the threads that the networks use on a CPU."""
     import torch
 

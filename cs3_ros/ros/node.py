@@ -104,6 +104,8 @@ class Cs3Node(LifecycleNode):
         self._outputs = Outputs(self)
         self._segment_service = self.create_service(Trigger, '~/segment_now', self._segment_now)
         self.get_logger().info(f'bundle {self._bundle.name}: {self._bundle.description}')
+        if self._bundle.warning:
+            self.get_logger().warning(f'bundle {self._bundle.name}: {self._bundle.warning}')
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -171,6 +171,14 @@ def test_a_bundle_file_set_right_while_the_node_waits(rig, tmp_path: Path) -> No
     assert (status.level, status.message) == (status.OK, 'inactive')
 
 
+def test_what_the_bundle_warns_of_is_logged(rig, tmp_path: Path, capfd) -> None:
+    path = tmp_path / 'mine.yaml'
+    path.write_text(f'{BUNDLE}warning: it sees nothing\n')
+    assert change(rig(bundle=str(path)), 'configure')
+    printed = capfd.readouterr().err
+    assert '[WARN]' in printed and 'bundle test: it sees nothing' in printed
+
+
 def test_a_missing_weight_set_right_while_the_node_waits(rig) -> None:
     missing = [True]
 

@@ -12,6 +12,7 @@ torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
 
 from cs3_ros.localisers.clipseg import load_tokenizer  # noqa: E402
 from cs3_training.nano import config as settings  # noqa: E402
+from cs3_training.nano import queries  # noqa: E402
 from cs3_training.nano.audio import roc_auc  # noqa: E402
 from cs3_training.nano.clip import contrast, spread  # noqa: E402
 from cs3_training.nano.hands import average_precision, box_iou, boxes  # noqa: E402
@@ -85,6 +86,22 @@ def test_every_word_of_the_world_is_one_token(tmp_path):
     ids = Texts(tmp_path)(['a photo of a metal bowl', 'cup'])
     assert ids.shape == (2, LENGTH)
     assert (ids.argmax(1) == torch.tensor([7, 2])).all() and int(ids.max()) == size - 1
+
+
+def test_the_longest_text_fits(tmp_path, monkeypatch):
+    write_tokenizer(tmp_path)
+    texts = Texts(tmp_path)
+    # every choice of words falls on the longest
+    monkeypatch.setattr(
+        queries, '_pick', lambda words, rng: max(words, key=lambda w: len(w.split()))
+    )
+    rng = np.random.default_rng(0)
+    for material in range(len(MATERIALS)):
+        for shape in range(len(SHAPES)):
+            things = np.array([[0, material, shape], [1, (material + 1) % len(MATERIALS), shape]])
+            for kind in ('material', 'both', 'all'):
+                for _ in range(4):  # both templates
+                    texts([queries.name_objects(things, kind, rng).text])
 
 
 def test_what_a_text_names(scene):

@@ -43,6 +43,7 @@ def test_every_stage_leaves_its_figures(whole):
 def test_the_bundle_runs_an_event(whole):
     bundle = load_bundle(str(whole / 'nano' / 'nano.yaml'))
     assert 'ONLY the synthetic world' in bundle.description
+    assert 'ONLY the synthetic world' in bundle.warning and 'use lite' in bundle.warning
     scenes = open_scenes(whole / 'scenes' / 'validation')
     frame = Frame.from_rgb(1, np.array(scenes.image[0]))
     sound = scenes.waveform(0)
@@ -55,11 +56,15 @@ def test_the_bundle_is_small_and_described(whole):
     folder = whole / 'nano'
     files = [file for file in folder.rglob('*') if file.is_file()]
     assert sum(file.stat().st_size for file in files) < 3_000_000
+    weights = [file for file in files if file.suffix == '.safetensors']
+    assert len(weights) == 4 and all(file.stat().st_mode & 0o777 == 0o644 for file in weights)
+    assert not any(v.dtype == torch.float32 for file in weights for v in load_file(file).values())
     listed = {file.path for file in load_bundle(str(folder / 'nano.yaml')).weights}
     named = {str(file.relative_to(folder)) for file in files}
     assert named == listed | {'nano.yaml', 'MODEL_CARD.md'}
     card = (folder / 'MODEL_CARD.md').read_text()
     assert 'Apache-2.0' in card and 'only the synthetic world' in card and 'AV mIoU' in card
+    assert all(f' in `{file.name}`' in card for file in weights if file.parent == folder)
 
 
 def test_a_finished_run_does_nothing(whole):

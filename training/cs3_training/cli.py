@@ -11,6 +11,8 @@ COMMANDS = {
     'synth': 'cs3_training.synth_commands',
     'evaluate': 'cs3_training.evaluate',
     'nano': 'cs3_training.nano.command',
+    'ablation': 'cs3_training.nano.ablation_command',
+    'bench': 'cs3_training.bench',
 }
 """Modules with ``add_parser(commands)`` and ``run(options)``, light to import."""
 

@@ -23,10 +23,14 @@ MOST_BYTES = 25_000_000
 """Largest size of the bundle."""
 DESCRIPTION = (
     'The complete system of the CS3 paper at tiny size, for demonstrations and tests on any '
-    'machine. It knows ONLY the synthetic world of cs3_training (drawn objects, drawn hands, '
-    'computed sounds) and sees nothing useful in real images: use lite, zero_shot or cs3 there.'
+    'machine. It knows ONLY the synthetic world.'
+)
+WARNING = (
+    'It knows ONLY the synthetic world of cs3_training (drawn objects, drawn hands, computed '
+    'sounds) and finds nothing useful in real images: use lite, zero_shot or cs3 there.'
 )
 _CLIPSEG, _HANDS = 'clipseg', 'hands'
+_MODEL = 'model.safetensors'
 _KEPT = ('config.json', 'vocab.json', 'merges.txt', 'preprocessor_config.json')
 
 
@@ -51,26 +55,25 @@ def write_bundle(
     part = folder.with_name(f'{folder.name}.part')
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    count = 0
+    counts: dict[str, int] = {}
     for name, source in ((_CLIPSEG, stages / 'clipseg'), (_HANDS, stages / 'hands')):
         (part / name).mkdir()
         for file in sorted(source.glob('*')):
             if file.name in _KEPT:
                 shutil.copyfile(file, part / name / file.name)
-        count += _halve(source / 'model.safetensors', part / name / 'model.safetensors')
-    count += _halve(stages / 'weak' / CHECKPOINT, part / CHECKPOINT)
-    count += _halve(stages / 'masks' / SAM2_FILE, part / SAM2_FILE)
+        counts[f'{name}/'] = _halve(source / _MODEL, part / name / _MODEL)
+    counts[CHECKPOINT] = _halve(stages / 'weak' / CHECKPOINT, part / CHECKPOINT)
+    counts[SAM2_FILE] = _halve(stages / 'masks' / SAM2_FILE, part / SAM2_FILE)
     files = [file for file in sorted(part.rglob('*')) if file.is_file()]
     size = sum(file.stat().st_size for file in files)
     if size > MOST_BYTES:
         raise ValueError(f'{part}: {size} bytes, expected at most {MOST_BYTES}: make it smaller')
     (part / 'nano.yaml').write_text(_yaml(part, files), 'utf-8')
-    figures = {'megabytes': size / 1e6, 'million parameters': count / 1e6}
-    (part / 'MODEL_CARD.md').write_text(model_card(config, records, figures), 'utf-8')
+    (part / 'MODEL_CARD.md').write_text(model_card(config, records, counts, size), 'utf-8')
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     load_bundle(str(folder / 'nano.yaml')).build()
-    return figures
+    return {'megabytes': size / 1e6, 'million parameters': sum(counts.values()) / 1e6}
 
 
 def _halve(source: Path, target: Path) -> int:
@@ -83,6 +86,7 @@ def _halve(source: Path, target: Path) -> int:
             raise ValueError(f'{source}: {name} does not fit into half precision')
         halved[name] = small.contiguous()
     save_file(halved, target, metadata)
+    target.chmod(0o644)  # safetensors' files are for their owner alone; these get installed
     return sum(value.numel() for value in tensors.values())
 
 
@@ -98,6 +102,7 @@ def _yaml(folder: Path, files: list[Path]) -> str:
     bundle = {
         'name': 'nano',
         'description': DESCRIPTION,
+        'warning': WARNING,
         'clip': {'audio_before_s': 1.0, 'audio_after_s': 1.0},
         'localiser': {'type': 'audio_visual', 'clipseg': _CLIPSEG, 'checkpoint': CHECKPOINT},
         'hands': {'type': 'detr', 'model': _HANDS},
@@ -106,7 +111,7 @@ def _yaml(folder: Path, files: list[Path]) -> str:
             {
                 'folder': name,
                 'licence': 'Apache-2.0',
-                'origin': 'the command cs3-train nano, which makes and trains all of it',
+                'origin': 'the package cs3_ros; cs3-train nano makes another',
                 'files': facts,
             }
             for name, facts in listed.items()

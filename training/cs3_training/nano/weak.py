@@ -7,6 +7,8 @@ validation scenes, since the contrastive loss goes on falling when masks already
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,37 +52,43 @@ def train_weak(
     stages: Path,
     machine: Machine,
     made_from: dict[str, str],
+    folder: Path | None = None,
+    changed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Run the stage in ``stages/weak`` on what clipseg and audio left beside it."""
-    weak, folder = config.weak, stages / 'weak'
+    """Run the stage on what clipseg and audio left in ``stages``, from where it stands.
+
+    Args:
+        config: the recipe.
+        pairs: pictures and sounds to learn from.
+        validation: labelled scenes that choose the checkpoint.
+        stages: folder of the stages.
+        machine: what it runs on.
+        made_from: digests of the stages that it builds on.
+        folder: where to; None for ``stages/weak``.
+        changed: as ``training_config``.
+
+    Returns:
+        The content of ``done.json``: settings, figures, steps, seconds.
+
+    Raises:
+        ValueError: the folder belongs to a run with other settings or scenes.
+    """
+    weak, folder = config.weak, folder or stages / 'weak'
     settings = {'config': weak.__dict__, 'seed': config.seed, 'made_from': made_from}
+    if changed:
+        settings['changed'] = changed
     done = finished(folder, settings)
     if done is not None:
         return done
     folder.mkdir(parents=True, exist_ok=True)
-    model = segmenter(config, stages).to(machine.device)
+    training = training_config(config, machine, changed)
+    model = segmenter(config, stages, training.train_beats).to(machine.device)
     judge = _Judge(validation, weak.judged)
-    every = max(weak.steps // weak.validations, 1)
     began = time.monotonic()
     trainer = Trainer(
         model,
         pairs,
-        TrainConfig(
-            steps=weak.steps,
-            batch=weak.batch,
-            lr=weak.lr,
-            lr_token=weak.lr_token,
-            warm_up=min(30, weak.steps),
-            schedule='cosine',
-            # on CPUs its small products gain nothing from bfloat16
-            precision='bfloat16' if machine.half and machine.device.type == 'cuda' else 'float32',
-            columns=weak.columns,
-            workers=machine.loaders,
-            save_every=max(every // 4, 1),
-            validate_every=every,
-            seed=config.seed,
-            loss=LossConfig(area_weight=weak.area_weight, area_positive=weak.area_positive),
-        ),
+        training,
         folder,
         judge,
         {'data': f'synthetic world, SHA-256 {pairs.digest}', **made_from},
@@ -96,11 +104,43 @@ def train_weak(
     return finish(folder, settings, {'figures': figures, 'steps': weak.steps, 'seconds': seconds})
 
 
-def segmenter(config: NanoConfig, stages: Path) -> CollisionSegmenter:
+def training_config(
+    config: NanoConfig, machine: Machine, changed: Mapping[str, Any] | None = None
+) -> TrainConfig:
+    """Settings of the stage.
+
+    Args:
+        config: the recipe.
+        machine: decides on the number format.
+        changed: settings of ``TrainConfig`` that differ, ``loss`` those of ``LossConfig``.
+    """
+    weak, changed = config.weak, changed or {}
+    every = max(weak.steps // weak.validations, 1)
+    loss = LossConfig(area_weight=weak.area_weight, area_positive=weak.area_positive)
+    training = TrainConfig(
+        steps=weak.steps,
+        batch=weak.batch,
+        lr=weak.lr,
+        lr_token=weak.lr_token,
+        warm_up=min(30, weak.steps),
+        schedule='cosine',
+        # on CPUs its small products gain nothing from bfloat16
+        precision='bfloat16' if machine.half and machine.device.type == 'cuda' else 'float32',
+        columns=weak.columns,
+        workers=machine.loaders,
+        save_every=max(every // 4, 1),
+        validate_every=every,
+        seed=config.seed,
+    )
+    return replace(training, **{**changed, 'loss': replace(loss, **changed.get('loss', {}))})
+
+
+def segmenter(config: NanoConfig, stages: Path, train_beats: bool = True) -> CollisionSegmenter:
     """The pretrained parts with a fresh audio token."""
     torch.manual_seed(config.seed * 100 + 5)
     token = AudioToken(token_config(config.audio, config.clip))
-    return _assemble(stages, load_audio(config.audio, stages / 'audio'), token, MaskScale())
+    beats = load_audio(config.audio, stages / 'audio')
+    return _assemble(stages, beats, token, MaskScale(), train_beats)
 
 
 def model_of(folder: Path, config: NanoConfig, stages: Path) -> CollisionSegmenter:
@@ -110,10 +150,12 @@ def model_of(folder: Path, config: NanoConfig, stages: Path) -> CollisionSegment
     return _assemble(stages, beats, found.audio_token, found.mask).eval()
 
 
-def _assemble(stages: Path, beats: Any, token: AudioToken, mask: MaskScale) -> CollisionSegmenter:
+def _assemble(
+    stages: Path, beats: Any, token: AudioToken, mask: MaskScale, train_beats: bool = True
+) -> CollisionSegmenter:
     folder = stages / 'clipseg'
     ids = prompt_ids(load_tokenizer(folder), token.config)
-    return CollisionSegmenter(ClipSeg.from_folder(folder), beats, token, mask, ids)
+    return CollisionSegmenter(ClipSeg.from_folder(folder), beats, token, mask, ids, train_beats)
 
 
 class _Judge:

@@ -1,0 +1,122 @@
+"""``cs3-train bench``: images per second of a training step. Heavy imports wait."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cs3_training.throughput import Comparison
+
+BATCH = 32
+"""As CS3 trains; on a CPU the networks of full size get ``CPU_BATCH``."""
+CPU_BATCH = 8
+_WORDS = {'once': 'once', 'again': 'for every sound'}
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        'bench',
+        help='images per second of a training step, beside one that encodes a picture anew for '
+        'every sound',
+    )
+    parser.add_argument(
+        '--sizes', nargs='+', choices=('nano', 'full', 'tiny'), default=['nano', 'full'],
+        metavar='SIZE',
+        help='of the networks, with random weights: nano full (default both); tiny tries it out',
+    )  # fmt: skip
+    parser.add_argument(
+        '--batch', type=int, metavar='B',
+        help=f'pairs in a step (default {BATCH}; full size on a CPU {CPU_BATCH})',
+    )  # fmt: skip
+    parser.add_argument(
+        '--columns', type=int, metavar='N',
+        help='sounds that the pictures are decoded under at once (default: as in training)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--recompute', action='store_true',
+        help='the step that encodes anew decodes twice, as ours does: less memory',
+    )  # fmt: skip
+    parser.add_argument(
+        '--steps', type=int, default=5, metavar='N', help='timed steps of each kind (default 5)'
+    )
+    parser.add_argument(
+        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
+    )
+    parser.add_argument(
+        '--precision', choices=('auto', 'float32', 'bfloat16'), default='auto',
+        help='of the networks; default: bfloat16 with CUDA, else float32',
+    )  # fmt: skip
+    parser.add_argument(
+        '--threads', type=int, default=0, metavar='N', help='CPU threads (default: all cores)'
+    )
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write all figures here')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure one size after the other, then print the table."""
+    for name, least in (('steps', 1), ('batch', 2), ('columns', 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ValueError(f'--{name} {value}: expected at least {least}')
+    from cs3_ros.bench.pipeline import machine_name
+    from cs3_ros.jsonfile import prepare_json, write_json
+    from cs3_ros.runtime import Runtime, RuntimeConfig
+    from cs3_training.throughput import SECONDS, SIDE, compare
+
+    prepare_json(options.json)
+    runtime = Runtime(RuntimeConfig(options.device, options.precision, options.threads))
+    if runtime.on_gpu:
+        import torch
+
+        torch.set_float32_matmul_precision('high')  # TF32, as the recipe
+    found: list[Comparison] = []
+    for size in dict.fromkeys(options.sizes):
+        batch = options.batch or (BATCH if runtime.on_gpu or size != 'full' else CPU_BATCH)
+        found.append(
+            compare(size, batch, options.steps, runtime, options.columns, options.recompute)
+        )
+    facts = {
+        'machine': machine_name(runtime.device),
+        'precision': str(runtime.dtype).removeprefix('torch.'),
+        'picture': SIDE,
+        'seconds': SECONDS,
+        'steps': options.steps,
+    }
+    print(as_text(facts, found))
+    write_json(options.json, {**facts, 'sizes': [asdict(comparison) for comparison in found]})
+    return 0
+
+
+def as_text(facts: dict[str, Any], found: Sequence[Comparison]) -> str:
+    """The table in Markdown, with what it was measured on."""
+    lines = [
+        f'{facts["machine"]}, {facts["precision"]}, random weights, pictures of '
+        f'{facts["picture"]} x {facts["picture"]}, {facts["seconds"]:g} s of sound, median of '
+        f'{facts["steps"]} steps of each kind in turns',
+        '',
+        '| networks | batch B | picture is encoded | encodings in a step | images/s | s/step '
+        '| peak GiB | loss |',
+        '|---|---|---|---|---|---|---|---|',
+    ]
+    for one in found:
+        for kind, speed in one.speeds.items():
+            lines.append(
+                f'| {one.size} | {one.batch} | {_WORDS[kind]} | {speed.encodings} '
+                f'| {speed.images_per_s:.3g} | {one.batch / speed.images_per_s:.3g} '
+                f'| {speed.memory_gib:.2f} | {speed.loss:.5f} |'
+            )
+    for one in found:
+        lines += [
+            '',
+            f'{one.size}: {one.ratio:.1f} x the images/s at B = {one.batch}, '
+            f'{one.million_parameters:.0f} million parameters, {one.columns} sounds decoded at '
+            f'once, maps computed twice by {"both" if one.recompute else "the first"}; gradients '
+            f'of both differ by {one.gradient_difference:.1e} of their norm.',
+        ]
+    lines += ['', 'Encodings are B + B and B x B + B: every masked picture is encoded once more.']
+    return '\n'.join(lines)

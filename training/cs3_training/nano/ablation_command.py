@@ -1,0 +1,75 @@
+"""``cs3-train ablation``: variants of CS3's training from the command line. Heavy imports wait."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        'ablation', help='train the last stage of a nano run again without each of its parts'
+    )
+    parser.add_argument(
+        '--run', type=Path, required=True, metavar='DIR',
+        help='a finished run of cs3-train nano; DIR/ablation is written, and continued',
+    )  # fmt: skip
+    parser.add_argument(
+        '--variants', nargs='+', default=[], metavar='VARIANT',
+        help='no_image_loss no_feature_loss no_area_loss beats_frozen (default all); two processes '
+        'may run different ones of one DIR at the same time',
+    )  # fmt: skip
+    parser.add_argument(
+        '--scenes', type=int, default=2000, metavar='N', help='test scenes (default 2000)'
+    )
+    parser.add_argument(
+        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
+    )
+    parser.add_argument(
+        '--threads', type=int, default=0, metavar='N',
+        help='CPU threads of the training (default: all cores)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
+        help='processes that score, each with one thread (default: one for each core)',
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, score, print and write the table."""
+    if options.scenes < 1 or options.workers < 1:
+        raise ValueError('--scenes and --workers: expected 1 or more')
+    from cs3_ros.runtime import Runtime, RuntimeConfig
+    from cs3_training.nano.ablation import (
+        FULL,
+        VARIANTS,
+        Ablation,
+        as_markdown,
+        check_names,
+        tabulate,
+        write_table,
+    )
+    from cs3_training.nano.loop import Machine
+
+    names = check_names(options.variants)
+    runtime = Runtime(RuntimeConfig(device=options.device, threads=options.threads))
+    if runtime.on_gpu:
+        import torch
+
+        torch.set_float32_matmul_precision('high')  # as the recipe
+    loaders = min(8, len(os.sched_getaffinity(0))) if runtime.on_gpu else 1
+    ablation = Ablation(options.run, Machine(runtime.device, loaders, half=runtime.on_gpu))
+    for name in names:  # all of them first: scoring computes with one thread
+        print(f'training: {VARIANTS[name].title}', flush=True)
+        ablation.train(name)
+    for name in (FULL, *names):
+        print(f'scoring: {VARIANTS[name].title}', flush=True)
+        ablation.score(name, options.scenes, options.workers, options.device)
+    rows = tabulate(ablation.scored(options.scenes, options.device))
+    write_table(options.run / 'ablation', rows)
+    print(f'\n{options.scenes} synthetic test scenes\n\n{as_markdown(rows)}')
+    if lacking := [name for name in VARIANTS if name not in rows]:
+        print(f'\nnot there yet: {", ".join(lacking)}')
+    return 0

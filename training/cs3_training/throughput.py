@@ -1,0 +1,263 @@
+"""Training steps on random weights, timed: one encoding per picture, or one per picture and sound.
+
+Both kinds of step work on the same networks, optimiser and batch, one after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from cs3_ros.bench.random_weights import write_random_weights
+from cs3_ros.localisers.audio_token import AudioToken, AudioTokenConfig, prompt_ids
+from cs3_ros.localisers.beats import RATE, Beats, beats_fbank, load_beats
+from cs3_ros.localisers.clipseg import ClipSeg, load_tokenizer
+from cs3_ros.localisers.heat_map import MaskScale
+from cs3_ros.runtime import GIB, Runtime
+from cs3_training.losses import LossConfig, Losses
+from cs3_training.model import CollisionSegmenter
+from cs3_training.nano.config import NanoConfig
+from cs3_training.nano.networks import tiny_beats, tiny_clipseg, token_config
+from cs3_training.nano.tokens import write_tokenizer
+from cs3_training.reencoding import reencoding_losses
+from cs3_training.train import TrainConfig
+
+Size = Literal['tiny', 'nano', 'full']
+Kind = Literal['once', 'again']
+"""One encoding per picture, or one per picture and sound."""
+SIDE = 352
+"""Side of the pictures, pixels."""
+SECONDS = 2.0
+"""Length of the sounds, as the bundles ask for."""
+COLUMNS: Mapping[Size, int] = {
+    'tiny': 2,
+    'nano': NanoConfig().weak.columns,
+    'full': TrainConfig().columns,
+}
+"""Sounds decoded at once in training."""
+TOLERANCE: Mapping[torch.dtype, float] = {torch.float32: 1e-3, torch.bfloat16: 2e-2}
+"""Relative difference of the two losses that rounding explains."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured of one kind of step."""
+
+    images_per_s: float
+    ms: tuple[float, ...]
+    """Of every step."""
+    encodings: int
+    """Passes of a picture through the vision tower in a step, that of the masked picture too."""
+    memory_gib: float
+    """Most memory in a step: of tensors on the GPU, of the process on the CPU."""
+    loss: float
+    """Before training, without noise and dropout."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both kinds of step."""
+
+    size: Size
+    batch: int
+    columns: int
+    million_parameters: float
+    speeds: Mapping[Kind, Speed]
+    ratio: float
+    """How many times the images per second with one encoding."""
+    recompute: bool
+    """Whether the second kind decodes again for the gradients, as the first does."""
+    gradient_difference: float
+    """Of the first gradients, relative to their norm."""
+
+
+def compare(
+    size: Size,
+    batch: int,
+    steps: int,
+    runtime: Runtime,
+    columns: int | None = None,
+    recompute: bool = False,
+) -> Comparison:
+    """Time both kinds of step in turns; what comes before the first timed one is not counted.
+
+    Args:
+        size: of the networks; tiny ones only try this out.
+        batch: pairs in a step.
+        steps: of each kind.
+        runtime: device and number format.
+        columns: sounds decoded at once; None for those of the training.
+        recompute: as ``reencoding_losses``.
+
+    Raises:
+        RuntimeError: the two steps do not give the same loss, or memory is full.
+    """
+    columns = min(columns or COLUMNS[size], batch)
+    try:
+        work = _Work(segmenter(size), batch, columns, recompute, runtime)
+        loss, difference = work.check()
+        work.step('once')  # the optimiser takes its memory
+        times: dict[Kind, list[float]] = {'once': [], 'again': []}
+        peaks: dict[Kind, float] = {'once': 0.0, 'again': 0.0}
+        for _ in tqdm(range(steps), f'{size}, batch {batch}', unit='pair of steps', disable=None):
+            for kind in times:
+                seconds, gib = work.measured(kind)
+                times[kind].append(seconds)
+                peaks[kind] = max(peaks[kind], gib)
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(f'{size}, batch {batch}: {error}; take a smaller --batch') from error
+    encodings: dict[Kind, int] = {'once': 2 * batch, 'again': batch * batch + batch}
+    speeds: dict[Kind, Speed] = {
+        kind: Speed(
+            images_per_s=batch / float(np.median(times[kind])),
+            ms=tuple(1e3 * seconds for seconds in times[kind]),
+            encodings=encodings[kind],
+            memory_gib=peaks[kind],
+            loss=loss[kind],
+        )
+        for kind in times
+    }
+    return Comparison(
+        size=size,
+        batch=batch,
+        columns=columns,
+        million_parameters=sum(p.numel() for p in work.model.parameters()) / 1e6,
+        speeds=speeds,
+        ratio=speeds['once'].images_per_s / speeds['again'].images_per_s,
+        recompute=recompute,
+        gradient_difference=difference,
+    )
+
+
+def segmenter(size: Size) -> CollisionSegmenter:
+    """CS3's trainable system with random weights."""
+    with tempfile.TemporaryDirectory(prefix='cs3_bench_') as name:
+        folder = Path(name)
+        torch.manual_seed(0)
+        if size == 'nano':
+            config = NanoConfig()
+            clipseg = ClipSeg(
+                tiny_clipseg(config.clip, write_tokenizer(folder)), config.clip.image_size
+            )
+            beats, settings = tiny_beats(config.audio), token_config(config.audio, config.clip)
+        else:
+            write_random_weights(folder, size, parts=('clipseg-rd64-refined', 'beats'))
+            beats = load_beats(next((folder / 'beats').iterdir()))
+            folder = folder / 'clipseg-rd64-refined'
+            clipseg = ClipSeg.from_folder(folder)
+            settings = _token_between(beats, clipseg)
+        token = AudioToken(settings)
+        ids = prompt_ids(load_tokenizer(folder), settings)
+        return CollisionSegmenter(clipseg, beats, token, MaskScale(), ids)
+
+
+def _token_between(beats: Beats, clipseg: ClipSeg) -> AudioTokenConfig:
+    """The audio token for these two; at full size the default."""
+    third = beats.config.encoder_layers // 3
+    return AudioTokenConfig(
+        blocks=(third, 2 * third, 3 * third),
+        audio_width=beats.config.encoder_embed_dim,
+        text_width=clipseg.model.config.text_config.hidden_size,
+    )
+
+
+class _Work:
+    """One batch and what learns from it."""
+
+    def __init__(
+        self,
+        model: CollisionSegmenter,
+        batch: int,
+        columns: int,
+        recompute: bool,
+        runtime: Runtime,
+    ) -> None:
+        self.model, self._runtime = model.to(runtime.device), runtime
+        self._columns, self._recompute = columns, recompute
+        rng = torch.Generator().manual_seed(1)
+        pictures = torch.randint(0, 256, (batch, SIDE, SIDE, 3), generator=rng, dtype=torch.uint8)
+        sounds = 0.1 * torch.randn(batch, round(SECONDS * RATE), generator=rng)
+        self._pictures, self._sounds = pictures.to(runtime.device), sounds.to(runtime.device)
+        self._trained = [p for p in model.parameters() if p.requires_grad]
+        config = TrainConfig()
+        self._clip_norm = config.clip_norm
+        self._optimiser = torch.optim.Adam(
+            self._trained, lr=config.lr, weight_decay=config.weight_decay
+        )
+
+    def check(self) -> tuple[dict[Kind, float], float]:
+        """The losses of both kinds, and by how much their gradients differ; warms up, too."""
+        self.model.eval()
+        losses: dict[Kind, float] = {}
+        gradients = []
+        for kind in ('once', 'again'):
+            losses[kind] = float(self._gradients(kind, noise=False).total.detach())
+            found = [p.grad for p in self._trained if p.grad is not None]
+            gradients.append(nn.utils.parameters_to_vector(found))  # [n]
+        tolerance = TOLERANCE[self._runtime.dtype]
+        if not math.isclose(losses['once'], losses['again'], rel_tol=tolerance):
+            raise RuntimeError(
+                f'the losses of the two steps are {losses["once"]:.6f} and {losses["again"]:.6f}: '
+                f'expected them equal within {tolerance:g}, or there is nothing to compare'
+            )
+        first, second = gradients
+        return losses, float((second - first).norm() / first.norm())
+
+    def step(self, kind: Kind) -> None:
+        """One step of the training, with noise and dropout."""
+        self.model.train()
+        self._gradients(kind, noise=True)
+        nn.utils.clip_grad_norm_(self._trained, self._clip_norm)
+        self._optimiser.step()
+
+    def measured(self, kind: Kind) -> tuple[float, float]:
+        """A step's seconds, until the device has nothing left to do, and its peak memory in GiB."""
+        self._wait()
+        self._forget_peak()
+        start = time.perf_counter()
+        self.step(kind)
+        self._wait()
+        return time.perf_counter() - start, self._peak_gib()
+
+    def _gradients(self, kind: Kind, noise: bool) -> Losses:
+        model, half = self.model, self._runtime.dtype == torch.bfloat16
+        config = LossConfig(gumbel_noise=noise)
+        pixels = model.clipseg.normalise(self._pictures)  # [B, H, W, 3] -> [B, 3, S, S]
+        fbank = beats_fbank(self._sounds)  # [B, N] -> [B, T, 128]
+        with torch.autocast(self._runtime.device.type, torch.bfloat16, enabled=half):
+            if kind == 'once':
+                losses: Losses = model(pixels, fbank, config, self._columns)
+            else:
+                losses = reencoding_losses(model, pixels, fbank, config, self._recompute)
+        self._optimiser.zero_grad()
+        losses.total.backward()
+        return losses
+
+    def _wait(self) -> None:
+        if self._runtime.on_gpu:
+            torch.cuda.synchronize(self._runtime.device)
+
+    def _forget_peak(self) -> None:
+        if self._runtime.on_gpu:
+            torch.cuda.reset_peak_memory_stats(self._runtime.device)
+            return
+        with contextlib.suppress(OSError):  # where it is forbidden the peak is of the whole run
+            Path('/proc/self/clear_refs').write_text('5')
+
+    def _peak_gib(self) -> float:
+        if self._runtime.on_gpu:
+            return torch.cuda.max_memory_allocated(self._runtime.device) / GIB
+        lines = Path('/proc/self/status').read_text('utf-8').splitlines()
+        (kib,) = (line.split()[1] for line in lines if line.startswith('VmHWM'))
+        return int(kib) * 1024 / GIB
