@@ -39,7 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )  # fmt: skip
     parser.add_argument(
         '--recompute', action='store_true',
-        help='the step that encodes anew decodes twice, as ours does: less memory',
+        help='both decode again for the gradients: less memory, more time',
     )  # fmt: skip
     parser.add_argument(
         '--steps', type=int, default=5, metavar='N', help='timed steps of each kind (default 5)'
@@ -115,8 +115,8 @@ def as_text(facts: dict[str, Any], found: Sequence[Comparison]) -> str:
             '',
             f'{one.size}: {one.ratio:.1f} x the images/s at B = {one.batch}, '
             f'{one.million_parameters:.0f} million parameters, {one.columns} sounds decoded at '
-            f'once, maps computed twice by {"both" if one.recompute else "the first"}; gradients '
-            f'of both differ by {one.gradient_difference:.1e} of their norm.',
+            f'once, maps {"computed again for" if one.recompute else "kept for"} the gradients, '
+            f'which differ by {one.gradient_difference:.1e} of their norm.',
         ]
     lines += ['', 'Encodings are B + B and B x B + B: every masked picture is encoded once more.']
     return '\n'.join(lines)

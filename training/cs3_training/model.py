@@ -1,8 +1,9 @@
 """What the weakly supervised stage trains: a batch of pairs in, the three losses out.
 
 The networks are the classes that the node runs (``cs3_ros.localisers``). Every picture is encoded
-once and decoded under every sound of the batch; the decoder runs on a few sounds at a time and is
-computed again for the gradients, so memory grows with B x ``columns`` maps and not with B x B.
+once and decoded under every sound of the batch; the decoder runs on a few sounds at a time and,
+with ``recompute``, again for the gradients: memory then grows with B x ``columns`` maps and not
+with B x B.
 
 Symbols as in ``losses``: B pictures and sounds of this process, W processes, A = W * B sounds.
 """
@@ -10,6 +11,7 @@ Symbols as in ``losses``: B pictures and sounds of this process, W processes, A 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -111,6 +113,7 @@ class CollisionSegmenter(nn.Module):
         fbank: Tensor,
         config: LossConfig = LossConfig(),
         columns: int = 8,
+        recompute: bool = True,
     ) -> Losses:
         """The losses of a batch; picture k and sound k belong together.
 
@@ -122,18 +125,19 @@ class CollisionSegmenter(nn.Module):
             fbank: spectrograms [B, T, 128].
             config: weights and variants.
             columns: sounds decoded at once; memory grows with it.
+            recompute: decode again for the gradients instead of keeping what they need.
         """
         encoded = self.encode(pixels)
         audio = self.embed_audio(fbank)  # [B, P]
         everyone = gather(audio)  # [A, P]
         first = rank() * len(audio)  # column of this process's first pair
+        decode = partial(checkpoint, self._columns, use_reentrant=False)
         parts = [
-            checkpoint(
-                self._columns, encoded, everyone, place, columns, audio, first, config,
-                use_reentrant=False,
+            (decode if recompute else self._columns)(
+                encoded, everyone, place, columns, audio, first, config
             )
             for place in range(0, len(everyone), columns)
-        ]  # fmt: skip
+        ]
         pooled, shares, own = zip(*parts, strict=True)
         masks = torch.cat(own)  # [B, S, S]
         image = feature = audio.new_zeros(())

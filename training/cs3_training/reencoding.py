@@ -43,8 +43,8 @@ def reencoding_losses(
         pixels: normalised pictures [B, 3, S, S].
         fbank: spectrograms [B, T, 128].
         config: weights; of the variants only CS3's own.
-        recompute: decode again for the gradients, as ``model`` does, instead of keeping all that
-            they need: about B x B x 6 MB at full size and not 16. The tower is not run again.
+        recompute: decode again for the gradients instead of keeping all that they need: about
+            B x B x 6 MB at full size and not 16. The tower is not run again.
     """
     clipseg = model.clipseg
     audio = model.embed_audio(fbank)  # [B, P]

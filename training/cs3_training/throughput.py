@@ -77,7 +77,7 @@ class Comparison:
     ratio: float
     """How many times the images per second with one encoding."""
     recompute: bool
-    """Whether the second kind decodes again for the gradients, as the first does."""
+    """Whether both decode again for the gradients, or keep what these need."""
     gradient_difference: float
     """Of the first gradients, relative to their norm."""
 
@@ -98,7 +98,7 @@ def compare(
         steps: of each kind.
         runtime: device and number format.
         columns: sounds decoded at once; None for those of the training.
-        recompute: as ``reencoding_losses``.
+        recompute: decode again for the gradients, in both kinds: less memory.
 
     Raises:
         RuntimeError: the two steps do not give the same loss, or memory is full.
@@ -237,7 +237,7 @@ class _Work:
         fbank = beats_fbank(self._sounds)  # [B, N] -> [B, T, 128]
         with torch.autocast(self._runtime.device.type, torch.bfloat16, enabled=half):
             if kind == 'once':
-                losses: Losses = model(pixels, fbank, config, self._columns)
+                losses: Losses = model(pixels, fbank, config, self._columns, self._recompute)
             else:
                 losses = reencoding_losses(model, pixels, fbank, config, self._recompute)
         self._optimiser.zero_grad()

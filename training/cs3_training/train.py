@@ -66,6 +66,9 @@ class TrainConfig:
     columns: int = setting(
         8, 'Sounds that a batch of pictures is decoded under at once; bounds the memory.', minimum=1
     )
+    recompute: bool = setting(
+        True, 'Decode again for the gradients; without it B x B maps are kept, which is faster.'
+    )
     train_beats: bool = setting(True, 'Train BEATs too, as CS3 does; ACL-SSL keeps it.')
     augment: bool = setting(True, 'Cut a random window of 0.91 of the picture and mirror half.')
     workers: int = setting(2, 'Processes that load samples; 0 loads in the loop.', minimum=0)
@@ -247,7 +250,7 @@ class Trainer:
             fbank = beats_fbank(sounds.to(self.device, non_blocking=True))
             half = config.precision == 'bfloat16'
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                losses = module(pixels, fbank, config.loss, config.columns)
+                losses = module(pixels, fbank, config.loss, config.columns, config.recompute)
             self.optimiser.zero_grad()
             losses.total.backward()
             norm = nn.utils.clip_grad_norm_(self._trained(), config.clip_norm)

@@ -127,6 +127,7 @@ def training_config(
         # on CPUs its small products gain nothing from bfloat16
         precision='bfloat16' if machine.half and machine.device.type == 'cuda' else 'float32',
         columns=weak.columns,
+        recompute=False,  # its maps are small
         workers=machine.loaders,
         save_every=max(every // 4, 1),
         validate_every=every,
