@@ -17,7 +17,7 @@ from cs3_ros.localisers.clipseg import load_tokenizer
 from cs3_training.synth.vocabulary import WORDS
 
 START, END = '<|startoftext|>', '<|endoftext|>'
-LENGTH = 16
+LENGTH = 17
 """Tokens of the longest text, start and end included."""
 _LETTERS = string.ascii_lowercase + string.digits + ".,-'"
 
