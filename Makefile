@@ -28,8 +28,8 @@ lint: setup
 test: lint ## lint, types and all tests (ARGS='-k onset' goes to pytest)
 	$(BIN)/python -m pytest $(ARGS)
 
-demo: setup ## masks of a collision over real ROS 2 topics (CLIP=video.mp4 takes your video)
-	$(BIN)/cs3 demo $${CLIP:+"$$CLIP"}
+demo: setup ## masks of collisions over ROS 2 topics (CLIP=video.mp4 your video, BUNDLE=lite)
+	$(BIN)/cs3 demo $${CLIP:+"$$CLIP"} $${BUNDLE:+--bundle "$$BUNDLE"}
 
 bench: setup ## measure (BENCH=onset only that one; lite and live need clips in ../shared)
 	for bench in $(or $(BENCH),onset lite live node); do $(BIN)/cs3 bench $$bench; done

@@ -209,9 +209,12 @@ def _parser() -> argparse.ArgumentParser:
     bench = command('bench', 'measure: cs3 bench onset|lite|live|node|pipeline|precision --help')
     bench.add_argument('name', choices=BENCHES)
 
-    demo = command('demo', 'a clip through bag, node and topics to a video with masks')
-    demo.add_argument('clip', nargs='?', type=Path, help='your video; without it a sample clip')
-    demo.add_argument('--bundle', default='lite', help='bundle name or .yaml path')
+    demo = command('demo', 'a clip through bag, node and topics to a video and a report')
+    demo.add_argument('clip', nargs='?', type=Path, help='your video; without it a synthetic clip')
+    demo.add_argument('--truth', type=Path, help='what is true of your video (cs3_ros/truth.py)')
+    demo.add_argument(
+        '--bundle', help='bundle name or .yaml path; nano for the synthetic clip, lite for yours'
+    )
     demo.add_argument('--out', type=Path, default=Path('demo'), help='output folder')
     return parser
 

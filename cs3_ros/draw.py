@@ -1,4 +1,4 @@
-"""Pictures for people: masks over a frame, heat maps, and the overlay video of a recording."""
+"""Masks over a frame, heat maps in colours, and the overlay video of a recording."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.collision import NS_PER_S, Collision, Image
+from cs3_ros import lettering
+from cs3_ros.collision import NS_PER_S, Collision, Image, Mask
 from cs3_ros.images import load_image
 from cs3_ros.media import Recording
 from cs3_ros.pcm import SoundChunk
@@ -20,8 +21,12 @@ log = logging.getLogger(__name__)
 OBJECT_COLOURS = ((255, 140, 0), (0, 160, 255))
 """RGB of object 1 and object 2."""
 
+FLASH_S = 0.15
+"""How long the rim of a video lights up at an onset."""
+
 _TINT = 0.45
 _PALE = (235, 235, 235)
+_FLASH = (255, 225, 60)
 
 
 def overlay(image: Image, collision: Collision, origin_ns: int = 0) -> Image:
@@ -45,33 +50,64 @@ def overlay(image: Image, collision: Collision, origin_ns: int = 0) -> Image:
 
     canvas = image.copy()
     height, width = image.shape[:2]
-    line = max(1, round(max(height, width) / 500))
+    line = _line(canvas)
     for number, candidate in enumerate(collision.objects, 1):
         if candidate.mask.shape != (height, width):
             raise ValueError(
                 f'mask {number} of event {collision.id} is '
                 f'{candidate.mask.shape[1]}x{candidate.mask.shape[0]}: expected {width}x{height}'
             )
-    labels = collision.label_image() if collision.objects else np.zeros((height, width), np.uint8)
-    for number, colour in enumerate(OBJECT_COLOURS, 1):
-        inside = labels == number
-        tinted = (1 - _TINT) * canvas[inside] + _TINT * np.asarray(colour)
-        canvas[inside] = np.rint(tinted).astype(np.uint8)
+    if collision.objects:
+        _tint_labels(canvas, collision.label_image())
     for hand in collision.hands:
         if len(hand.hand_hull) >= 3:
-            outline = hand.hand_hull
+            rim = hand.hand_hull
         elif hand.hand_box is not None:
-            outline = _corners(hand.hand_box)
+            rim = _corners(hand.hand_box)
         else:
             continue
-        cv2.polylines(canvas, [np.rint(outline).astype(np.int32)], True, _PALE, line, cv2.LINE_AA)
-    for candidate, colour in zip(collision.objects, OBJECT_COLOURS, strict=False):
-        contours, _ = cv2.findContours(
-            candidate.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-        )
-        cv2.drawContours(canvas, contours, -1, colour, 2 * line, cv2.LINE_AA)
-    _tags(canvas, collision)
-    _caption(canvas, _facts(collision, origin_ns))
+        cv2.polylines(canvas, [np.rint(rim).astype(np.int32)], True, _PALE, line, cv2.LINE_AA)
+    masks = [candidate.mask for candidate in collision.objects]
+    for mask, colour in zip(masks, OBJECT_COLOURS, strict=False):
+        outline(canvas, mask, colour, 2 * line)
+    lettering.tags(canvas, [c.label for c in collision.objects], masks, OBJECT_COLOURS)
+    lettering.caption(canvas, _facts(collision, origin_ns))
+    return canvas
+
+
+def answer_picture(
+    image: Image,
+    labels: NDArray[np.uint8],
+    names: Sequence[str],
+    caption: Sequence[str],
+    truth: Sequence[Mask] = (),
+) -> Image:
+    """The frame with what the topics say of it: objects tinted and named, a caption.
+
+    Args:
+        image: RGB uint8 [H, W, 3].
+        labels: uint8 [H, W] as ``collision_masks`` carries it, or of another size.
+        names: of the objects, one for each label.
+        caption: its parts, at least one.
+        truth: masks of what truly collided, bool [H, W] or of another size, outlined thinly in
+            white.
+
+    Returns:
+        RGB uint8 [H, W, 3], a new picture.
+    """
+    canvas = image.copy()
+    line, size = _line(canvas), (image.shape[1], image.shape[0])
+    labels = _of_size(labels, size)
+    _tint_labels(canvas, labels)
+    masks = [labels == number for number in range(1, len(names) + 1)]
+    for mask, colour in zip(masks, OBJECT_COLOURS, strict=False):
+        outline(canvas, mask, colour, 2 * line)
+    for mask in truth:
+        known = _of_size(mask.astype(np.uint8), size) > 0
+        outline(canvas, known, (0, 0, 0), 3 * line)
+        outline(canvas, known, (255, 255, 255), line)
+    lettering.tags(canvas, names, masks, OBJECT_COLOURS)
+    lettering.caption(canvas, caption)
     return canvas
 
 
@@ -97,6 +133,9 @@ def write_overlay_video(
     stills: Mapping[int, Path],
     *,
     hold_s: float = 0.7,
+    size: tuple[int, int] | None = None,
+    heading: str = '',
+    onsets: Sequence[int] = (),
     progress: bool = False,
 ) -> None:
     """The recording with its sound, in which each event's overlay stands for a while.
@@ -109,17 +148,23 @@ def write_overlay_video(
         recording: what the collisions were found in.
         stills: stamp of an event frame -> picture file that stands from there on.
         hold_s: seconds an overlay stands, more than 0.
+        size: width and height of the video; None takes those of the recording.
+        heading: text on a band above every frame; empty for none.
+        onsets: stamps at which the rim lights up for ``FLASH_S``.
         progress: show a bar on a terminal.
     """
     from tqdm import tqdm
 
+    size = size or recording.size
+    band = lettering.heading(size[0], heading) if heading else np.zeros((0, size[0], 3), np.uint8)
+    whole = (size[0], size[1] + len(band))
     waiting = sorted(stills)
     standing: Image | None = None
     until_ns = 0
     last_ns, left_out = recording.origin_ns - 1, 0
     total = round(recording.duration_s * recording.frame_rate) or None
     with (
-        VideoWriter(path, recording.size, recording.frame_rate, recording.sound_format) as writer,
+        VideoWriter(path, whole, recording.frame_rate, recording.sound_format) as writer,
         tqdm(total=total, unit='frame', disable=None if progress else True) as bar,
     ):
         for item in recording:
@@ -144,17 +189,72 @@ def write_overlay_video(
                 left_out += 1
                 continue
             last_ns = item.stamp_ns
-            writer.write(time_ns, _of_size(picture, recording.size))
+            picture = _of_size(picture, size)
+            if any(0 <= item.stamp_ns - ns < FLASH_S * NS_PER_S for ns in onsets):
+                picture = _flashing(picture)
+            writer.write(time_ns, np.vstack([band, picture]))
     if left_out:
         log.warning('%s: lacks %d frame(s) that are broken or out of order', path, left_out)
 
 
-def _of_size(image: Image, size: tuple[int, int]) -> Image:
+def as_jpeg(image: Image, quality: int = 85) -> bytes:
+    """RGB uint8 [H, W, 3] as the bytes of a JPEG file.
+
+    Raises:
+        ValueError: OpenCV could not encode it.
+    """
+    import cv2
+
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    good, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not good:
+        raise ValueError(f'picture of {image.shape}: expected one that OpenCV can encode as JPEG')
+    return bytes(data)
+
+
+def _flashing(image: Image) -> Image:
+    """The picture with a bright rim."""
+    canvas = image.copy()
+    rim = max(2, round(max(canvas.shape) / 70))
+    for edge in (canvas[:rim], canvas[-rim:], canvas[:, :rim], canvas[:, -rim:]):
+        edge[:] = _FLASH
+    return canvas
+
+
+def _of_size(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture resized smoothly, [H, W, 3], or labels, [H, W], as they are."""
     if (image.shape[1], image.shape[0]) == size:
         return image
     import cv2
 
-    return np.asarray(cv2.resize(image, size), np.uint8)
+    kind = cv2.INTER_NEAREST if image.ndim == 2 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=kind), np.uint8)
+
+
+def _line(canvas: Image) -> int:
+    """Width of a thin line, pixels."""
+    return max(1, round(max(canvas.shape[:2]) / 500))
+
+
+def tint(canvas: Image, mask: Mask, colour: tuple[int, int, int]) -> None:
+    """Mix an RGB colour into the pixels of a mask, in place."""
+    mixed = (1 - _TINT) * canvas[mask] + _TINT * np.asarray(colour)
+    canvas[mask] = np.rint(mixed).astype(np.uint8)
+
+
+def outline(canvas: Image, mask: Mask, colour: tuple[int, int, int], line: int) -> None:
+    """Draw the outer contours of a mask, so many pixels wide, in place."""
+    import cv2
+
+    contours, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    cv2.drawContours(canvas, contours, -1, colour, line, cv2.LINE_AA)
+
+
+def _tint_labels(canvas: Image, labels: NDArray[np.uint8]) -> None:
+    for number, colour in enumerate(OBJECT_COLOURS, 1):
+        tint(canvas, labels == number, colour)
 
 
 def _corners(box: Sequence[float]) -> NDArray[np.float32]:
@@ -171,80 +271,3 @@ def _facts(collision: Collision, origin_ns: int) -> list[str]:
         f'onset {(collision.onset.stamp_ns - origin_ns) / NS_PER_S:.3f} s',
         f'{sum(collision.timings_ms.values()):.0f} ms ({collision.bundle})',
     ]
-
-
-class _Pen:
-    """Writes text that can be read on a picture of this size."""
-
-    def __init__(self, canvas: Image) -> None:
-        self.canvas = canvas
-        self.scale = max(0.4, max(canvas.shape[:2]) / 1200)
-        self.thickness = max(1, round(1.6 * self.scale))
-
-    def measure(self, text: str) -> tuple[int, int, int]:
-        """Width, height above and height below the base line in pixels."""
-        import cv2
-
-        font = cv2.FONT_HERSHEY_SIMPLEX
-        (width, above), below = cv2.getTextSize(text, font, self.scale, self.thickness)
-        return width, above, below
-
-    def fit(self, text: str, width: float) -> None:
-        """Make the text small enough for this width."""
-        needed = self.measure(text)[0]
-        if needed > width:
-            self.scale *= width / needed
-            self.thickness = max(1, round(1.6 * self.scale))
-
-    def write(self, text: str, x: int, base: int, colour: tuple[int, int, int]) -> None:
-        """Put the text with its left end at ``x`` on the base line."""
-        import cv2
-
-        font = cv2.FONT_HERSHEY_SIMPLEX
-        at, line = (x, base), cv2.LINE_AA
-        cv2.putText(self.canvas, text, at, font, self.scale, colour, self.thickness, line)
-
-
-def _tags(canvas: Image, collision: Collision) -> None:
-    """Number and label of each object on a plate of its colour, above its mask where it fits."""
-    height, width = canvas.shape[:2]
-    pen = _Pen(canvas)
-    plates: list[tuple[int, int, int, int]] = []
-    for number, candidate in enumerate(collision.objects, 1):
-        rows, columns = np.nonzero(candidate.mask)
-        if rows.size == 0:
-            continue
-        text = f'{number} {candidate.label}'
-        pen.fit(text, 0.9 * width)
-        wide, above, below = pen.measure(text)
-        margin = below // 2
-        wide, high = wide + 2 * margin, above + below + 2 * margin
-        x = int(np.clip(columns.mean() - wide / 2, 0, max(width - wide, 0)))
-        y = int(np.clip(rows.min() - 1.5 * high, 0, max(height - high, 0)))
-        for x0, y0, x1, y1 in plates:
-            if x < x1 and x0 < x + wide and y < y1 and y0 < y + high:
-                y = y1 if y1 + high <= height else max(y0 - high, 0)
-        plates.append((x, y, x + wide, y + high))
-        canvas[y : y + high, x : x + wide] = OBJECT_COLOURS[number - 1]
-        pen.write(text, x + margin, y + margin + above, (0, 0, 0))
-
-
-def _caption(canvas: Image, parts: Sequence[str]) -> None:
-    """The parts on a darkened band at the bottom, in as many lines as they need."""
-    pen = _Pen(canvas)
-    width = canvas.shape[1]
-    pen.fit(max(parts, key=len), 0.94 * width)
-    lines = [parts[0]]
-    for part in parts[1:]:
-        longer = f'{lines[-1]}  |  {part}'
-        if pen.measure(longer)[0] <= 0.94 * width:
-            lines[-1] = longer
-        else:
-            lines.append(part)
-    _, above, below = pen.measure(lines[0])
-    pitch = above + 2 * below
-    top = max(canvas.shape[0] - pitch * len(lines) - below, 0)
-    canvas[top:] = canvas[top:] // 4
-    for index, text in enumerate(lines):
-        base = top + below + above + index * pitch
-        pen.write(text, round(0.03 * width), base, (255, 255, 255))

@@ -41,16 +41,28 @@ def iou_matrix(truth: Sequence[Mask], predicted: Sequence[Mask]) -> NDArray[np.f
     return np.array(pairs, np.float64).reshape(len(truth), len(predicted))
 
 
-def best_total(matrix: NDArray[np.float64]) -> float:
-    """Largest total over one-to-one assignments of rows to columns, as by the Hungarian method.
+def best_assignment(matrix: NDArray[np.float64]) -> tuple[tuple[int, int], ...]:
+    """The one-to-one pairs of rows and columns with the largest total, as by the Hungarian method.
 
-    All assignments are tried: meant for matrices of at most a few rows and columns.
+    All assignments are tried: meant for matrices of at most a few rows and columns. As many pairs
+    as the shorter side is long, by rising row.
     """
     if matrix.shape[0] > matrix.shape[1]:
-        matrix = matrix.T
+        pairs = ((row, column) for column, row in best_assignment(matrix.T))
+        return tuple(sorted(pairs))
     rows = np.arange(matrix.shape[0])
     choices = permutations(range(matrix.shape[1]), matrix.shape[0])
-    return max(float(matrix[rows, list(columns)].sum()) for columns in choices)
+    best = max(choices, key=lambda columns: float(matrix[rows, list(columns)].sum()))
+    return tuple(zip(rows.tolist(), best, strict=True))
+
+
+def matched_ious(truth: Sequence[Mask], predicted: Sequence[Mask]) -> list[float]:
+    """IoU of every annotated mask with the prediction that the best assignment gives it, or 0."""
+    matrix = iou_matrix(truth, predicted)
+    matched = [0.0] * len(truth)
+    for row, column in best_assignment(matrix):
+        matched[row] = float(matrix[row, column])
+    return matched
 
 
 def sample_score(
@@ -73,7 +85,7 @@ def sample_score(
     if denominator not in ('max', 'truth'):
         raise ValueError(f'denominator {denominator!r}: expected max or truth')
     count = len(truth) if denominator == 'truth' else max(len(truth), len(predicted))
-    return best_total(iou_matrix(truth, predicted)) / count
+    return sum(matched_ious(truth, predicted)) / count
 
 
 def auc(scores: ArrayLike) -> float:

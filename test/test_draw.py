@@ -16,7 +16,13 @@ from cs3_ros.collision import (
     Onset,
     Verdict,
 )
-from cs3_ros.draw import OBJECT_COLOURS, heat_map_image, overlay, write_overlay_video
+from cs3_ros.draw import (
+    OBJECT_COLOURS,
+    answer_picture,
+    heat_map_image,
+    overlay,
+    write_overlay_video,
+)
 from cs3_ros.images import save_image
 from cs3_ros.media import VideoFile
 from cs3_ros.pcm import SoundFormat
@@ -144,6 +150,42 @@ def test_overlay_stands_after_the_event_and_sound_goes_on(tmp_path, size):
     assert shown[0] == pytest.approx(0.5, abs=1e-3)
     assert shown[-1] == pytest.approx(0.9 - 1 / 30, abs=1e-3) and len(shown) == 12
     assert sample_times_s(chunks, 0.3) == pytest.approx([0.5], abs=1e-3)
+
+
+def test_an_answer_is_drawn_at_the_size_of_the_picture():
+    first, second = masks(64, 48)
+    labels = first.astype(np.uint8) + second
+    image = grey(640, 480)
+    drawn = answer_picture(image, labels, ('left_hand', 'audio_visual'), ['onset 1 s'], [second])
+    assert (image == 128).all(), 'the picture given is left alone'
+    for place, colour in (((300, 120), OBJECT_COLOURS[0]), ((230, 400), OBJECT_COLOURS[1])):
+        want = 0.55 * 128 + 0.45 * np.array(colour)
+        np.testing.assert_allclose(drawn[place].astype(int), want, atol=1)
+    assert (drawn[190:290, 318:324].min(2) > 200).any(1).mean() > 0.8, 'the truth in white'
+    nothing = answer_picture(image, np.zeros((48, 64), np.uint8), (), ['onset 1 s'])
+    assert (nothing[:400] == 128).all() and (nothing[-8:] != 128).any()
+
+
+def test_a_video_with_a_heading_and_a_flash(tmp_path):
+    source = write_media(
+        tmp_path / 'in.mkv', frames=12, picture=lambda index, size: grey(*size), video_codec='ffv1'
+    )
+    write_overlay_video(
+        tmp_path / 'out.mp4',
+        VideoFile(source),
+        {},
+        size=(192, 144),
+        heading='what hit what?',
+        onsets=[NS_PER_S // 6],
+    )
+    video = VideoFile(tmp_path / 'out.mp4')
+    band = video.size[1] - 144
+    assert video.size[0] == 192 and 8 <= band < 40
+    images = [frame.image.astype(int) for frame in video.frames()]
+    assert np.abs(images[0][band + 20 : -20, 20:-20] - 128).max() < 8, 'the picture is whole'
+    assert all((image[:band].max() > 150) and np.median(image[:band]) < 60 for image in images)
+    yellow = [image[-1, :, 0].mean() - image[-1, :, 2].mean() > 60 for image in images]
+    assert yellow == [5 <= k < 10 for k in range(12)], '0.15 s from the onset on'
 
 
 class Odd:

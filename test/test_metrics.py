@@ -1,10 +1,20 @@
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from cs3_ros.metrics import auc, best_total, centred_square, iou, iou_matrix, sample_score
+from cs3_ros.metrics import (
+    auc,
+    best_assignment,
+    centred_square,
+    iou,
+    iou_matrix,
+    matched_ious,
+    sample_score,
+)
 
 
 def block(rows, columns, size=(20, 20)):
@@ -32,14 +42,34 @@ def test_iou_refuses_masks_of_different_sizes():
 
 @settings(deadline=None)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**32 - 1))
-def test_best_total_equals_the_hungarian_method(rows, columns, seed):
+def test_the_assignment_is_that_of_the_hungarian_method(rows, columns, seed):
     matrix = np.random.default_rng(seed).random((rows, columns))
     chosen = linear_sum_assignment(-matrix)
-    assert best_total(matrix) == pytest.approx(matrix[chosen].sum())
+    assert best_assignment(matrix) == tuple(zip(*(side.tolist() for side in chosen), strict=True))
 
 
-def test_best_total_without_predictions_is_zero():
-    assert best_total(iou_matrix([A, B], [])) == 0.0
+def test_nothing_is_assigned_where_there_is_nothing():
+    assert best_assignment(iou_matrix([A, B], [])) == ()
+    assert matched_ious([A, B], []) == [0.0, 0.0] and matched_ious([], [A]) == []
+
+
+@pytest.mark.parametrize('truths, predictions', [(1, 0), (1, 1), (1, 2), (2, 1), (2, 2), (2, 3)])
+def test_the_best_assignment_against_all_of_them(truths, predictions):
+    rng = np.random.default_rng(truths * 10 + predictions)
+    truth = [rng.random((6, 6)) > 0.5 for _ in range(truths)]
+    predicted = [rng.random((6, 6)) > 0.5 for _ in range(predictions)]
+    slots = [*range(predictions), *[None] * truths]
+    best = max(
+        sum(iou(t, predicted[k]) for t, k in zip(truth, choice, strict=True) if k is not None)
+        for choice in permutations(slots, truths)
+    )
+    assert sum(matched_ious(truth, predicted)) == pytest.approx(best)
+
+
+def test_every_annotated_mask_has_its_own_iou():
+    assert matched_ious([A, B], [B, HALF_A]) == [0.5, 1.0]
+    assert matched_ious([A, B], [NOTHING, HALF_A, B]) == [0.5, 1.0]
+    assert matched_ious([B, A], [HALF_A]) == [0.0, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from cs3_ros.collision import NS_PER_S, Image
+from cs3_ros.collision import NS_PER_S
+from cs3_ros.draw import as_jpeg
 from cs3_ros.images import decode_image
+from cs3_ros.live_run import LiveEvent, LiveRun
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import stamp_to_ns
 from cs3_ros.ros.processes import children, own_domain
@@ -41,36 +44,6 @@ class Answer:
     """Label of each object."""
     arrived_s: float
     """When it arrived, monotonic seconds."""
-
-
-@dataclass(frozen=True, eq=False)
-class LiveEvent:
-    """One event as a subscriber saw it."""
-
-    onset_ns: int
-    """Stamp of ``onset``."""
-    heard_s: float
-    """When ``onset`` arrived, monotonic seconds."""
-    answered_s: float = float('nan')
-    """When the answer arrived; NaN when no object was found."""
-    frame_ns: int = 0
-    """Stamp of the masks."""
-    labels: tuple[str, ...] = ()
-    """Label of each object."""
-    label_image: NDArray[np.uint8] | None = None
-    """uint8 [H, W] of ``collision_masks``."""
-
-
-@dataclass(frozen=True, eq=False)
-class LiveRun:
-    """What a subscriber saw while a bag was played."""
-
-    events: list[LiveEvent]
-    """In onset order."""
-    overlays: dict[int, Image]
-    """Frame stamp -> RGB of ``overlay``; the last one where several events have the same frame."""
-    counts: dict[str, int]
-    """Counters of the last diagnostics."""
 
 
 def play(bag: Path, bundle: str, speed: float = 1.0) -> LiveRun:
@@ -97,7 +70,13 @@ def play(bag: Path, bundle: str, speed: float = 1.0) -> LiveRun:
         spin_until(spectator, lambda: spectator.finished, ANSWER_TIMEOUT_S)
         spectator.destroy_node()
     events = events_of(spectator.heard_s, spectator.answers, spectator.masks)
-    return LiveRun(events, spectator.overlays, spectator.counts)
+    return LiveRun(
+        events,
+        spectator.overlays,
+        spectator.heat_maps,
+        spectator.timings_ms,
+        spectator.counts,
+    )
 
 
 def events_of(
@@ -147,14 +126,18 @@ class _Spectator(Node):
         self.heard_s: dict[int, float] = {}
         self.answers: list[Answer] = []
         self.masks: list[tuple[int, NDArray[np.uint8]]] = []
-        self.overlays: dict[int, Image] = {}
+        self.overlays: dict[int, bytes] = {}
+        self.heat_maps: dict[int, bytes] = {}
+        self.timings_ms: dict[int, dict[str, float]] = {}
         self.counts: dict[str, int] = {}
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(LabelInfo, '/cs3/label_info', self._on_active, latched)
         self.create_subscription(Header, '/cs3/onset', self._on_onset, 100)
         self.create_subscription(ImageMessage, '/cs3/collision_masks', self._on_masks, 100)
         self.create_subscription(Detection2DArray, '/cs3/detections', self._on_answer, 100)
-        self.create_subscription(ImageMessage, '/cs3/overlay', self._on_overlay, 100)
+        for topic, kept in (('overlay', self.overlays), ('heatmap', self.heat_maps)):
+            keep = partial(_keep_picture, kept)
+            self.create_subscription(ImageMessage, f'/cs3/{topic}', keep, 100)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
     @property
@@ -173,9 +156,8 @@ class _Spectator(Node):
         self.heard_s[stamp_to_ns(message.stamp)] = time.monotonic()
 
     def _on_answer(self, message: Detection2DArray) -> None:
-        seconds, _, nanoseconds = message.detections[0].id.partition('.')
         labels = tuple(d.results[0].hypothesis.class_id for d in message.detections)
-        onset_ns = int(seconds) * NS_PER_S + int(nanoseconds)
+        onset_ns = _onset_of(message.detections[0].id)
         frame_ns = stamp_to_ns(message.header.stamp)
         self.answers.append(Answer(onset_ns, frame_ns, labels, time.monotonic()))
 
@@ -183,11 +165,26 @@ class _Spectator(Node):
         labels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
         self.masks.append((stamp_to_ns(message.header.stamp), labels))
 
-    def _on_overlay(self, message: ImageMessage) -> None:
-        self.overlays[stamp_to_ns(message.header.stamp)] = decode_image(
-            message.encoding, message.height, message.width, message.step, 0, message.data
-        )
-
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         values = {v.key: v.value for status in message.status for v in status.values}
         self.counts = {k: int(v) for k, v in values.items() if v.isdigit()}
+        if last := values.get('last_answered'):
+            self.timings_ms[_onset_of(last)] = {
+                key.removesuffix('_ms'): float(value)
+                for key, value in values.items()
+                if key.endswith('_ms')
+            }
+
+
+def _keep_picture(kept: dict[int, bytes], message: ImageMessage) -> None:
+    """Compressed: a long recording has hundreds of events."""
+    image = decode_image(
+        message.encoding, message.height, message.width, message.step, 0, message.data
+    )
+    kept[stamp_to_ns(message.header.stamp)] = as_jpeg(image, 92)
+
+
+def _onset_of(event_id: str) -> int:
+    """Stamp of the onset that an event id is made of."""
+    seconds, _, nanoseconds = event_id.partition('.')
+    return int(seconds) * NS_PER_S + int(nanoseconds)

@@ -105,6 +105,7 @@ def test_what_results_depend_on(cs3_home, tmp_path):
     assert 'cs3/audio_visual.safetensors' in facts['weights']
     assert 'cs3/hands/model.safetensors' in facts['weights']
     assert all(len(digest) == 64 for digest in facts['weights'].values())
+    assert identity(Job('cs3', rows=('av', 'random'))) == facts | {'rows': ['av', 'random']}
     other = identity(Job('cs3', 'validation'))
     assert {name for name in facts if facts[name] != other[name]} == {'split', 'world'}
 

@@ -84,6 +84,29 @@ def test_a_picture_is_encoded_once_and_a_prompt_cut_out_once():
     assert len(boxes) == len(set(boxes)) == 4 and FAR_RIGHT in boxes
 
 
+@pytest.mark.parametrize('rows', [('av', 'av_shuffled'), ('av',), ('av_shuffled',)])
+def test_heat_maps_alone_need_neither_hands_nor_masker(rows, monkeypatch):
+    pipeline, sample = known_pipeline(), known_sample()
+    whole = score(sample, Evaluator(pipeline).look(sample))
+    pipeline.masker.asked.clear()
+    monkeypatch.setattr(pipeline.hands, 'detect', None)
+    evidence = Evaluator(pipeline, rows).look(sample)
+    assert pipeline.masker.asked == [] and not evidence.has_hands
+    assert ('shuffled' in evidence.found) == ('av_shuffled' in rows)
+    found = score(sample, evidence, rows)
+    assert found.scores == {row: whole.scores[row] for row in rows}
+    assert found.ious == {row: whole.ious[row] for row in rows}
+    assert found.candidates == found.chosen == ()
+
+
+def test_rows_that_are_no_heat_maps_cannot_be_asked_for_alone():
+    with pytest.raises(ValueError, match='rows full, left: expected some of random, av_shuffled'):
+        Evaluator(known_pipeline(), ('av', 'left', 'full'))
+    known = known_pipeline()
+    with pytest.raises(ValueError, match="'deaf' has no localiser for av"):
+        Evaluator(Pipeline('deaf', known.masker, hands=known.hands), ('av',))
+
+
 def test_rows_that_a_bundle_cannot_make_are_left_out():
     sample, known = known_sample(), known_pipeline()
     deaf = Pipeline('deaf', known.masker, hands=known.hands)
@@ -126,6 +149,16 @@ def tiny(tiny_weights):
         patch.setenv('CS3_HOME', str(tiny_weights))
         bundle = load_bundle('cs3')
         yield bundle, bundle.build(runtime=RuntimeConfig(device='cpu', threads=1))
+
+
+def test_only_the_variants_that_rows_need_are_made(tiny):
+    bundle, pipeline = tiny
+    sample = SyntheticSamples('test', bundle.clip)[0]
+    rows = ('random', 'av_no_crop')
+    evidence = Evaluator(pipeline, rows).look(sample)
+    assert set(evidence.found) == {'own', 'no_crop', 'random'}
+    assert list(score(sample, evidence, rows).scores) == ['random', 'av_no_crop']
+    assert set(Evaluator(pipeline, ('av',)).look(sample).found) == {'own'}
 
 
 def test_variants_equal_what_the_pipeline_itself_says(tiny):

@@ -11,10 +11,9 @@ import pytest
 
 pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
 
-from evaluation_fakes import FAR_LEFT, A, B, area, known_sample, known_scorer, result  # noqa: E402
+from evaluation_fakes import known_sample, known_scorer, result  # noqa: E402
 
-from cs3_ros.draw import OBJECT_COLOURS  # noqa: E402
-from cs3_training.evaluation.pictures import answer_colours, as_data_uri, pictures_of  # noqa: E402
+from cs3_training.evaluation.pictures import pictures_of  # noqa: E402
 from cs3_training.evaluation.rows import ROWS  # noqa: E402
 from cs3_training.evaluation.runner import Job  # noqa: E402
 from cs3_training.evaluation.tables import tabulate  # noqa: E402
@@ -116,13 +115,3 @@ def test_pictures_of_a_case():
     assert np.array_equal(pictures['answer'], pictures['truth']), 'it found both'
     green = pictures['candidates'][80, 0].astype(int) - (90, 230, 90)
     assert abs(green).max() < 40, 'what the left hand holds'
-    assert as_data_uri(image).startswith('data:image/jpeg;base64,')
-
-
-def test_an_answer_has_the_colours_of_the_truth_that_it_is_compared_with():
-    truth, orange_blue = [area(A), area(B)], list(OBJECT_COLOURS)
-    assert answer_colours(truth, [area(A), area(B)]) == orange_blue
-    assert answer_colours(truth, [area(B), area(A)]) == orange_blue[::-1]
-    assert answer_colours(truth, [area(B)]) == orange_blue[1:]
-    assert answer_colours([area(A)], [area(FAR_LEFT), area(A)]) == orange_blue[::-1]
-    assert answer_colours(truth, []) == []

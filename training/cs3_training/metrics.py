@@ -6,15 +6,13 @@ where it is for reading, and in fractions where it is for computing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
-from cs3_ros.collision import Mask
-from cs3_ros.metrics import auc, iou_matrix
+from cs3_ros.metrics import auc
 
 RESAMPLES = 2000
 """Bootstrap resamples behind every interval."""
@@ -109,15 +107,6 @@ def compare(
     means = _means(values, _grouped(values, groups), seed)
     low, high = np.percentile(means, [2.5, 97.5]) * 100
     return Difference(float(values.mean() * 100), float(low), float(high))
-
-
-def matched_ious(truth: Sequence[Mask], predicted: Sequence[Mask]) -> list[float]:
-    """IoU of every annotated mask with the prediction that the best assignment gives it, or 0."""
-    matrix = iou_matrix(truth, predicted)
-    matched = [0.0] * len(truth)
-    for row, column in zip(*linear_sum_assignment(-matrix), strict=True):
-        matched[row] = float(matrix[row, column])
-    return matched
 
 
 def by_size(areas: ArrayLike, ious: ArrayLike, seed: int = 0) -> Mapping[str, Summary]:

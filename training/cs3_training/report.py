@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from cs3_ros.draw import OBJECT_COLOURS
-from cs3_training.evaluation.page import page
-from cs3_training.evaluation.pictures import CANDIDATE_COLOURS, as_data_uri, pictures_of
+from cs3_ros.page import figure, page, patch, table
+from cs3_training.evaluation.pictures import CANDIDATE_COLOURS, pictures_of
 from cs3_training.evaluation.rows import ROWS, Result
 from cs3_training.evaluation.runner import Job, Scorer, scorer
 from cs3_training.evaluation.tables import GATES, Tables, words_of
@@ -53,7 +53,7 @@ def write_report(
         '<h2>Breakdowns</h2>',
         *(_breakdown(kind, groups) for kind, groups in tables.breakdowns.items()),
         '<h2>What the full system answers</h2>',
-        _table(['', '% of scenes'], ([n, f'{v:.1f}'] for n, v in tables.shares.items())),
+        table(['', '% of scenes'], ([n, f'{v:.1f}'] for n, v in tables.shares.items())),
         '<h2>Cases</h2>',
         _legend(),
         *_cases(look, results),
@@ -102,7 +102,7 @@ def _scores(tables: Tables) -> str:
         ]
         for row, summary in tables.rows.items()
     )
-    return _table(['', 'mIoU', 'AUC', 'mIoU with its 95 % interval'], rows, raw=True)
+    return table(['', 'mIoU', 'AUC', 'mIoU with its 95 % interval'], rows, raw=True)
 
 
 def _bar(summary: Summary) -> str:
@@ -125,7 +125,7 @@ def _differences(tables: Tables) -> str:
         ]
         for (first, second), difference in tables.differences.items()
     )
-    return _table(['', 'difference', ''], rows)
+    return table(['', 'difference', ''], rows)
 
 
 def _checks(tables: Tables, gate: str) -> str:
@@ -138,7 +138,7 @@ def _checks(tables: Tables, gate: str) -> str:
         ]
         for check in GATES[gate](tables)
     )
-    return _table(['', 'found', ''], rows, raw=True)
+    return table(['', 'found', ''], rows, raw=True)
 
 
 def _breakdown(kind: str, groups: Mapping[str, Mapping[str, Summary]]) -> str:
@@ -148,13 +148,10 @@ def _breakdown(kind: str, groups: Mapping[str, Mapping[str, Summary]]) -> str:
         for group, scores in groups.items()
     )
     titles = [ROWS[row].title for row in names]
-    return f'<h3>By {escape(kind)}</h3>' + _table(['', 'n', *titles], rows)
+    return f'<h3>By {escape(kind)}</h3>' + table(['', 'n', *titles], rows)
 
 
 def _legend() -> str:
-    def patch(colour: tuple[int, int, int], text: str) -> str:
-        return f'<span class="patch" style="background:rgb{colour}"></span>{escape(text)}'
-
     objects = [patch(c, f'object {k}') for k, c in enumerate(OBJECT_COLOURS, 1)]
     candidates = [patch(c, label.replace('_', ' ')) for label, c in CANDIDATE_COLOURS.items()]
     return (
@@ -179,9 +176,7 @@ def _cases(look: Scorer, results: Sequence[Result]) -> Iterable[str]:
                 if row in result.scores
             )
             figures = ''.join(
-                f'<figure><img src="{as_data_uri(image)}" alt="{escape(caption)}">'
-                f'<figcaption>{escape(caption)}</figcaption></figure>'
-                for caption, image in pictures_of(sample, collision)
+                figure(image, caption) for caption, image in pictures_of(sample, collision)
             )
             trace = ' '.join(collision.verdict.trace)
             yield (
@@ -189,13 +184,3 @@ def _cases(look: Scorer, results: Sequence[Result]) -> Iterable[str]:
                 f'<p>Scores: {escape(scores)}.</p><div class="row">{figures}</div>'
                 f'<p><small>{escape(trace)}</small></p></section>'
             )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], raw: bool = False) -> str:
-    """A table; cells are HTML where they are raw, else text."""
-
-    def cells(row: Sequence[str], tag: str, raw: bool) -> str:
-        return ''.join(f'<{tag}>{cell if raw else escape(cell)}</{tag}>' for cell in row)
-
-    body = ''.join(f'<tr>{cells(row, "td", raw)}</tr>' for row in rows)
-    return f'<table><tr>{cells(head, "th", False)}</tr>{body}</table>'

@@ -25,6 +25,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar='N',
         help='clips of the first N seeds (default 3)',
     )
+    clip = actions.add_parser(
+        'clip', help='one clip of several scenes with its truth, for cs3 demo; left if it is there'
+    )
+    clip.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write to')
+    clip.add_argument(
+        '--seeds', type=_seeds, default=range(0, 4), metavar='A-B',
+        help='one scene of 3 s each, both ends included (default 0-3: the first four of the test '
+        'split, whatever comes of them)',
+    )  # fmt: skip
     make = actions.add_parser(
         'make', help='write scenes to a folder, for training; goes on if cut off'
     )
@@ -49,7 +58,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(options: argparse.Namespace) -> int:
     """Run one of them; 1 where a figure is out of its bounds."""
-    return {'preview': _preview, 'make': _make, 'stats': _stats}[options.action](options)
+    commands = {'preview': _preview, 'clip': _clip, 'make': _make, 'stats': _stats}
+    return commands[options.action](options)
 
 
 def _count(text: str) -> int:
@@ -85,6 +95,15 @@ def _preview(options: argparse.Namespace) -> int:
         path = options.out / f'clip_{seed}.mp4'
         write_clip(make_clip(config, seed), path)
         tqdm.write(str(path))
+    return 0
+
+
+def _clip(options: argparse.Namespace) -> int:
+    from cs3_training.synth.config import WorldConfig
+    from cs3_training.synth.joined import TRUTH, joined_clip
+
+    video, made = joined_clip(WorldConfig(), options.seeds, options.out)
+    print(f'{video}, {options.out / TRUTH}: {"made" if made else "there already"}')
     return 0
 
 

@@ -7,11 +7,12 @@ that several variants hear is embedded once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 
 from cs3_ros.collision import AudioClip, Collision, Frame, Image, Localisation, Mask, Prompt
@@ -25,6 +26,14 @@ from cs3_training.evaluation.samples import Sample
 Variant = Literal['own', 'no_crop', 'shuffled', 'random']
 """The bundle as it is, without the second look, under the sound of another sample, and with a
 random projection of the sound."""
+
+HEAT_ROWS: Mapping[str, Variant] = {
+    'random': 'random',
+    'av_shuffled': 'shuffled',
+    'av_no_crop': 'no_crop',
+    'av': 'own',
+}
+"""Rows that are the heat map of a variant, cut at a threshold; they need a localiser alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,16 +55,25 @@ class Evaluator:
 
     Args:
         pipeline: what a bundle built; its stages are used.
+        rows: what is asked for, of ``HEAT_ROWS``: neither hands nor masker run; empty for all.
+
+    Raises:
+        ValueError: other rows, or no localiser that could make them.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, rows: Collection[str] = ()) -> None:
+        if other := sorted(set(rows) - set(HEAT_ROWS)):
+            raise ValueError(f'rows {", ".join(other)}: expected some of {", ".join(HEAT_ROWS)}')
+        if rows and pipeline.localiser is None:
+            raise ValueError(f'bundle {pipeline.name!r} has no localiser for {", ".join(rows)}')
         self.name = pipeline.name
         self._localiser = pipeline.localiser
-        self._listeners = {} if self._localiser is None else listeners(self._localiser)
+        self._listeners = {} if self._localiser is None else listeners(self._localiser, rows)
+        self._shuffles = not rows or 'av_shuffled' in rows
         self._pipeline = Pipeline(
             pipeline.name,
-            masker=OnceMasker(pipeline.masker),
-            hands=pipeline.hands,
+            masker=NoMasker() if rows else OnceMasker(pipeline.masker),
+            hands=None if rows else pipeline.hands,
             localiser=None if self._localiser is None else Told(),
             verification=pipeline.verification,
         )
@@ -71,7 +89,10 @@ class Evaluator:
             # Encoded by the one that listens first: on a GPU each has a stream of its own, and
             # `locate` waits for it, so what lies on the device is there for the others.
             encoded = self._listeners['own'].encode(clip.frames, clip.event_index)
-            for variant in (*self._listeners, 'shuffled'):
+            variants: tuple[Variant, ...] = (*self._listeners,)
+            if self._shuffles:
+                variants += ('shuffled',)
+            for variant in variants:
                 listener = self._listeners.get(variant, self._listeners['own'])
                 audio = sample.other if variant == 'shuffled' else clip.audio
                 told = replace(prepared, localiser_state=listener.locate(encoded, audio))
@@ -84,15 +105,18 @@ class Evaluator:
         )
 
 
-def listeners(localiser: Localiser) -> dict[Variant, Localiser]:
-    """The localisers of the variants; all take what ``encode`` of the first one gives."""
+def listeners(localiser: Localiser, rows: Collection[str] = ()) -> dict[Variant, Localiser]:
+    """The localisers of the variants that these rows need, all rows where none are named.
+
+    All take what ``encode`` of the first one gives.
+    """
     if not isinstance(localiser, ConditionedLocaliser):
         return {'own': localiser}
     embed = lru_cache(maxsize=4)(localiser.condition)
     found: dict[Variant, Localiser] = {'own': Listener(localiser, localiser.heat.crop, embed)}
-    if localiser.heat.crop:
+    if localiser.heat.crop and (not rows or 'av_no_crop' in rows):
         found['no_crop'] = Listener(localiser, False, embed)
-    if isinstance(localiser, AudioVisualLocaliser):
+    if isinstance(localiser, AudioVisualLocaliser) and (not rows or 'random' in rows):
         found['random'] = random_projection(localiser)
     return found
 
@@ -148,6 +172,18 @@ class OnceMasker:
             masks = self._masker.segment(state, list(fresh.values()))
             known.update(zip(fresh, masks, strict=True))
         return [known[key] for key in keys]
+
+
+class NoMasker:
+    """The masker's place in the pipeline where only heat maps are asked for."""
+
+    def encode(self, image: Image) -> tuple[int, int]:
+        """Height and width."""
+        return image.shape[0], image.shape[1]
+
+    def segment(self, encoded: tuple[int, int], prompts: Sequence[Prompt]) -> list[Mask]:
+        """Nothing is cut out: one empty bool mask [H, W] per prompt."""
+        return [np.zeros(encoded, bool) for _ in prompts]
 
 
 def _key(prompt: Prompt) -> tuple[Any, ...]:

@@ -7,19 +7,16 @@ object touches, which only Hands23 finds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from scipy.optimize import linear_sum_assignment
-
 from cs3_ros.collision import Candidate, Collision, Label, Mask
-from cs3_ros.metrics import iou_matrix, sample_score
+from cs3_ros.metrics import best_assignment, iou_matrix, matched_ious, sample_score
 from cs3_ros.verification import verify
 from cs3_training.baselines import centre
-from cs3_training.evaluation.evidence import Evidence, Variant
+from cs3_training.evaluation.evidence import HEAT_ROWS, Evidence, Variant
 from cs3_training.evaluation.samples import Sample
-from cs3_training.metrics import matched_ious
 
 THRESHOLD = 0.5
 """Heat from which on a pixel belongs to the mask (method.md A5)."""
@@ -101,8 +98,8 @@ def predictions(evidence: Evidence, truth: Sequence[Mask]) -> dict[str, list[Mas
             'right_left': of('right_hand', 'left_hand'),
         }
     if evidence.has_localiser:
-        rows |= {'av': hot('own'), 'av_sam': of('audio_visual')}
-        rows |= {row: hot(variant) for row, variant in _HEARD.items() if variant in found}
+        rows |= {'av_sam': of('audio_visual')}
+        rows |= {row: hot(variant) for row, variant in HEAT_ROWS.items() if variant in found}
     if evidence.has_hands and evidence.has_localiser:
         rows |= {
             'right_av': of('right_hand', 'audio_visual'),
@@ -120,11 +117,6 @@ def predictions(evidence: Evidence, truth: Sequence[Mask]) -> dict[str, list[Mas
     return {row: [mask for mask in rows[row] if mask.any()] for row in ROWS if row in rows}
 
 
-_HEARD: Mapping[str, Variant] = {
-    'random': 'random',
-    'av_shuffled': 'shuffled',
-    'av_no_crop': 'no_crop',
-}
 _FULL: Mapping[str, Variant] = {
     'full_random_av': 'random',
     'full_shuffled': 'shuffled',
@@ -135,8 +127,7 @@ _FULL: Mapping[str, Variant] = {
 def best_candidates(collision: Collision, truth: Sequence[Mask]) -> list[Mask]:
     """For every annotated mask the candidate that fits it best, each used once (method.md B3)."""
     masks = [candidate.mask for candidate in collision.candidates]
-    _, columns = linear_sum_assignment(-iou_matrix(truth, masks))
-    return [masks[column] for column in columns]
+    return [masks[column] for _, column in best_assignment(iou_matrix(truth, masks))]
 
 
 @dataclass(frozen=True)
@@ -177,9 +168,11 @@ class Result:
             raise ValueError(f'expected the fields of a result, found {error}') from error
 
 
-def score(sample: Sample, evidence: Evidence) -> Result:
-    """Score every row of one sample."""
+def score(sample: Sample, evidence: Evidence, rows: Collection[str] = ()) -> Result:
+    """Score these rows of one sample; all that can be made where none are named."""
     predicted = predictions(evidence, sample.truth)
+    if rows:
+        predicted = {row: masks for row, masks in predicted.items() if row in rows}
     own = evidence.found['own']
     return Result(
         index=sample.index,

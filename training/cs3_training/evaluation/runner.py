@@ -42,6 +42,8 @@ class Job:
     """Whose seeds are taken."""
     device: str = 'auto'
     """As ``RuntimeConfig.device``."""
+    rows: tuple[str, ...] = ()
+    """Only these, of ``evidence.HEAT_ROWS``, without hands and masker; () for all rows."""
 
 
 class Scorer:
@@ -51,7 +53,8 @@ class Scorer:
         bundle = load_bundle(job.bundle)
         # One thread: several processes share the cores, and sums do not depend on their number.
         pipeline = bundle.build(runtime=RuntimeConfig(device=job.device, threads=1))
-        self.evaluator = Evaluator(pipeline)
+        self.evaluator = Evaluator(pipeline, job.rows)
+        self._rows = job.rows
         self.samples = SyntheticSamples(job.split, bundle.clip)
 
     def __call__(self, indices: Sequence[int]) -> list[Result]:
@@ -59,7 +62,7 @@ class Scorer:
         results = []
         for index in indices:
             sample = self.samples[index]
-            results.append(score(sample, self.evaluator.look(sample)))
+            results.append(score(sample, self.evaluator.look(sample), self._rows))
         return results
 
 
@@ -79,6 +82,8 @@ def identity(job: Job) -> dict[str, Any]:
         'world': {**asdict(WorldConfig()), 'first_scene': world.hexdigest()},
         'device': 'cuda' if job.device != 'cpu' and torch.cuda.is_available() else 'cpu',
     }
+    if job.rows:
+        facts['rows'] = sorted(job.rows)
     return dict(json.loads(json.dumps(facts)))
 
 

@@ -74,7 +74,9 @@ def tabulate(results: Sequence[Result]) -> Tables:
     pairs = [pair for pair in (*ORDERINGS, *PARTS) if set(pair) <= set(names)]
     differences = {
         (first, second): compare(
-            [r.scores[first] for r in results], [r.scores[second] for r in results], _pairs(results)
+            [r.scores[first] for r in results],
+            [r.scores[second] for r in results],
+            pairs_of(results),
         )
         for first, second in pairs
     }
@@ -82,12 +84,13 @@ def tabulate(results: Sequence[Result]) -> Tables:
     return Tables(rows, differences, _breakdowns(results, shown), _shares(results))
 
 
-def _pairs(results: Sequence[Result]) -> list[int]:
+def pairs_of(results: Sequence[Result]) -> list[int]:
+    """Number of the pair of partners that each result belongs to, groups for the bootstrap."""
     return [result.index // 2 for result in results]
 
 
 def _summary(results: Sequence[Result], row: str) -> Summary:
-    return summarise([result.scores[row] for result in results], _pairs(results))
+    return summarise([result.scores[row] for result in results], pairs_of(results))
 
 
 def _breakdowns(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from cs3_ros.collision import Image
 from cs3_ros.draw import OBJECT_COLOURS
+from cs3_ros.pictures import spectrogram
 from cs3_training.synth.config import WorldConfig
 from cs3_training.synth.scene import Scene
 from cs3_training.synth.world import make_scene
@@ -36,26 +36,6 @@ def truth_image(scene: Scene) -> Image:
     cv2.drawMarker(canvas, (x, y), (255, 255, 255), cv2.MARKER_CROSS, 11, 3)
     cv2.drawMarker(canvas, (x, y), (220, 0, 0), cv2.MARKER_CROSS, 9, 1)
     return canvas
-
-
-def spectrogram(sound: NDArray[np.float32], width: int, height: int) -> Image:
-    """Level over time and frequency, low frequencies at the bottom, 70 dB from dark to bright.
-
-    Args:
-        sound: [N].
-        width: pixels; the whole sound.
-        height: pixels; frequency to the half of the rate, its root.
-    """
-    window, hop = 512, max(len(sound) // width, 1)
-    padded = np.pad(sound, (window // 2, window))
-    pieces = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][:width]
-    power = np.abs(np.fft.rfft(pieces * np.hanning(window), axis=1)) ** 2
-    level = 10 * np.log10(power + 1e-12).T
-    rows = 3 + (np.linspace(1, 0, height) ** 2 * (len(level) - 4)).astype(int)
-    scaled = (level[rows] - level.max() + 70) / 70
-    grey = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
-    colour = cv2.applyColorMap(cv2.resize(grey, (width, height)), cv2.COLORMAP_MAGMA)
-    return cv2.cvtColor(colour, cv2.COLOR_BGR2RGB)
 
 
 def panel(scene: Scene) -> Image:

@@ -1,8 +1,13 @@
-"""The frame of an HTML page that needs nothing beside it: every byte is in the file."""
+"""HTML pages that need nothing beside them: every byte is in the file."""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterable, Sequence
 from html import escape
+
+from cs3_ros.collision import Image
+from cs3_ros.draw import as_jpeg
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto;
@@ -18,6 +23,8 @@ th:first-child, td:first-child { text-align: left; white-space: normal; }
 small { color: #666; }
 svg { vertical-align: middle; }
 .scale { fill: #f0f0f0; } .bar { fill: #3d7dca; } .whisker { stroke: #111; fill: none; }
+.wave { stroke: #9db2c4; stroke-width: 2; } .heard { stroke: #e07b00; stroke-width: 3; }
+.known { stroke: #157a2e; stroke-width: 3; }
 .good { color: #157a2e; } .bad { color: #b3261e; font-weight: bold; }
 .row { display: grid; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); gap: .6em; }
 section { margin: 1.2em 0 2em; }
@@ -52,3 +59,42 @@ def page(title: str, body: str) -> str:
 </body>
 </html>
 """
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], raw: bool = False) -> str:
+    """A table.
+
+    Args:
+        head: plain texts.
+        rows: cells, HTML where they are raw, else plain texts.
+        raw: whether the cells are HTML.
+    """
+
+    def cells(row: Sequence[str], tag: str, raw: bool) -> str:
+        return ''.join(f'<{tag}>{cell if raw else escape(cell)}</{tag}>' for cell in row)
+
+    body = ''.join(f'<tr>{cells(row, "td", raw)}</tr>' for row in rows)
+    return f'<table><tr>{cells(head, "th", False)}</tr>{body}</table>'
+
+
+def figure(image: Image | bytes, caption: str) -> str:
+    """A picture, RGB uint8 [H, W, 3] or the bytes of a JPEG, with its caption in plain text."""
+    return (
+        f'<figure><img src="{as_data_uri(image)}" alt="{escape(caption)}">'
+        f'<figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def patch(colour: tuple[int, int, int], text: str) -> str:
+    """A small square of this RGB colour and what it stands for in plain text."""
+    return f'<span class="patch" style="background:rgb{colour}"></span>{escape(text)}'
+
+
+def as_data_uri(image: Image | bytes) -> str:
+    """A picture, RGB uint8 [H, W, 3] or the bytes of a JPEG, inside of a URI.
+
+    Raises:
+        ValueError: OpenCV could not encode it.
+    """
+    data = image if isinstance(image, bytes) else as_jpeg(image)
+    return f'data:image/jpeg;base64,{base64.b64encode(data).decode()}'
