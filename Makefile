@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test demo bench clean
+.PHONY: help setup lint test gate demo bench clean
 
 BIN := .venv/bin
 
@@ -25,8 +25,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint ## lint, types and all tests (ARGS='-k onset' goes to pytest)
+test: lint ## lint, types, all tests and the gate (ARGS='-k onset' goes to pytest, without gate)
 	$(BIN)/python -m pytest $(ARGS)
+	$(if $(ARGS),,$(MAKE) gate)
+
+gate: setup ## do the rows of nano's table stand in their order on 300 synthetic scenes?
+	$(BIN)/cs3-train evaluate --bundle nano --scenes 300 --gate orderings --device cpu
 
 demo: setup ## masks of collisions over ROS 2 topics (CLIP=video.mp4 your video, BUNDLE=lite)
 	$(BIN)/cs3 demo $${CLIP:+"$$CLIP"} $${BUNDLE:+--bundle "$$BUNDLE"}

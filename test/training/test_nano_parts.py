@@ -18,6 +18,7 @@ from cs3_training.nano.clip import contrast, spread  # noqa: E402
 from cs3_training.nano.hands import average_precision, box_iou, boxes  # noqa: E402
 from cs3_training.nano.loop import rate  # noqa: E402
 from cs3_training.nano.masks import MasksStage, mask_losses, prompt  # noqa: E402
+from cs3_training.nano.networks import tiny_clipseg  # noqa: E402
 from cs3_training.nano.queries import (  # noqa: E402
     CLASSES,
     Query,
@@ -102,6 +103,23 @@ def test_the_longest_text_fits(tmp_path, monkeypatch):
             for kind in ('material', 'both', 'all'):
                 for _ in range(4):  # both templates
                     texts([queries.name_objects(things, kind, rng).text])
+
+
+@torch.no_grad()
+def test_patches_start_by_looking_at_their_neighbours(tmp_path):
+    torch.manual_seed(0)
+    model = tiny_clipseg(settings.ClipConfig(), write_tokenizer(tmp_path))
+    tower = model.clip.vision_model
+    places = tower.embeddings.position_embedding.weight[1:].unflatten(0, (16, 16))  # [16, 16, W]
+    near = torch.cosine_similarity(places[8, 8], places[8, [9, 11, 15]], dim=-1)  # [3]
+    below = torch.cosine_similarity(places[8, 8], places[[9, 11, 15], 8], dim=-1)  # [3]
+    assert (near.diff() < 0).all() and torch.allclose(near, below, atol=1e-5)
+    attention = tower.encoder.layers[0].self_attn
+    query, key = attention.q_proj.weight[:64], attention.k_proj.weight[:64]  # of the first head
+    product = query.T @ key  # [W, W]
+    assert product.diagonal().mean() > 5 * product.abs().mean()
+    product = attention.out_proj.weight @ attention.v_proj.weight  # [W, W]
+    assert product.diagonal().mean() == pytest.approx(-0.4, abs=0.05)
 
 
 def test_what_a_text_names(scene):

@@ -195,6 +195,9 @@ class ClipStage(Stage):
             self.clipseg.model.set_attn_implementation('eager')
         return super().place(device)
 
+    def matrices(self) -> list[nn.Parameter]:
+        return block_matrices(self.clipseg.model.clip)
+
     def samples(self) -> Samples:
         return ClipSamples(self._train, self._texts, self.config, self._seed)
 
@@ -221,6 +224,12 @@ class ClipStage(Stage):
 
     def write(self, folder: Path) -> None:
         write_clipseg(self.clipseg.model, folder, self.config.image_size)
+
+
+def block_matrices(network: nn.Module) -> list[nn.Parameter]:
+    """The matrices of all transformer blocks in a network."""
+    named = network.named_parameters()
+    return [p for name, p in named if '.layers.' in f'.{name}' and p.ndim == 2]
 
 
 def zero_shot(clipseg: ClipSeg, scenes: Scenes, texts: Texts) -> dict[str, float]:

@@ -15,7 +15,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from cs3_ros.localisers.clipseg import ClipSeg
-from cs3_training.nano.clip import JUDGED, PatchText, cover, spread, view_batch, zero_shot
+from cs3_training.nano.clip import (
+    JUDGED,
+    PatchText,
+    block_matrices,
+    cover,
+    spread,
+    view_batch,
+    zero_shot,
+)
 from cs3_training.nano.config import ClipSegConfig
 from cs3_training.nano.loop import Batch, Losses, Samples, Stage
 from cs3_training.nano.networks import write_clipseg
@@ -68,6 +76,9 @@ class ClipSegStage(Stage):
         self.patch_text = PatchText()
         self.network = nn.ModuleList([self.clipseg, self.patch_text])
         self._classes = self._texts(CLASSES)  # [n, LENGTH]
+
+    def matrices(self) -> list[nn.Parameter]:
+        return block_matrices(self.clipseg.model)
 
     def rates(self) -> list[tuple[list[nn.Parameter], float]]:
         model = self.clipseg.model

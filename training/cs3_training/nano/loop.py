@@ -11,7 +11,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -80,6 +80,10 @@ class Stage(ABC):
     def place(self, device: torch.device) -> nn.Module:
         """The network on its device."""
         return self.network.to(device)
+
+    def matrices(self) -> list[nn.Parameter]:
+        """Parameters for Muon, weights inside of transformers; AdamW moves all others."""
+        return []
 
     def rates(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters and their share of the learning rate."""
@@ -150,9 +154,8 @@ def train(
     if done is not None:
         return done
     folder.mkdir(parents=True, exist_ok=True)
-    groups = [{'params': p, 'lr': 0.0, 'share': share} for p, share in stage.rates()]
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=config.weight_decay)
-    first, spent = _resume(folder, settings, network, optimiser, machine)
+    optimisers = _optimisers(stage)
+    first, spent = _resume(folder, settings, network, optimisers, machine)
     cv2.setNumThreads(1)  # the pictures are small, and the networks have the cores
     began = saved = time.monotonic()
     loader = DataLoader(
@@ -172,9 +175,7 @@ def train(
         batch = {k: v.to(machine.device, non_blocking=True) for k, v in batch.items()}
         with torch.autocast(machine.device.type, torch.bfloat16, enabled=half):
             losses = stage.losses(batch)
-        for group in optimiser.param_groups:
-            group['lr'] = config.lr * group['share'] * rate(step, config)
-        optimiser.zero_grad()
+        network.zero_grad()
         losses['total'].backward()
         norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
         if step % 10 == 0:
@@ -186,7 +187,10 @@ def train(
                 value = float(loss.detach())
                 means[name] = 0.7 * means.get(name, value) + 0.3 * value
             bar.set_postfix({name: f'{value:.3f}' for name, value in means.items()})
-        optimiser.step()
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group['lr'] = config.lr * group['share'] * rate(step, config)
+            optimiser.step()
         last, now = step + 1 == config.steps, time.monotonic()
         if (step + 1) % pace == 0 and not last:
             _log(folder, step + 1, spent + now - began, means, _judge(stage))
@@ -194,7 +198,7 @@ def train(
             _log(folder, step + 1, spent + now - began, means)
         if not last and now - saved >= machine.save_s:
             saved = now
-            _save(folder, settings, network, optimiser, step + 1, spent + now - began)
+            _save(folder, settings, network, optimisers, step + 1, spent + now - began)
     figures = _judge(stage)
     seconds = round(spent + time.monotonic() - began, 1)
     _log(folder, config.steps, seconds, means, figures)
@@ -203,6 +207,26 @@ def train(
     done = finish(folder, settings, facts)
     (folder / 'state.pt').unlink(missing_ok=True)
     return done
+
+
+def _optimisers(stage: Stage) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon where the stage has matrices for it; its steps are as large as AdamW's."""
+    matrices = {id(p) for p in stage.matrices()}
+    decay, groups = stage.config.weight_decay, stage.rates()
+    kinds = [
+        [
+            {'params': [p for p in some if (id(p) in matrices) is muon], 'lr': 0.0, 'share': share}
+            for some, share in groups
+        ]
+        for muon in (False, True)
+    ]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(kinds[0], betas=(0.9, 0.95), weight_decay=decay)
+    ]
+    if matrices:
+        muon = torch.optim.Muon(kinds[1], weight_decay=decay, adjust_lr_fn='match_rms_adamw')
+        found.append(muon)
+    return found
 
 
 def _judge(stage: Stage) -> dict[str, float]:
@@ -226,7 +250,7 @@ def _save(
     folder: Path,
     settings: Mapping[str, Any],
     network: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimisers: Sequence[torch.optim.Optimizer],
     step: int,
     seconds: float,
 ) -> None:
@@ -235,7 +259,7 @@ def _save(
         'step': step,
         'seconds': seconds,
         'network': network.state_dict(),
-        'optimiser': optimiser.state_dict(),
+        'optimisers': [optimiser.state_dict() for optimiser in optimisers],
     }
     torch.save(state, folder / 'state.part')
     os.replace(folder / 'state.part', folder / 'state.pt')
@@ -245,7 +269,7 @@ def _resume(
     folder: Path,
     settings: Mapping[str, Any],
     network: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimisers: Sequence[torch.optim.Optimizer],
     machine: Machine,
 ) -> tuple[int, float]:
     """First step that is left and the seconds spent before."""
@@ -259,5 +283,6 @@ def _resume(
             'remove this one'
         )
     network.load_state_dict(state['network'])
-    optimiser.load_state_dict(state['optimiser'])
+    for optimiser, kept in zip(optimisers, state['optimisers'], strict=True):
+        optimiser.load_state_dict(kept)
     return int(state['step']), float(state['seconds'])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     CLIPSegConfig,
     CLIPSegForImageSegmentation,
@@ -62,8 +63,49 @@ def tiny_clipseg(config: ClipConfig, vocabulary: int) -> CLIPSegForImageSegmenta
         use_complex_transposed_convolution=True,
     )
     model = CLIPSegForImageSegmentation(sizes)
+    _see_neighbours(model.clip.vision_model)
     reset_decoder(model, torch.Generator().manual_seed(torch.initial_seed() % 2**62))
     return model
+
+
+@torch.no_grad()
+def _see_neighbours(tower: Any) -> None:
+    """Start a vision tower so that patches attend to patches that are near and look alike.
+
+    Positions are sines along x and y; products of query and key, and of value and output, are noisy
+    multiples of the identity (Trockman and Kolter, Mimetic Initialization of Self-Attention Layers,
+    ICML 2023).
+    """
+    weights = tower.embeddings
+    nn.init.trunc_normal_(
+        weights.patch_embedding.weight, std=weights.patch_embedding.weight[0].numel() ** -0.5
+    )
+    place = weights.position_embedding.weight  # [1 + n * n, W]
+    side, quarter = math.isqrt(len(place) - 1), place.shape[1] // 4
+    waves = 10_000 ** (-torch.arange(quarter) / quarter)  # [W/4]
+    angles = torch.arange(side)[:, None] * waves  # [n, W/4]
+    half = torch.cat([angles.sin(), angles.cos()], 1)  # [n, W/2]
+    x, y = half.repeat(side, 1), half.repeat_interleave(side, 0)  # [n * n, W/2] each
+    place[1:, : 4 * quarter] = 0.5 * torch.cat([x, y], 1)
+    for layer in tower.encoder.layers:
+        attention = layer.self_attn
+        width, heads = attention.embed_dim, attention.num_heads
+        queries, keys = zip(
+            *(_factors(0.7, 0.7, width, width // heads) for _ in range(heads)), strict=True
+        )
+        attention.q_proj.weight.copy_(torch.cat(queries, 1).T)  # [W, W]
+        attention.k_proj.weight.copy_(torch.cat(keys, 1).T)  # [W, W]
+        output, value = _factors(0.4, -0.4, width, width)
+        attention.out_proj.weight.copy_(output)
+        attention.v_proj.weight.copy_(value.T)
+
+
+def _factors(noise: float, identity: float, width: int, rank: int) -> tuple[Tensor, Tensor]:
+    """Two [W, rank], whose product, the second one transposed, is nearest to the noisy identity."""
+    product = noise * torch.randn(width, width) / width**0.5 + identity * torch.eye(width)
+    left, sizes, right = torch.linalg.svd(product)
+    root = sizes[:rank].sqrt()  # [rank]
+    return left[:, :rank] * root, right[:rank].T * root
 
 
 def write_clipseg(model: CLIPSegForImageSegmentation, folder: Path, size: int) -> None:
