@@ -59,9 +59,9 @@ class StageConfig:
 class ClipConfig(StageConfig):
     """Image-text contrast, and the sizes of CLIP."""
 
-    steps: int = _steps(4_000)
+    steps: int = _steps(700)
     batch: int = _batch(16)
-    lr: float = _lr(8e-4)
+    lr: float = _lr(1e-3)
     masked: int = setting(16, 'Pictures cut down to one or two objects in a step.', minimum=2)
     extra_texts: int = setting(40, 'Further captions that they are told from.', minimum=0)
     dense_weight: float = setting(6.0, 'Weight of the patch-text loss.', minimum=0.0)
@@ -80,7 +80,7 @@ class ClipConfig(StageConfig):
 class ClipSegConfig(StageConfig):
     """Masks of what a text names."""
 
-    steps: int = _steps(3_000)
+    steps: int = _steps(500)
     batch: int = _batch(8)
     lr: float = _lr(1e-3)
     tower_lr: float = setting(
@@ -96,7 +96,7 @@ class ClipSegConfig(StageConfig):
 class AudioConfig(StageConfig):
     """Materials by sound, and the sizes of BEATs."""
 
-    steps: int = _steps(3_500)
+    steps: int = _steps(1_500)
     batch: int = _batch(48)
     lr: float = _lr(7e-4)
     width: int = setting(192, 'Width of the transformer.', minimum=32)
@@ -108,7 +108,7 @@ class AudioConfig(StageConfig):
 class HandsConfig(StageConfig):
     """Boxes of hands and of what they hold, and the sizes of RT-DETRv2."""
 
-    steps: int = _steps(4_500)
+    steps: int = _steps(1_800)
     batch: int = _batch(16)
     lr: float = _lr(6e-4)
     weight_decay: float = setting(1e-4, 'Weight decay of AdamW.', minimum=0.0)
@@ -124,7 +124,7 @@ class HandsConfig(StageConfig):
 class MasksConfig(StageConfig):
     """Masks of what a box or points show, and the sizes of SAM 2."""
 
-    steps: int = _steps(7_000)
+    steps: int = _steps(3_000)
     batch: int = _batch(4)
     lr: float = _lr(3e-3)
     trunk_lr: float = setting(
@@ -148,7 +148,7 @@ class MasksConfig(StageConfig):
 class WeakConfig:
     """The weakly supervised training; its other settings are those of ``TrainConfig``."""
 
-    steps: int = _steps(900)
+    steps: int = _steps(300)
     batch: int = _batch(16)
     lr: float = setting(3e-5, 'Learning rate of BEATs.', minimum=0.0)
     lr_token: float = setting(3e-4, 'Learning rate of audio token and mask scale.', minimum=0.0)
@@ -171,7 +171,7 @@ class WeakConfig:
 
 @dataclass(frozen=True)
 class NanoConfig:
-    """The whole recipe; the defaults take some hours on 2 CPU cores."""
+    """The whole recipe; the defaults take about two hours on 2 CPU cores."""
 
     seed: int = setting(0, 'Of weights, samples, augmentation and noise.', minimum=0)
     scenes: SceneConfig = field(default_factory=SceneConfig)
