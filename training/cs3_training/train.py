@@ -48,9 +48,10 @@ class TrainConfig:
     batch: int = setting(32, 'Pairs in a step, over all processes.', minimum=2)
     lr: float = setting(1e-6, 'Learning rate of BEATs.', minimum=0.0)
     lr_token: float = setting(
-        1e-6,
-        'Learning rate of audio token, scale and bias of the mask (ACL-SSL: 1e-4).',
-        minimum=0.0,
+        1e-6, 'Learning rate of the audio token (ACL-SSL: 1e-4).', minimum=0.0
+    )
+    lr_mask: float = setting(
+        1e-6, 'Learning rate of scale and bias of the mask (ACL-SSL: 1e-4).', minimum=0.0
     )
     weight_decay: float = setting(1e-4, 'Weight decay of Adam, added to gradients.', minimum=0.0)
     warm_up: int = setting(0, 'Steps in which the learning rates rise from zero.', minimum=0)
@@ -215,11 +216,12 @@ class Trainer:
         self._settings = {'config': asdict(config), 'about': self._about}
         self.device = next(model.parameters()).device
         beats = [p for p in model.beats.parameters() if p.requires_grad]
-        token = [*model.audio_token.parameters(), *model.mask.parameters()]
-        groups = [
-            {'params': token, 'lr': config.lr_token, 'base': config.lr_token},
-            {'params': beats, 'lr': config.lr, 'base': config.lr},
-        ]
+        parts = (
+            (list(model.audio_token.parameters()), config.lr_token),
+            (list(model.mask.parameters()), config.lr_mask),
+            (beats, config.lr),
+        )
+        groups = [{'params': part, 'lr': lr, 'base': lr} for part, lr in parts]
         self.optimiser = torch.optim.Adam(
             [group for group in groups if group['params']], weight_decay=config.weight_decay
         )

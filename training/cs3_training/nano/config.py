@@ -151,7 +151,10 @@ class WeakConfig:
     steps: int = _steps(300)
     batch: int = _batch(16)
     lr: float = setting(3e-5, 'Learning rate of BEATs.', minimum=0.0)
-    lr_token: float = setting(3e-4, 'Learning rate of audio token and mask scale.', minimum=0.0)
+    lr_token: float = setting(3e-4, 'Learning rate of the audio token.', minimum=0.0)
+    lr_mask: float = setting(
+        0.02, 'Learning rate of scale and bias of the mask, which start at 10 and 14.', minimum=0.0
+    )
     area_weight: float = setting(5.0, 'Weight of the area loss.', minimum=0.0)
     area_positive: float = setting(
         0.07,

@@ -122,6 +122,7 @@ def training_config(
         batch=weak.batch,
         lr=weak.lr,
         lr_token=weak.lr_token,
+        lr_mask=weak.lr_mask,
         warm_up=min(30, weak.steps),
         schedule='cosine',
         # on CPUs its small products gain nothing from bfloat16
