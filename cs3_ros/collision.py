@@ -266,3 +266,9 @@ def header_stamp_ns(sec: int, nanosec: int) -> int:
 def event_id(stamp_ns: int) -> str:
     """The id of the event whose onset has this stamp, ``seconds.nanoseconds``."""
     return f'{stamp_ns // NS_PER_S}.{stamp_ns % NS_PER_S:09d}'
+
+
+def onset_of(identifier: str) -> int:
+    """The stamp of the onset that ``event_id`` made an id of."""
+    seconds, _, nanoseconds = identifier.partition('.')
+    return int(seconds) * NS_PER_S + int(nanoseconds)

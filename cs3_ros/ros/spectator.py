@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from cs3_ros.collision import NS_PER_S
+from cs3_ros.collision import onset_of
 from cs3_ros.draw import as_jpeg
 from cs3_ros.images import decode_image
 from cs3_ros.live_run import LiveEvent, LiveRun
@@ -157,7 +157,7 @@ class _Spectator(Node):
 
     def _on_answer(self, message: Detection2DArray) -> None:
         labels = tuple(d.results[0].hypothesis.class_id for d in message.detections)
-        onset_ns = _onset_of(message.detections[0].id)
+        onset_ns = onset_of(message.detections[0].id)
         frame_ns = stamp_to_ns(message.header.stamp)
         self.answers.append(Answer(onset_ns, frame_ns, labels, time.monotonic()))
 
@@ -169,7 +169,7 @@ class _Spectator(Node):
         values = {v.key: v.value for status in message.status for v in status.values}
         self.counts = {k: int(v) for k, v in values.items() if v.isdigit()}
         if last := values.get('last_answered'):
-            self.timings_ms[_onset_of(last)] = {
+            self.timings_ms[onset_of(last)] = {
                 key.removesuffix('_ms'): float(value)
                 for key, value in values.items()
                 if key.endswith('_ms')
@@ -182,9 +182,3 @@ def _keep_picture(kept: dict[int, bytes], message: ImageMessage) -> None:
         message.encoding, message.height, message.width, message.step, 0, message.data
     )
     kept[stamp_to_ns(message.header.stamp)] = as_jpeg(image, 92)
-
-
-def _onset_of(event_id: str) -> int:
-    """Stamp of the onset that an event id is made of."""
-    seconds, _, nanoseconds = event_id.partition('.')
-    return int(seconds) * NS_PER_S + int(nanoseconds)

@@ -28,7 +28,7 @@ from cs3_ros.runtime import GIB, Runtime
 from cs3_training.losses import LossConfig, Losses
 from cs3_training.model import CollisionSegmenter
 from cs3_training.nano.config import NanoConfig
-from cs3_training.nano.networks import tiny_beats, tiny_clipseg, token_config
+from cs3_training.nano.networks import tiny_beats, tiny_clipseg
 from cs3_training.nano.tokens import write_tokenizer
 from cs3_training.reencoding import reencoding_losses
 from cs3_training.train import TrainConfig
@@ -150,13 +150,13 @@ def segmenter(size: Size) -> CollisionSegmenter:
             clipseg = ClipSeg(
                 tiny_clipseg(config.clip, write_tokenizer(folder)), config.clip.image_size
             )
-            beats, settings = tiny_beats(config.audio), token_config(config.audio, config.clip)
+            beats = tiny_beats(config.audio)
         else:
             write_random_weights(folder, size, parts=('clipseg-rd64-refined', 'beats'))
             beats = load_beats(next((folder / 'beats').iterdir()))
             folder = folder / 'clipseg-rd64-refined'
             clipseg = ClipSeg.from_folder(folder)
-            settings = _token_between(beats, clipseg)
+        settings = _token_between(beats, clipseg)
         token = AudioToken(settings)
         ids = prompt_ids(load_tokenizer(folder), settings)
         return CollisionSegmenter(clipseg, beats, token, MaskScale(), ids)
