@@ -49,6 +49,17 @@ def test_info_nce_against_loops():
     assert info_nce(s, tau).item() == pytest.approx(total / 10, rel=1e-5)
 
 
+def test_cosines_are_float32_where_networks_are_not():
+    images, sounds = random(4, 64).float(), random(5, 64, seed=1).float()
+    masks, features = torch.rand(4, 5, 3, 3), torch.randn(4, 64, 3, 3)
+    expected = image_similarity(images, sounds), feature_similarity(masks, features, sounds)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert (images @ sounds.T).dtype == torch.bfloat16
+        found = image_similarity(images, sounds), feature_similarity(masks, features, sounds)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_gumbel_masks_are_binary_and_as_likely_as_their_sigmoid():
     torch.manual_seed(3)
     mask = gumbel_mask(torch.full((200_000,), 1.0))

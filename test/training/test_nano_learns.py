@@ -69,7 +69,8 @@ def untrained(nano: Path) -> CollisionSegmenter:
     torch.manual_seed(0)
     token = AudioToken(found.audio_token.config)
     ids = prompt_ids(load_tokenizer(clipseg), token.config)
-    return CollisionSegmenter(ClipSeg.from_folder(clipseg), found.beats, token, MaskScale(), ids)
+    mask = MaskScale(bias=WEAK.mask_bias)
+    return CollisionSegmenter(ClipSeg.from_folder(clipseg), found.beats, token, mask, ids)
 
 
 def scores(nano: Path, checkpoint: Path, samples: Sequence[Sample]) -> list[float]:

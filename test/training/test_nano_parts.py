@@ -15,7 +15,12 @@ from cs3_training.nano import config as settings  # noqa: E402
 from cs3_training.nano import queries  # noqa: E402
 from cs3_training.nano.audio import roc_auc  # noqa: E402
 from cs3_training.nano.clip import contrast, spread  # noqa: E402
-from cs3_training.nano.hands import average_precision, box_iou, boxes  # noqa: E402
+from cs3_training.nano.hands import (  # noqa: E402
+    average_precision,
+    best_threshold,
+    box_iou,
+    boxes,
+)
 from cs3_training.nano.loop import rate  # noqa: E402
 from cs3_training.nano.masks import MasksStage, mask_losses, prompt  # noqa: E402
 from cs3_training.nano.networks import tiny_clipseg  # noqa: E402
@@ -223,6 +228,16 @@ def test_average_precision():
     assert average_precision(scores, hits, 4) == pytest.approx((1 + 2 / 3) / 4)
     assert average_precision(scores, hits, 0) == 0
     assert box_iou(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])) == pytest.approx(1 / 3)
+
+
+def test_threshold_of_the_best_f1():
+    scores = np.array([0.9, 0.8, 0.415, 0.3, 0.2])
+    hits = np.array([True, True, True, False, False])
+    assert best_threshold(scores, hits, 4) == 0.31  # 3 of 3 boxes, 3 of 4 found, down to 0.41
+    hits = np.array([True, False, False, False, True])
+    # taking the first alone: 2 / (1 + 1); all five: 4 / (5 + 1)
+    assert best_threshold(scores, hits, 1) == 0.81
+    assert best_threshold(scores, np.zeros(5, bool), 4) == 0.5
 
 
 def test_contrast_with_several_true_captions():

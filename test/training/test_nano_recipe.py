@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from cs3_ros.bundle import load_bundle  # noqa: E402
 from cs3_ros.collision import AudioClip, CollisionClip, Frame, Onset  # noqa: E402
 from cs3_training.cli import main  # noqa: E402
 from cs3_training.nano import loop  # noqa: E402
+from cs3_training.nano.bundle import write_bundle  # noqa: E402
 from cs3_training.nano.config import STAGES, make_config  # noqa: E402
 from cs3_training.nano.loop import Machine  # noqa: E402
 from cs3_training.nano.recipe import NEEDS, Recipe  # noqa: E402
@@ -65,6 +68,17 @@ def test_the_bundle_is_small_and_described(whole):
     card = (folder / 'MODEL_CARD.md').read_text()
     assert 'Apache-2.0' in card and 'only the synthetic world' in card and 'AV mIoU' in card
     assert all(f' in `{file.name}`' in card for file in weights if file.parent == folder)
+
+
+def test_the_bundle_takes_the_thresholds_of_the_hands(whole, tmp_path):
+    records = {
+        name: json.loads((whole / folder / 'done.json').read_text())
+        for name, folder in {'scenes': 'scenes', **{s: f'stages/{s}' for s in STAGES[1:-1]}}.items()
+    }
+    records['hands']['figures'] |= {'threshold hands': 0.3, 'threshold held objects': 0.6}
+    write_bundle(CONFIG, whole / 'stages', tmp_path / 'nano', records)
+    hands = load_bundle(str(tmp_path / 'nano' / 'nano.yaml')).stages['hands']
+    assert (hands['hand_threshold'], hands['object_threshold']) == (0.3, 0.6)
 
 
 def test_a_finished_run_does_nothing(whole):
@@ -119,6 +133,19 @@ def test_other_settings_need_another_folder(whole):
         Recipe(CONFIG.scaled(2), whole, MACHINE).run(['audio'])
 
 
+def test_the_bundle_is_made_of_one_chain(whole, tmp_path):
+    with pytest.raises(ValueError, match='scenes was made with other settings'):
+        other = replace(CONFIG, scenes=replace(CONFIG.scenes, pairs=9))
+        Recipe(other, whole, MACHINE).run(['bundle'])
+    shutil.copytree(whole, tmp_path / 'run')
+    path = tmp_path / 'run' / 'stages' / 'clipseg' / 'done.json'
+    done = json.loads(path.read_text())
+    done['settings']['made_from'] = {'clip': 'of another run'}
+    path.write_text(json.dumps(done))
+    with pytest.raises(ValueError, match='clipseg was made with other settings'):
+        Recipe(CONFIG, tmp_path / 'run', MACHINE).run(['bundle'])
+
+
 def test_the_command(whole, capsys):
     call = ['nano', '--out', str(whole), '--preset', 'smoke', '--threads', '1', '--device', 'cpu']
     assert main([*call, '--stages', 'audio', 'masks']) == 0
@@ -136,14 +163,19 @@ def test_a_stage_says_what_it_needs(tmp_path):
         Recipe(CONFIG, tmp_path, MACHINE).run(['clap'])
 
 
-def test_a_gradient_that_is_not_finite_stops_the_stage(whole, tmp_path, monkeypatch):
+@pytest.mark.parametrize('bad', [0, CONFIG.audio.steps - 1])
+def test_a_gradient_that_is_not_finite_stops_the_stage(whole, tmp_path, monkeypatch, bad):
     from cs3_training.nano.audio import AudioStage
 
     scenes = open_scenes(whole / 'scenes' / 'pretrain')
     stage = AudioStage(CONFIG.audio, scenes, scenes, 0)
     losses = stage.losses
+    steps = iter(range(CONFIG.audio.steps))
     monkeypatch.setattr(
-        stage, 'losses', lambda batch: {'total': losses(batch)['total'] * float('nan')}
+        stage,
+        'losses',
+        lambda batch: {'total': losses(batch)['total'] * (1.0 if next(steps) < bad else math.nan)},
     )
-    with pytest.raises(FloatingPointError, match='audio, step 0.*lower lr'):
+    with pytest.raises(FloatingPointError, match=f'audio, step {bad}.*lower lr'):
         loop.train(stage, tmp_path, MACHINE, 0, {})
+    assert not (tmp_path / 'done.json').exists()

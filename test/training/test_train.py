@@ -50,8 +50,10 @@ def trained(model) -> dict[str, torch.Tensor]:
     return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
 
 
-def test_a_run_that_was_killed_goes_on_bit_by_bit(tiny_weights, tmp_path, monkeypatch):
-    whole = Trainer(segmenter(tiny_weights), Noise(), QUICK, tmp_path / 'whole')
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_a_run_that_was_killed_goes_on_bit_by_bit(tiny_weights, tmp_path, monkeypatch, precision):
+    config = replace(QUICK, precision=precision)
+    whole = Trainer(segmenter(tiny_weights), Noise(), config, tmp_path / 'whole')
     before = trained(whole.model)
     whole.run()
     assert any(not torch.equal(value, before[name]) for name, value in trained(whole.model).items())
@@ -67,12 +69,20 @@ def test_a_run_that_was_killed_goes_on_bit_by_bit(tiny_weights, tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr('cs3_training.train.learning_rate', die)
         with pytest.raises(Killed):
-            Trainer(segmenter(tiny_weights), Noise(), QUICK, tmp_path / 'killed').run()
-    again = Trainer(segmenter(tiny_weights), Noise(), QUICK, tmp_path / 'killed')
-    assert again.step == 2
+            Trainer(segmenter(tiny_weights), Noise(), config, tmp_path / 'killed').run()
+    again = Trainer(segmenter(tiny_weights), Noise(), config, tmp_path / 'killed')
+    assert again.step == 2 and (before := again.seconds) > 0
     again.run()
     for name, value in trained(whole.model).items():
         assert torch.equal(value, trained(again.model)[name]), name
+    assert again.seconds > before  # those before the end count, too
+
+
+def test_another_number_of_processes_is_another_run(tiny_weights, tmp_path, monkeypatch):
+    Trainer(segmenter(tiny_weights), Noise(), QUICK, tmp_path).run()
+    monkeypatch.setattr('cs3_training.train.world_size', lambda: 2)
+    with pytest.raises(ValueError, match='belongs to a run with other settings'):
+        Trainer(segmenter(tiny_weights), Noise(), QUICK, tmp_path)
 
 
 def test_what_is_frozen_stays(tiny_weights, tmp_path):

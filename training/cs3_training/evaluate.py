@@ -20,7 +20,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         '--split', choices=('test', 'validation'), default='test',
-        help='whose seeds (default test); neither is ever used in training',
+        help='whose seeds (default test); neither is used in training, but checkpoint and '
+        'thresholds of nano were chosen on the first 400 of validation',
     )  # fmt: skip
     parser.add_argument(
         '--json', type=Path, metavar='FILE',

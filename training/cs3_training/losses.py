@@ -126,7 +126,8 @@ def image_similarity(masked_images: Tensor, audio: Tensor) -> Tensor:
     Returns:
         [B, B'].
     """
-    return F.normalize(masked_images.float(), dim=-1) @ F.normalize(audio.float(), dim=-1).T
+    with torch.autocast(audio.device.type, enabled=False):  # it would round the cosines
+        return F.normalize(masked_images.float(), dim=-1) @ F.normalize(audio.float(), dim=-1).T
 
 
 def feature_similarity(
@@ -144,12 +145,14 @@ def feature_similarity(
     Returns:
         [B, B'].
     """
-    pooled = torch.einsum('ijhw,iphw->ijp', masks.float(), features.float())  # [B, B', P]
-    pooled = pooled / (masks.float().sum((-2, -1))[..., None] + EPSILON)
-    pooled = F.normalize(pooled, dim=-1)
-    if against is not None:
-        return torch.einsum('ijp,ip->ij', pooled, F.normalize(against.float(), dim=-1))  # [B, B']
-    return torch.einsum('ijp,jp->ij', pooled, F.normalize(audio.float(), dim=-1))  # [B, B']
+    with torch.autocast(audio.device.type, enabled=False):  # it would round the cosines
+        pooled = torch.einsum('ijhw,iphw->ijp', masks.float(), features.float())  # [B, B', P]
+        pooled = pooled / (masks.float().sum((-2, -1))[..., None] + EPSILON)
+        pooled = F.normalize(pooled, dim=-1)
+        if against is not None:
+            own = F.normalize(against.float(), dim=-1)
+            return torch.einsum('ijp,ip->ij', pooled, own)  # [B, B']
+        return torch.einsum('ijp,jp->ij', pooled, F.normalize(audio.float(), dim=-1))  # [B, B']
 
 
 def area_loss(own: Tensor, config: LossConfig, others: Tensor | None = None) -> Tensor:

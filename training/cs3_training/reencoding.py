@@ -1,8 +1,9 @@
 """A training step as the public predecessor takes it: a picture is encoded again for every sound.
 
-ACL-SSL (github.com/swimmiing/ACL-SSL, ``modules/models.py``, ``forward_module``) sends the whole
-batch of pictures through CLIP's vision tower once for every sound, B x B encodings, and keeps all
-maps for the gradients. This is that step on our networks and losses, to measure against.
+ACL-SSL (github.com/swimmiing/ACL-SSL, ``modules/models.py``, ``forward_module`` and
+``forward_decoder``) sends the whole batch of pictures through all blocks of CLIP's vision tower
+once for every sound, B x B encodings, and keeps all maps for the gradients. This is that step on
+our networks and losses, to measure against.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ def reencoding_losses(
 ) -> Losses:
     """The losses that ``model(pixels, fbank, config)`` gives, from B x B encodings.
 
-    Nothing is slower than it has to be: batches are whole, the frozen tower runs without gradients
-    and as far as the decoder reads it, and dense features are made once (ACL-SSL runs the tower
-    once more for them).
+    Nothing is slower than there: batches are whole, and the frozen tower runs without gradients.
+    It runs to its end for every sound, which leaves the dense features (ACL-SSL runs it once more
+    for them).
 
     Args:
         model: CS3's networks, in one process.
@@ -52,14 +53,13 @@ def reencoding_losses(
     for condition in audio:
         with torch.no_grad():
             features = clipseg.encode_image(pixels)
+            dense = clipseg.dense_features(features)  # [B, P, h, w]
         if recompute:
             column = checkpoint(clipseg.decode, features, condition[None], use_reentrant=False)
         else:
             column = clipseg.decode(features, condition[None])
         columns.append(column)  # [B, 1, S, S]
     logits = torch.cat(columns, 1)  # [B, B, S, S]
-    with torch.no_grad():
-        dense = clipseg.dense_features(features)  # [B, P, h, w]
     soft = feature_mask(logits, features.grid, config.feature_temperature)  # [B, B, h, w]
     pooled = feature_similarity(soft, dense, audio)  # [B, B]
     own = logits.diagonal().permute(2, 0, 1)  # [B, B, S, S] -> [S, S, B] -> [B, S, S]

@@ -75,11 +75,14 @@ def choose_cases(results: Sequence[Result], seed: int = 0) -> dict[str, list[Res
 
 
 def _about(job: Job, look: Scorer, results: Sequence[Result]) -> str:
+    seeds = 'seeds that are never used in training'
+    if job.split == 'validation':
+        seeds += '; checkpoint and thresholds of nano were chosen on some of them'
     pairs = sum(len(result.areas) == 2 for result in results) / len(results)
     held = sum(result.in_hand for result in results) / len(results)
     return (
         f'<p>Bundle <b>{escape(look.evaluator.name)}</b> on {len(results)} scenes of the synthetic '
-        f'collision world (split {escape(job.split)}: seeds that are never used in training). '
+        f'collision world (split {escape(job.split)}: {seeds}). '
         f'In {pairs:.0%} of them two objects collide, in the others one object hits the table; '
         f'in {held:.0%} a hand holds one of them.</p>'
         '<p class="note">These are drawn pictures and computed sounds. The figures compare methods '

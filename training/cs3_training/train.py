@@ -3,7 +3,8 @@
 A run lives in a folder: ``state.pt`` to go on from, exactly; ``audio_visual.safetensors``, the best
 checkpoint by validation, which the node loads; ``events.*`` for TensorBoard. Every step draws its
 samples, augmentation and noise from the seed and its own number, so a run that was killed goes on
-bit by bit as if it had not been. ``torchrun`` trains on several devices.
+bit by bit as if it had not been; on a GPU up to the order in which its kernels add. ``torchrun``
+trains on several devices.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -191,9 +193,14 @@ class Trainer:
             the last. Where it uses labels, say so: training itself uses none.
         about: what else the checkpoint should tell (the digest of the data).
 
+    Attributes:
+        step: steps taken.
+        best: highest score of ``validate`` so far.
+        seconds: spent on these steps, before an interruption, too.
+
     Raises:
-        ValueError: the run in the folder has other settings or another data digest, or the model
-            does not train what the settings say.
+        ValueError: the run in the folder has other settings, another data digest or another number
+            of processes, or the model does not train what the settings say.
     """
 
     def __init__(
@@ -211,9 +218,13 @@ class Trainer:
                 'in the model: give CollisionSegmenter the value of the settings'
             )
         self.model, self.config, self.folder = model, config, folder
-        self.step, self.best = 0, -math.inf
+        self.step, self.best, self.seconds = 0, -math.inf, 0.0
         self._pairs, self._validate, self._about = pairs, validate, dict(about or {})
-        self._settings = {'config': asdict(config), 'about': self._about}
+        self._settings = {
+            'config': asdict(config),
+            'about': self._about,
+            'processes': world_size(),  # their noise differs
+        }
         self.device = next(model.parameters()).device
         beats = [p for p in model.beats.parameters() if p.requires_grad]
         parts = (
@@ -235,6 +246,7 @@ class Trainer:
         module: nn.Module = DistributedDataParallel(model) if dist.is_initialized() else model
         log = SummaryWriter(str(self.folder)) if rank() == 0 else None
         model.train()
+        began = time.monotonic() - self.seconds
         steps = tqdm(
             zip(
                 range(self.step, config.steps), batches(self._pairs, config, self.step), strict=True
@@ -275,6 +287,7 @@ class Trainer:
             last = self.step == config.steps
             if self._validate and (last or self.step % config.validate_every == 0):
                 self._choose(log)
+            self.seconds = time.monotonic() - began
             if last or self.step % config.save_every == 0:
                 self._save()
         if log is not None:
@@ -322,6 +335,7 @@ class Trainer:
             'settings': json.dumps(self._settings),
             'step': self.step,
             'best': self.best,
+            'seconds': self.seconds,
             'optimiser': self.optimiser.state_dict(),
             'model': {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad},
         }
@@ -343,3 +357,4 @@ class Trainer:
                 own[name].copy_(value)
         self.optimiser.load_state_dict(state['optimiser'])
         self.step, self.best = state['step'], state['best']
+        self.seconds = state['seconds']

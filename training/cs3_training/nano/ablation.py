@@ -145,7 +145,7 @@ class Ablation:
         if read_safetensors(self._run / 'nano' / CHECKPOINT)[1] != notes:
             raise ValueError(
                 f'{self._run / "nano"} was made of another training than {path}: run cs3-train '
-                f'nano --out {self._run} --stages bundle'
+                f'nano --out {self._run} --stages bundle, with its --settings'
             )
         before = json.loads(notes['training'])
         now = json.loads(json.dumps(asdict(training_config(self.config, self._machine))))

@@ -68,11 +68,11 @@ def write_bundle(
     size = sum(file.stat().st_size for file in files)
     if size > MOST_BYTES:
         raise ValueError(f'{part}: {size} bytes, expected at most {MOST_BYTES}: make it smaller')
-    (part / 'nano.yaml').write_text(_yaml(part, files), 'utf-8')
+    (part / 'nano.yaml').write_text(_yaml(part, files, records['hands']['figures']), 'utf-8')
     (part / 'MODEL_CARD.md').write_text(model_card(config, records, counts, size), 'utf-8')
+    load_bundle(str(part / 'nano.yaml')).build()
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
-    load_bundle(str(folder / 'nano.yaml')).build()
     return {'megabytes': size / 1e6, 'million parameters': sum(counts.values()) / 1e6}
 
 
@@ -90,8 +90,8 @@ def _halve(source: Path, target: Path) -> int:
     return sum(value.numel() for value in tensors.values())
 
 
-def _yaml(folder: Path, files: list[Path]) -> str:
-    """The bundle's own file."""
+def _yaml(folder: Path, files: list[Path], hands: Mapping[str, float]) -> str:
+    """The bundle's own file; ``hands`` are the figures of that stage, its thresholds among them."""
     listed: dict[str, dict[str, Any]] = {}
     for file in files:
         name = file.relative_to(folder)
@@ -105,7 +105,12 @@ def _yaml(folder: Path, files: list[Path]) -> str:
         'warning': WARNING,
         'clip': {'audio_before_s': 1.0, 'audio_after_s': 1.0},
         'localiser': {'type': 'audio_visual', 'clipseg': _CLIPSEG, 'checkpoint': CHECKPOINT},
-        'hands': {'type': 'detr', 'model': _HANDS},
+        'hands': {
+            'type': 'detr',
+            'model': _HANDS,
+            'hand_threshold': hands['threshold hands'],
+            'object_threshold': hands['threshold held objects'],
+        },
         'masker': {'type': 'sam2', 'checkpoint': SAM2_FILE},
         'weights': [
             {

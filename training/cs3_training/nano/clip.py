@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cs3_ros.localisers.clipseg import ClipSeg
+from cs3_training.losses import image_similarity
 from cs3_training.nano.config import ClipConfig
 from cs3_training.nano.loop import Batch, Losses, Samples, Stage
 from cs3_training.nano.networks import tiny_clipseg, write_clipseg
@@ -140,9 +141,9 @@ class PatchText(nn.Module):
 
     def forward(self, dense: Tensor, texts: Tensor, cover: Tensor) -> Tensor:
         """Features [B, P, h, w], texts [n, P] and shares of patches [B, n, h, w] -> scalar."""
-        cosine = torch.einsum(
-            'bphw,np->bnhw', F.normalize(dense.float(), dim=1), F.normalize(texts.float(), dim=-1)
-        )  # [B, n, h, w]
+        patches, words = F.normalize(dense.float(), dim=1), F.normalize(texts.float(), dim=-1)
+        with torch.autocast(dense.device.type, enabled=False):  # it would round the cosines
+            cosine = torch.einsum('bphw,np->bnhw', patches, words)  # [B, n, h, w]
         return F.binary_cross_entropy_with_logits(
             self.scale * cosine + self.bias, (1.3 * cover).clamp(max=1)
         )
@@ -204,12 +205,12 @@ class ClipStage(Stage):
     def losses(self, batch: Batch) -> Losses:
         clipseg = self.clipseg
         ids = torch.cat([batch['ids'], self._classes.to(batch['ids'].device)])
-        texts = clipseg.embed_text(ids).float()  # [captions + n, P]
+        texts = clipseg.embed_text(ids)  # [captions + n, P]
         captions, classes = texts[: len(batch['ids'])], texts[len(batch['ids']) :]
         pixels = clipseg.normalise(batch['cut']) * batch['masks'][:, None]  # [M, 3, S, S]
-        cut = clipseg.embed_image(pixels).float()  # [M, P]
+        cut = clipseg.embed_image(pixels)  # [M, P]
         scale = clipseg.model.clip.logit_scale.exp().clamp(max=50)
-        cosine = F.normalize(cut, dim=-1) @ F.normalize(captions, dim=-1).T  # [M, captions]
+        cosine = image_similarity(cut, captions)  # [M, captions]
         image = contrast(scale * cosine, batch['truth'])
         features = clipseg.encode_image(clipseg.normalise(batch['pictures']))
         dense = self.patch_text(

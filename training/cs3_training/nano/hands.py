@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from cs3_ros.hands.detr import best_boxes
+from cs3_ros.hands.detr import Preprocessing, best_boxes
 from cs3_training.nano.config import HandsConfig
 from cs3_training.nano.loop import Batch, Losses, Samples, Stage
 from cs3_training.nano.networks import tiny_hands, write_hands
@@ -69,6 +69,11 @@ class HandsStage(Stage):
         torch.manual_seed(seed * 100 + 3)
         self.network: Any = tiny_hands(config)
 
+    def matrices(self) -> list[nn.Parameter]:
+        blocks = ('model.encoder.', 'model.decoder.layers.')
+        named = self.network.named_parameters()
+        return [p for name, p in named if name.startswith(blocks) and p.ndim == 2]
+
     def samples(self) -> Samples:
         return HandsSamples(self._train, self.config, self._seed)
 
@@ -84,14 +89,16 @@ class HandsStage(Stage):
     def figures(self) -> dict[str, float]:
         """For each kind: average precision at IoU 0.5 of the best box per picture, and recall.
 
-        One box per label is all that the detector of the package uses.
+        One box per label is all that the detector of the package uses. ``threshold`` is the score
+        from which on boxes count where precision and recall are best together, by F1.
         """
         scenes, size = self._validation, self.config.image_size
         device = next(self.network.parameters()).device
+        resize = Preprocessing(size, size)  # as in the package: thresholds are chosen by this
         scores, hits, truth = [], [], []
         for row in range(min(len(scenes), 200)):
             view = whole(scenes, row, size)
-            pixels = _pixels(torch.from_numpy(view.image[None]).to(device))
+            pixels = resize(torch.from_numpy(np.array(scenes.image[row])).to(device))
             seen = self.network(pixel_values=pixels)
             table = best_boxes(seen.logits, seen.pred_boxes).cpu().numpy()  # [4, 5]
             places, labels = boxes(view)
@@ -108,8 +115,10 @@ class HandsStage(Stage):
         for kind, columns in (('hands', slice(0, 2)), ('held objects', slice(2, 4))):
             parts = score[:, columns].ravel(), hit[:, columns].ravel(), there[:, columns].ravel()
             figures[f'AP50 {kind}'] = average_precision(parts[0], parts[1], int(parts[2].sum()))
-            sure = parts[1] & (parts[0] >= 0.5)
+            threshold = best_threshold(parts[0], parts[1], int(parts[2].sum()))
+            sure = parts[1] & (parts[0] >= threshold)
             figures[f'recall {kind}'] = float(sure.sum() / max(parts[2].sum(), 1))
+            figures[f'threshold {kind}'] = threshold
         return figures
 
     def write(self, folder: Path) -> None:
@@ -138,3 +147,19 @@ def average_precision(scores: NDArray[Any], hits: NDArray[np.bool_], count: int)
     precision = found / np.arange(1, len(found) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     return float((precision * hits[order]).sum() / count)
+
+
+def best_threshold(scores: NDArray[Any], hits: NDArray[np.bool_], count: int) -> float:
+    """The score from which on boxes give the largest F1, in whole hundredths.
+
+    Args:
+        scores: of boxes, in [0, 1].
+        hits: whether each is right; where none is, there is nothing to choose by: 0.5.
+        count: true boxes in all.
+    """
+    if not hits.any():
+        return 0.5
+    steps = np.arange(1, 100) / 100
+    taken = scores[None] >= steps[:, None]  # [99, boxes]
+    f1 = 2 * (taken & hits).sum(1) / np.maximum(taken.sum(1) + count, 1)  # [99]
+    return float(steps[np.argmax(f1)])

@@ -178,11 +178,14 @@ def train(
         network.zero_grad()
         losses['total'].backward()
         norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-        if step % 10 == 0:
-            if not torch.isfinite(norm):
-                raise FloatingPointError(
-                    f'{stage.name}, step {step}: the gradient is not finite; lower lr'
-                )
+        last, now = step + 1 == config.steps, time.monotonic()
+        saving = not last and now - saved >= machine.save_s
+        told = step % 10 == 0
+        if (told or saving or last) and not torch.isfinite(norm):  # asking waits for a GPU
+            raise FloatingPointError(
+                f'{stage.name}, step {step}: the gradient is not finite; lower lr'
+            )
+        if told:
             for name, loss in losses.items():
                 value = float(loss.detach())
                 means[name] = 0.7 * means.get(name, value) + 0.3 * value
@@ -191,12 +194,11 @@ def train(
             for group in optimiser.param_groups:
                 group['lr'] = config.lr * group['share'] * rate(step, config)
             optimiser.step()
-        last, now = step + 1 == config.steps, time.monotonic()
         if (step + 1) % pace == 0 and not last:
             _log(folder, step + 1, spent + now - began, means, _judge(stage))
         elif (step + 1) % 50 == 0:
             _log(folder, step + 1, spent + now - began, means)
-        if not last and now - saved >= machine.save_s:
+        if saving:
             saved = now
             _save(folder, settings, network, optimisers, step + 1, spent + now - began)
     figures = _judge(stage)

@@ -73,6 +73,7 @@ class Recipe:
         made_from = self._made_from(name)
         config, seed, folder = self.config, self.config.seed, self._folder(name)
         if name == 'bundle':
+            self._check_chain()
             records = {stage: _read(self._folder(stage)) for stage in STAGES[:-1]}
             figures = write_bundle(config, self.stages, self.out / 'nano', records)
             return {'figures': figures}
@@ -81,11 +82,21 @@ class Recipe:
 
             sets = self._set('pairs'), self._set('validation')
             return train_weak(config, *sets, self.stages, self.machine, made_from)
-        settings = {'config': asdict(getattr(config, name)), 'seed': seed, 'made_from': made_from}
-        done = finished(folder, settings)
+        done = finished(folder, self._settings(name))
         if done is not None:
             return done
         return train(self._stage(name), folder, self.machine, seed, made_from)
+
+    def _settings(self, name: str) -> dict[str, Any]:
+        """What ``done.json`` of a training has to say."""
+        config = asdict(getattr(self.config, name))
+        return {'config': config, 'seed': self.config.seed, 'made_from': self._made_from(name)}
+
+    def _check_chain(self) -> None:
+        """Refuse stages of other settings, and what was made of something older."""
+        finished(self._folder('scenes'), {'config': asdict(self.config.scenes)})
+        for name in STAGES[1:-1]:
+            finished(self._folder(name), self._settings(name))
 
     def _stage(self, name: str) -> Any:
         """A stage with its network; only its own module is imported."""

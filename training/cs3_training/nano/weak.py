@@ -6,7 +6,6 @@ validation scenes, since the contrastive loss goes on falling when masks already
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -84,7 +83,6 @@ def train_weak(
     training = training_config(config, machine, changed)
     model = segmenter(config, stages, training.train_beats).to(machine.device)
     judge = _Judge(validation, weak.judged)
-    began = time.monotonic()
     trainer = Trainer(
         model,
         pairs,
@@ -100,8 +98,8 @@ def train_weak(
             'AV mIoU': judge(best),
             'AV mIoU, shuffled sound': _Judge(validation, weak.judged, shuffle=True)(best),
         }
-    seconds = round(time.monotonic() - began, 1)
-    return finish(folder, settings, {'figures': figures, 'steps': weak.steps, 'seconds': seconds})
+    facts = {'figures': figures, 'steps': weak.steps, 'seconds': round(trainer.seconds, 1)}
+    return finish(folder, settings, facts)
 
 
 def training_config(
@@ -142,7 +140,7 @@ def segmenter(config: NanoConfig, stages: Path, train_beats: bool = True) -> Col
     torch.manual_seed(config.seed * 100 + 5)
     token = AudioToken(token_config(config.audio, config.clip))
     beats = load_audio(config.audio, stages / 'audio')
-    return _assemble(stages, beats, token, MaskScale(), train_beats)
+    return _assemble(stages, beats, token, MaskScale(bias=config.weak.mask_bias), train_beats)
 
 
 def model_of(folder: Path, config: NanoConfig, stages: Path) -> CollisionSegmenter:
