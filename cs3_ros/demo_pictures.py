@@ -167,7 +167,7 @@ def _answer(image: Image, row: Row, bundle: str) -> Image:
     else:
         caption = [f'onset {row.time_s:.3f} s', bundle if heard.labels else 'no object found']
     if row.judged and row.true is None:
-        caption.append('no collision: another sound')
+        caption.append('no collision in the truth')
     if row.ious:
         caption.append('IoU ' + ' and '.join(f'{iou:.2f}' for iou in row.ious))
     labels: NDArray[np.uint8] = np.zeros(image.shape[:2], np.uint8)

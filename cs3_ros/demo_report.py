@@ -50,8 +50,8 @@ def losses_of(counts: Mapping[str, int], events: int) -> str:
     return (
         f'{events} event(s): {count["with_objects"]} with masks, {count["without_objects"]} '
         f'without, {count["dropped"]} dropped because the pipeline was busy, '
-        f'{count["failed"]} failed. {count["frames"]} frames and {count["audio_chunks"]} chunks of '
-        f'sound received, {lost} lost.'
+        f'{count["failed"]} failed, {count["no_frame"]} without a frame. {count["frames"]} frames '
+        f'and {count["audio_chunks"]} chunks of sound received, {lost} lost.'
     )
 
 
@@ -157,9 +157,10 @@ def _reading(mean: Summary) -> str:
         '<p>The onset error is the time of the loudest sample less that of the contact; its mean '
         'is that of the absolute errors. IoU is the overlap of an answered and a true mask divided '
         'by their union, 1 at best, with the answered masks assigned to the true ones as fits '
-        f'best. The mean, {_number(mean.score, ".2f")}, is over the true collisions; a missing, a '
-        'needless mask and a collision that was missed count as 0. Events without truth are real '
-        'impacts in the sound that no seen object made; they are not scored.</p>'
+        f'best. The mean, {_number(mean.score, ".2f")}, is over the true collisions that the truth '
+        'shows in the answered frame; a missing, a needless mask and a collision that was missed '
+        'count as 0. Events without truth are other impacts that the node heard, rebounds, or '
+        'false alarms; they are not scored.</p>'
     )
 
 
@@ -218,7 +219,8 @@ def _cells(row: Row, with_truth: bool) -> list[str]:
         return [event, objects, ' + '.join(masks) or '-', latency]
     if heard is None:
         objects = 'missed'
-    ious = ' '.join(f'{iou:.2f}' for iou in row.ious) or '-'
+    blank = 'not scored' if answered and row.true is not None and row.score is None else '-'
+    ious = ' '.join(f'{iou:.2f}' for iou in row.ious) or blank
     error = 'no collision' if row.true is None else _number(row.error_ms, '+.1f')
     return [event, error, objects, ious, latency]
 

@@ -7,7 +7,8 @@ A truth file is JSON, so that people can read and write one for a clip of their 
        "frames": [{"time_ns": 1500000000, "masks": [[1, 2, 5], [8]]}]}]}
 
 A mask is the list of its runs, row by row: so many pixels outside of the object, so many inside,
-outside, and so on; together width times height. ``[8]`` is an object that is not seen.
+outside, and so on; together width times height. ``[8]`` is an object that is not seen. Give every
+frame within 0.2 s of the contact; an answer on another frame is not scored.
 """
 
 from __future__ import annotations

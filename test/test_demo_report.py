@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 from fakes import ClickRecording
 
+from cs3_ros import demo_pictures
 from cs3_ros.assembler import ClipConfig
 from cs3_ros.bundle import Bundle
 from cs3_ros.demo_pictures import MOST_SHOWN, look_at, shown_size
-from cs3_ros.demo_report import table_of, text_table, write_report
+from cs3_ros.demo_report import losses_of, table_of, text_table, write_report
 from cs3_ros.demo_score import compare
 from cs3_ros.draw import as_jpeg
 from cs3_ros.images import load_image
@@ -52,7 +54,7 @@ def live() -> LiveRun:
         {SECOND: picture, SECOND * 3 // 2: picture},
         {SECOND: picture},
         {SECOND + 2_000_000: {'masks': 12.4, 'verify': 0.2}},
-        {'frames': 90, 'with_objects': 1, 'without_objects': 1},
+        {'frames': 90, 'with_objects': 1, 'without_objects': 1, 'no_frame': 3},
     )
 
 
@@ -85,6 +87,8 @@ def test_the_report_says_what_it_is_and_loads_nothing(tmp_path):
     for words in ('A <b>bundle</b>.', 'It knows ONLY & nothing.', 'my <clip>.mp4', 'a <cup>'):
         assert words in page.text
     assert 'two clicks' in page.text and 'missed' in page.text and '0.5 s' in page.text
+    assert 'truth are other impacts that the node heard, rebounds, or false alarms' in page.text
+    assert '3 without a frame' in page.text
     for tag, attributes in page.tags:
         assert tag not in {'script', 'link', 'iframe', 'object', 'base'}
         for name, value in attributes.items():
@@ -154,4 +158,37 @@ def test_the_table():
     assert cells == [
         ['1.002 s', 'left_hand', str(32 * 36), '700'],
         ['1.500 s', 'no masks', '-', '-'],
+    ]
+
+
+def test_an_answer_on_a_frame_that_the_truth_lacks_is_told():
+    run = live()
+    late = replace(run.events[0], frame_ns=SECOND + 33_000_000)
+    _, cells = table_of(compare([late], 0, truth()), truth())
+    assert [line[3] for line in cells] == ['not scored', '0.00', '0.00']
+    (row, _) = compare([LiveEvent(SECOND, 5.0)], 0, truth())
+    assert table_of([replace(row, ious=(), score=None)], truth())[1][0][3] == '-', 'no answer'
+
+
+def test_every_onset_is_in_the_sentence():
+    counts = dict(with_objects=1, without_objects=2, dropped=3, failed=4, no_frame=5)
+    words = losses_of(counts, 15).partition('.')[0]
+    assert [int(word) for word in words.split() if word.isdigit()] == [15, 1, 2, 3, 4, 5]
+
+
+def test_a_caption_says_no_more_than_the_truth_does(tmp_path, monkeypatch):
+    captions = []
+    draw = demo_pictures.answer_picture
+    monkeypatch.setattr(
+        demo_pictures,
+        'answer_picture',
+        lambda image, labels, names, caption, masks: (
+            captions.append(caption) or draw(image, labels, names, caption, masks)
+        ),
+    )
+    made(tmp_path, truth(), live())
+    assert [caption[-1] for caption in captions] == [
+        'IoU 1.00',
+        'no collision in the truth',
+        'IoU 0.00',
     ]

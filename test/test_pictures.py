@@ -49,8 +49,8 @@ def test_a_click_is_bright_where_it_is(count):
     sound[count // 4] = 1
     strip = sound_picture(sound, count // 2, 80, 40)
     assert strip.shape == (40, 80, 3)
-    bright = strip[12:28].mean((0, 2))
-    assert abs(int(bright.argmax()) - 20) <= (1 if count > 1000 else 80)
+    if count > 1000:  # a hundred samples are too few to tell where
+        assert abs(int(strip[12:28].mean((0, 2)).argmax()) - 20) <= 1
     assert (strip[0, 40] == 255).all() and (strip[39, 40] == 255).all(), 'ticks at the onset'
 
 

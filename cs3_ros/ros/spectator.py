@@ -55,7 +55,8 @@ def play(bag: Path, bundle: str, speed: float = 1.0) -> LiveRun:
         speed: of the player.
 
     Raises:
-        RuntimeError: the node did not become active, or answers were lost on their way here.
+        RuntimeError: the node did not become active or ended, the player failed, an onset was not
+            answered in time, or answers were lost on their way here.
     """
     with own_domain(), ros(), children() as start:
         node = start('cs3_ros.cli', 'node', '--bundle', bundle)
@@ -65,9 +66,18 @@ def play(bag: Path, bundle: str, speed: float = 1.0) -> LiveRun:
         if not spectator.active:
             raise RuntimeError(f'the node was not active after {START_TIMEOUT_S:g} s:\n{node.text}')
         player = start('cs3_ros.cli', 'bag', 'play', str(bag), '--rate', str(speed))
-        spin_until(spectator, lambda: player.ended, float('inf'))
-        spin_until(spectator, lambda: False, CLOSING_S)
-        spin_until(spectator, lambda: spectator.finished, ANSWER_TIMEOUT_S)
+        spin_until(spectator, lambda: player.ended or node.ended, float('inf'))
+        node.check()
+        if player.wait():
+            player.check()
+        spin_until(spectator, lambda: node.ended, CLOSING_S)
+        finished = spin_until(spectator, lambda: spectator.finished or node.ended, ANSWER_TIMEOUT_S)
+        node.check()
+        if not finished:
+            raise RuntimeError(
+                f'an onset was not answered within {ANSWER_TIMEOUT_S:g} s of the end of the bag: '
+                f'try a smaller bundle, or a machine with less load; the node wrote:\n{node.text}'
+            )
         spectator.destroy_node()
     events = events_of(spectator.heard_s, spectator.answers, spectator.masks)
     return LiveRun(
