@@ -1,4 +1,4 @@
-"""The README tells the truth: its commands parse, its files, targets and links exist."""
+"""The documents tell the truth: their commands parse, their files, targets and links exist."""
 
 from __future__ import annotations
 
@@ -8,27 +8,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from documents import DOCUMENTS, ROOT, anchors, commands
 
 from cs3_ros import cli
-
-ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
-
-
-def commands(program: str) -> list[str]:
-    """Every call of a program in the code blocks of the documents, without its comment."""
-    found = []
-    for document in DOCUMENTS:
-        blocks = re.findall(
-            r'```\w*\n(.*?)```|\n((?:    \S.*\n)+)', document.read_text('utf-8'), re.S
-        )
-        for line in '\n'.join(''.join(block) for block in blocks).splitlines():
-            for call in re.split(r'&&|&|;', line.split('#')[0]):
-                words = [word for word in call.split() if '=' not in word.split('/')[0]]
-                if words[:1] == [program]:
-                    found.append(' '.join(words))
-    assert found, f'no call of {program} in the documents'
-    return sorted(set(found))
 
 
 @pytest.mark.parametrize('command', commands('cs3'))
@@ -55,7 +37,16 @@ def test_launch_files_exist(command: str) -> None:
     assert (verb, package) == ('launch', 'cs3_ros') and (ROOT / 'launch' / file).is_file()
 
 
-@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: f'{path.parent.name}/{path.name}')
 def test_links_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r'\]\((?!https?:)([^)#]+)', document.read_text('utf-8')):
-        assert (document.parent / target).exists(), target
+    for target in re.findall(r'\]\((?!https?:)([^)\s]+)\)', document.read_text('utf-8')):
+        name, _, anchor = target.partition('#')
+        file = document.parent / name if name else document
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_anchors_are_written_as_on_github(tmp_path: Path) -> None:
+    text = '# From `a_b` to C: two-way (v2)\n\n```bash\n# no heading\n```\n\n### Runs\n'
+    (tmp_path / 'a.md').write_text(text)
+    assert anchors(tmp_path / 'a.md') == {'from-a_b-to-c-two-way-v2', 'runs'}

@@ -7,6 +7,7 @@ pytest.importorskip('cv2', reason='pip install "cs3_ros[train]"')
 from cs3_training.synth import MATERIALS, WorldConfig, make_scene
 from cs3_training.synth.ambience import background, in_room
 from cs3_training.synth.impact import VOICES, SoundingBody, impact, modal
+from cs3_training.synth.soundtrack import Timing, _other_time
 
 QUIET = WorldConfig(size=128, background=0.0, other_impacts=0.0)
 
@@ -35,16 +36,27 @@ def test_the_collision_begins_at_the_onset_and_peaks_there() -> None:
 
 
 def test_other_impacts_keep_away_from_the_collision() -> None:
+    timing, rng = Timing(rate=16000, count=32000, onset=16000), np.random.default_rng(0)
+    times = [_other_time(timing, rng) for _ in range(1000)]
+    away = np.array([when - timing.onset for when in times if when is not None])
+    assert len(away) == len(times)
+    assert np.abs(away).min() >= round(0.28 * timing.rate)
+    assert away.min() >= -timing.onset and away.max() < timing.count - timing.onset
+    assert 300 < (away < 0).sum() < 700  # before it and after it
+
+
+def test_without_room_there_is_no_other_impact() -> None:
+    for onset in (4480, 32000 - 4480):
+        assert _other_time(Timing(16000, 32000, onset), np.random.default_rng(0)) is None
+
+
+def test_other_impacts_are_heard_and_the_collision_is_loudest() -> None:
     config = WorldConfig(size=128, background=0.0, other_impacts=1.0)
-    heard = 0
-    for seed in range(12):
-        scene = make_scene(config, seed)
-        gap = round(0.27 * scene.sample_rate)
-        before = np.abs(scene.sound[: scene.onset])
-        heard += before.max() > 0.01
+    scenes = [make_scene(config, seed) for seed in range(12)]
+    assert sum(np.abs(scene.sound[: scene.onset]).max() > 0.01 for scene in scenes) >= 3
+    for scene in scenes:
         peak = int(np.abs(scene.sound).argmax())
-        assert 0 <= peak - scene.onset < gap
-    assert heard >= 3  # some are before it
+        assert 0 <= peak - scene.onset < round(0.27 * scene.sample_rate), scene.seed
 
 
 def test_metal_rings_longest_and_small_bodies_sound_higher() -> None:

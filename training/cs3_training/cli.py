@@ -19,22 +19,26 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2 for a wrong call, 1 for a failure)."""
-    parser = argparse.ArgumentParser(
-        prog='cs3-train', description='Training and evaluation of cs3_ros, and its synthetic world.'
-    )
-    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    modules = {name: importlib.import_module(module) for name, module in COMMANDS.items()}
-    for module in modules.values():
-        module.add_parser(commands)
-    options = parser.parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
-        return int(modules[options.command].run(options))
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        return int(importlib.import_module(COMMANDS[options.command]).run(options))
+    except (ValueError, ArithmeticError, OSError, ImportError, RuntimeError) as error:
         print(f'cs3-train {options.command}: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog='cs3-train', description='Training and evaluation of cs3_ros, and its synthetic world.'
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for module in COMMANDS.values():
+        importlib.import_module(module).add_parser(commands)
+    return parser
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_training.synth.materials import LIGHTS
-from cs3_training.synth.shading import Sprite, spread
+from cs3_training.synth.shading import Sprite, cut_out, spread
 from cs3_training.synth.surface import Array
 
 _SHRINK = 4  # shadows are computed on every fourth pixel
@@ -165,8 +165,8 @@ def develop(canvas: Array, camera: Camera, rng: np.random.Generator) -> NDArray[
     if camera.blur > 0:
         canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), camera.blur), np.float32)
     grain = _grain()
-    y, x = rng.integers(0, len(grain) - max(height, width), 2)
-    faint = grain[y : y + height, x : x + width] * np.float32(camera.noise)
+    y, x = rng.integers(0, max(len(grain) - max(height, width), 1), 2)
+    faint = cut_out(grain, y, x, height, width) * np.float32(camera.noise)
     faint += np.float32(128 * (1 - camera.contrast))
     canvas += faint
     return np.asarray(cv2.convertScaleAbs(np.maximum(canvas, 0, out=canvas)), np.uint8)

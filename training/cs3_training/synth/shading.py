@@ -50,7 +50,7 @@ def paint(surface: Surface, look: Look, light: int, seed: int) -> tuple[Array, A
         rows, columns = nx.shape
         wave = noise(40 + seed % 5, 34, 34, 2 * TEXTURE)
         x0, y0 = seed % 97, seed // 97 % 89
-        tile = wave[y0 : y0 + rows, x0 : x0 + columns] * np.float32(look.bump)
+        tile = cut_out(wave, y0, x0, rows, columns) * np.float32(look.bump)
         nx, ny = nx + tile, ny + tile[::-1]
     scale = np.float32((BALL - 1) / 2)
     column, row = nx * scale + scale, ny * scale + scale
@@ -83,6 +83,17 @@ def paint(surface: Surface, look: Look, light: int, seed: int) -> tuple[Array, A
 def spread(plane: NDArray[Any]) -> NDArray[Any]:
     """A plane [h, w] three times as channels [h, w, 3]; numpy's own broadcasting is far slower."""
     return cv2.merge((plane, plane, plane))
+
+
+def cut_out(tile: Array, y: int, x: int, rows: int, columns: int) -> Array:
+    """A part [rows, columns, ...] of a tile [h, w, ...], from row y and column x on.
+
+    Beyond its edges the tile begins again.
+    """
+    if y + rows <= tile.shape[0] and x + columns <= tile.shape[1]:
+        return tile[y : y + rows, x : x + columns]  # far faster
+    down, right = range(y, y + rows), range(x, x + columns)
+    return tile.take(down, 0, mode='wrap').take(right, 1, mode='wrap')
 
 
 def _edges(surface: Surface) -> Array:

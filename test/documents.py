@@ -1,0 +1,38 @@
+"""What the documents promise: the commands and anchors that their tests look up."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [
+    ROOT / 'README.md', ROOT / 'training' / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))
+]  # fmt: skip
+
+
+def commands(program: str) -> list[str]:
+    """Every call of a program in the documents, without its folder and its comment.
+
+    Calls stand in code blocks, or with options in code within the text.
+    """
+    found = []
+    for document in DOCUMENTS:
+        text = document.read_text('utf-8')
+        blocks = re.findall(r'```\w*\n(.*?)```|\n((?:    \S.*\n)+)', text, re.S)
+        lines = '\n'.join(''.join(block) for block in blocks).splitlines()
+        within = [code for code in re.findall(r'`([^`\n]+)`', text) if ' --' in code]
+        for line in lines + within:
+            for call in re.split(r'&&|&|;', line.split('#')[0]):
+                words = [word for word in call.split() if '=' not in word.split('/')[0]]
+                if words and words[0].rsplit('/')[-1] == program:
+                    found.append(' '.join([program, *words[1:]]))
+    assert found, f'no call of {program} in the documents'
+    return sorted(set(found))
+
+
+def anchors(document: Path) -> set[str]:
+    """What a link can name in a Markdown file: its headings, as GitHub writes them."""
+    text = re.sub(r'```.*?```', '', document.read_text('utf-8'), flags=re.S)
+    headings = re.findall(r'^#+ +(.+?) *$', text, re.M)
+    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}

@@ -1,0 +1,58 @@
+"""``cs3-train`` as the documents call it, and how it starts and fails."""
+
+import subprocess
+import sys
+
+import pytest
+from documents import commands
+
+from cs3_training import cli
+
+HEAVY = ('torch', 'transformers', 'cv2', 'numpy')
+
+
+@pytest.mark.parametrize('command', commands('cs3-train'))
+def test_documented_commands_parse(command: str) -> None:
+    try:
+        options = cli.make_parser().parse_args(command.split()[1:])
+    except SystemExit as end:
+        assert end.code == 0 and command.endswith('--help'), command
+    else:
+        assert options.command == command.split()[1]
+
+
+def test_every_command_is_documented() -> None:
+    called = {command.split()[1] for command in commands('cs3-train')}
+    assert called >= set(cli.COMMANDS)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """In a process of its own: this one has imported all of it."""
+    script = f"""
+import sys
+from cs3_training import cli
+for words in ([], *([name] for name in cli.COMMANDS)):
+    try:
+        cli.main([*words, '--help'])
+    except SystemExit:
+        pass
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    result = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout.splitlines()[-1] == '[]'
+
+
+@pytest.mark.parametrize(
+    'error', [FloatingPointError('the loss is nan'), ValueError('no scenes'), OSError('disk full')]
+)
+def test_a_failure_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(options: object) -> int:
+        raise error
+
+    monkeypatch.setattr('cs3_training.bench.run', run)
+    assert cli.main(['bench']) == 1
+    assert capsys.readouterr().err == f'cs3-train bench: {error}\n'
