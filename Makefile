@@ -25,8 +25,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint ## lint, types and all tests (ARGS='-k onset' goes to pytest)
+test: lint ## lint, types, all tests, then gate (ARGS='-k onset' goes to pytest, without gate)
 	$(BIN)/python -m pytest $(ARGS)
+	$(if $(ARGS),,$(MAKE) gate)
 
 gate: setup ## do the rows of nano's table stand in their order on 300 synthetic scenes?
 	$(BIN)/cs3-train evaluate --bundle nano --scenes 300 --gate orderings --device cpu

@@ -72,6 +72,9 @@ class AudioVisualLocaliser(ConditionedLocaliser):
         config: names the weights.
         runtime: what the networks run on.
 
+    Attributes:
+        audio_token: projection and pooling of what BEATs hears.
+
     Raises:
         ValueError: weights are not named, damaged, or do not belong together.
         OSError: a file cannot be read.
@@ -91,7 +94,7 @@ class AudioVisualLocaliser(ConditionedLocaliser):
         super().__init__(clipseg, runtime, config, checkpoint.mask.offset.item())
         self.config = config
         self._beats = runtime.place(beats)
-        self._audio_token = runtime.place(checkpoint.audio_token)
+        self.audio_token = runtime.place(checkpoint.audio_token)
         ids = prompt_ids(load_tokenizer(config.clipseg), checkpoint.audio_token.config)  # [L]
         with self._stream.work():
             self._prompt = runtime.to_device(ids)
@@ -99,9 +102,9 @@ class AudioVisualLocaliser(ConditionedLocaliser):
     def condition(self, audio: AudioClip) -> Tensor:
         """The prompt with the sound as its missing word, [1, P]; short sounds are zero-padded."""
         sound = self.runtime.to_device(waveform(audio, RATE, MIN_SAMPLES))  # [N]
-        token_config, clip = self._audio_token.config, self.clipseg.model.clip
+        token_config, clip = self.audio_token.config, self.clipseg.model.clip
         fbank = beats_fbank(sound[None])  # [1, N] -> [1, T, 128]
-        token = self._audio_token(self._beats(fbank, token_config.blocks))  # [1, E]
+        token = self.audio_token(self._beats(fbank, token_config.blocks))  # [1, E]
         return embed_prompt(
             clip.text_model, clip.text_projection, self._prompt, token, token_config.position
         )  # [1, P]

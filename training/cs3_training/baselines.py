@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import replace
-from pathlib import Path
+from copy import copy
 
 import torch
 
 from cs3_ros.collision import Mask
 from cs3_ros.localisers.audio_token import AudioToken
-from cs3_ros.localisers.audio_visual import AudioVisualLocaliser, load_checkpoint, save_checkpoint
+from cs3_ros.localisers.audio_visual import AudioVisualLocaliser
 from cs3_ros.metrics import centred_square
 
 CENTRE_SHARE = 0.1
 """Share of the picture that the Centre baseline covers."""
+DRAWS = 8
+"""Random projections that take turns: single ones differ by several points."""
 
 
 def centre(height: int, width: int) -> Mask:
@@ -29,15 +29,12 @@ def random_projection(localiser: AudioVisualLocaliser, seed: int = 0) -> AudioVi
     (method.md G 40); what turns BEATs features into a word, projection and pooling, is drawn.
 
     Args:
-        localiser: the trained one; its checkpoint is read again.
+        localiser: the trained one; all else is shared with it.
         seed: of the draw; equal seeds give equal networks.
     """
-    trained = load_checkpoint(localiser.config.checkpoint)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        drawn = AudioToken(trained.audio_token.config)
-    with tempfile.TemporaryDirectory(prefix='cs3_random_') as folder:
-        path = Path(folder) / 'audio_visual.safetensors'
-        save_checkpoint(path, drawn, trained.mask, trained.beats)
-        config = replace(localiser.config, checkpoint=str(path))
-        return AudioVisualLocaliser(config, localiser.runtime)
+        drawn = AudioToken(localiser.audio_token.config)
+    other = copy(localiser)
+    other.audio_token = localiser.runtime.place(drawn)
+    return other

@@ -20,12 +20,12 @@ from cs3_ros.localisers.audio_visual import AudioVisualLocaliser
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
 from cs3_ros.pipeline import Localiser, Masker, Pipeline
 from cs3_ros.verification import VerificationConfig
-from cs3_training.baselines import random_projection
+from cs3_training.baselines import DRAWS, random_projection
 from cs3_training.evaluation.samples import Sample
 
 Variant = Literal['own', 'no_crop', 'shuffled', 'random']
-"""The bundle as it is, without the second look, under the sound of another sample, and with a
-random projection of the sound."""
+"""The bundle as it is, without the second look, under the sound of another sample, and with
+random projections of the sound in turn."""
 
 HEAT_ROWS: Mapping[str, Variant] = {
     'random': 'random',
@@ -88,12 +88,13 @@ class Evaluator:
         else:
             # Encoded by the one that listens first: on a GPU each has a stream of its own, and
             # `locate` waits for it, so what lies on the device is there for the others.
-            encoded = self._listeners['own'].encode(clip.frames, clip.event_index)
+            encoded = self._listeners['own'][0].encode(clip.frames, clip.event_index)
             variants: tuple[Variant, ...] = (*self._listeners,)
             if self._shuffles:
                 variants += ('shuffled',)
             for variant in variants:
-                listener = self._listeners.get(variant, self._listeners['own'])
+                turns = self._listeners.get(variant, self._listeners['own'])
+                listener = turns[sample.index % len(turns)]
                 audio = sample.other if variant == 'shuffled' else clip.audio
                 told = replace(prepared, localiser_state=listener.locate(encoded, audio))
                 found[variant] = self._pipeline.finish(told, clip)
@@ -105,19 +106,23 @@ class Evaluator:
         )
 
 
-def listeners(localiser: Localiser, rows: Collection[str] = ()) -> dict[Variant, Localiser]:
+def listeners(
+    localiser: Localiser, rows: Collection[str] = ()
+) -> dict[Variant, tuple[Localiser, ...]]:
     """The localisers of the variants that these rows need, all rows where none are named.
 
-    All take what ``encode`` of the first one gives.
+    Where a variant has several they take turns. All take what ``encode`` of the first one gives.
     """
     if not isinstance(localiser, ConditionedLocaliser):
-        return {'own': localiser}
+        return {'own': (localiser,)}
     embed = lru_cache(maxsize=4)(localiser.condition)
-    found: dict[Variant, Localiser] = {'own': Listener(localiser, localiser.heat.crop, embed)}
+    found: dict[Variant, tuple[Localiser, ...]] = {
+        'own': (Listener(localiser, localiser.heat.crop, embed),)
+    }
     if localiser.heat.crop and (not rows or 'av_no_crop' in rows):
-        found['no_crop'] = Listener(localiser, False, embed)
+        found['no_crop'] = (Listener(localiser, False, embed),)
     if isinstance(localiser, AudioVisualLocaliser) and (not rows or 'random' in rows):
-        found['random'] = random_projection(localiser)
+        found['random'] = tuple(random_projection(localiser, seed) for seed in range(DRAWS))
     return found
 
 

@@ -32,7 +32,8 @@ class Row:
 
 ROWS: Mapping[str, Row] = {
     'random': Row(
-        'Random', 'Heat map of the same networks with a random projection of the sound, >= 0.5.'
+        'Random',
+        'Heat map of the same networks with random projections of the sound in turn, >= 0.5.',
     ),
     'centre': Row('Centre', 'A square of 10 % of the picture in its middle.'),
     'av_shuffled': Row('AV, shuffled audio', 'AV that hears the sound of another scene.'),
@@ -45,7 +46,7 @@ ROWS: Mapping[str, Row] = {
     'right_av': Row('Right-AV', 'What the right hand holds, and AV + SAM.'),
     'right_left': Row('Right-Left', 'What both hands hold, without verification.'),
     'full_no_av': Row('Full without AV', 'Verification of what the hands hold alone.'),
-    'full_random_av': Row('Full, random AV', 'Full with the Random network as its AV.'),
+    'full_random_av': Row('Full, random AV', 'Full with the Random networks as its AV.'),
     'full_shuffled': Row('Full, shuffled audio', 'Full that hears the sound of another scene.'),
     'full_no_sam_no_crop': Row(
         'Full without SAM(AV), without crop',

@@ -28,7 +28,7 @@ from cs3_training.evaluation.rows import Result, score
 from cs3_training.evaluation.samples import SyntheticSamples
 from cs3_training.synth.config import Split, WorldConfig
 
-FORMAT = 'cs3-evaluation-1'
+FORMAT = 'cs3-evaluation-2'
 """Value of ``format`` in the first line; changes when equal bundles would score differently."""
 
 

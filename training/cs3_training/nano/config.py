@@ -150,15 +150,15 @@ class MasksConfig(StageConfig):
 class WeakConfig:
     """The weakly supervised training; its other settings are those of ``TrainConfig``."""
 
-    steps: int = _steps(300)
+    steps: int = _steps(150)
     batch: int = _batch(16)
     lr: float = setting(3e-5, 'Learning rate of BEATs.', minimum=0.0)
-    lr_token: float = setting(3e-4, 'Learning rate of the audio token.', minimum=0.0)
+    lr_token: float = setting(6e-4, 'Learning rate of the audio token.', minimum=0.0)
     lr_mask: float = setting(0.02, 'Learning rate of scale and bias of the mask.', minimum=0.0)
     mask_bias: float = setting(
-        5.0,
-        'Bias of the mask at the start, beside a scale of 10; with the 14 of A5, sounds that say '
-        'nothing light up whole objects here.',
+        2.5,
+        'Bias of the mask at the start, beside a scale of 10; with more (A5 has 14), sounds that '
+        'say nothing light up whole objects here.',
     )
     area_weight: float = setting(10.0, 'Weight of the area loss.', minimum=0.0)
     area_positive: float = setting(
@@ -170,8 +170,8 @@ class WeakConfig:
     columns: int = setting(
         2, 'Sounds that are decoded at once; few suit the caches of a CPU.', minimum=1
     )
-    validations: int = setting(12, 'How often the checkpoint is judged.', minimum=1)
-    judged: int = setting(150, 'Labelled validation scenes that it is judged on.', minimum=1)
+    validations: int = setting(3, 'How often the checkpoint is judged.', minimum=1)
+    judged: int = setting(300, 'Labelled validation scenes that it is judged on.', minimum=1)
 
     def __post_init__(self) -> None:
         validate(self)
