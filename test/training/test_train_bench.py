@@ -86,6 +86,14 @@ def test_steps_that_compute_something_else_are_not_compared(monkeypatch):
         compare('tiny', 2, 1, runtime)
 
 
+def test_pictures_of_another_size(tmp_path):
+    path = tmp_path / 'bench.json'
+    assert main([*CALL, '--picture', '96', '--steps', '1', '--json', str(path)]) == 0
+    (found,) = json.loads(path.read_text())['sizes']
+    assert found['picture'] == 96 != throughput.segmenter('tiny').clipseg.image_size
+    assert main([*CALL, '--picture', '97']) == 1
+
+
 def test_nano_has_the_sizes_of_the_recipe():
     model, config = throughput.segmenter('nano'), NanoConfig()
     assert model.clipseg.image_size == config.clip.image_size

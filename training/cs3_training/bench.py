@@ -38,6 +38,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='sounds that the pictures are decoded under at once (default: as in training)',
     )  # fmt: skip
     parser.add_argument(
+        '--picture', type=int, metavar='PIXELS',
+        help='side of the pictures that the networks see (default: their own, 256 and 352)',
+    )  # fmt: skip
+    parser.add_argument(
         '--recompute', action='store_true',
         help='both decode again for the gradients: less memory, more time',
     )  # fmt: skip
@@ -66,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     from cs3_ros.bench.pipeline import machine_name
     from cs3_ros.jsonfile import prepare_json, write_json
     from cs3_ros.runtime import Runtime, RuntimeConfig
-    from cs3_training.throughput import SECONDS, SIDE, compare
+    from cs3_training.throughput import SECONDS, compare
 
     prepare_json(options.json)
     runtime = Runtime(RuntimeConfig(options.device, options.precision, options.threads))
@@ -78,12 +82,19 @@ def run(options: argparse.Namespace) -> int:
     for size in dict.fromkeys(options.sizes):
         batch = options.batch or (BATCH if runtime.on_gpu or size != 'full' else CPU_BATCH)
         found.append(
-            compare(size, batch, options.steps, runtime, options.columns, options.recompute)
+            compare(
+                size,
+                batch,
+                options.steps,
+                runtime,
+                options.columns,
+                options.recompute,
+                options.picture,
+            )  # fmt: skip
         )
     facts = {
         'machine': machine_name(runtime.device),
         'precision': str(runtime.dtype).removeprefix('torch.'),
-        'picture': SIDE,
         'seconds': SECONDS,
         'steps': options.steps,
     }
@@ -95,9 +106,8 @@ def run(options: argparse.Namespace) -> int:
 def as_text(facts: dict[str, Any], found: Sequence[Comparison]) -> str:
     """The table in Markdown, with what it was measured on."""
     lines = [
-        f'{facts["machine"]}, {facts["precision"]}, random weights, pictures of '
-        f'{facts["picture"]} x {facts["picture"]}, {facts["seconds"]:g} s of sound, median of '
-        f'{facts["steps"]} steps of each kind in turns',
+        f'{facts["machine"]}, {facts["precision"]}, random weights, {facts["seconds"]:g} s of '
+        f'sound, median of {facts["steps"]} steps of each kind in turns',
         '',
         '| networks | batch B | picture is encoded | encodings in a step | images/s | s/step '
         '| peak GiB | loss |',
@@ -113,7 +123,8 @@ def as_text(facts: dict[str, Any], found: Sequence[Comparison]) -> str:
     for one in found:
         lines += [
             '',
-            f'{one.size}: {one.ratio:.1f} x the images/s at B = {one.batch}, '
+            f'{one.size}: {one.ratio:.1f} x the images/s at B = {one.batch}, pictures of '
+            f'{one.picture} x {one.picture}, '
             f'{one.million_parameters:.0f} million parameters, {one.columns} sounds decoded at '
             f'once, maps {"computed again for" if one.recompute else "kept for"} the gradients, '
             f'which differ by {one.gradient_difference:.1e} of their norm.',

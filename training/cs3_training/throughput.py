@@ -37,7 +37,7 @@ Size = Literal['tiny', 'nano', 'full']
 Kind = Literal['once', 'again']
 """One encoding per picture, or one per picture and sound."""
 SIDE = 352
-"""Side of the pictures, pixels."""
+"""Side of the pictures in the data, pixels."""
 SECONDS = 2.0
 """Length of the sounds, as the bundles ask for."""
 COLUMNS: Mapping[Size, int] = {
@@ -72,6 +72,8 @@ class Comparison:
     size: Size
     batch: int
     columns: int
+    picture: int
+    """Side of the pictures that the networks see, pixels."""
     million_parameters: float
     speeds: Mapping[Kind, Speed]
     ratio: float
@@ -89,6 +91,7 @@ def compare(
     runtime: Runtime,
     columns: int | None = None,
     recompute: bool = False,
+    picture: int | None = None,
 ) -> Comparison:
     """Time both kinds of step in turns; what comes before the first timed one is not counted.
 
@@ -99,13 +102,15 @@ def compare(
         runtime: device and number format.
         columns: sounds decoded at once; None for those of the training.
         recompute: decode again for the gradients, in both kinds: less memory.
+        picture: side of the pictures that the networks see, pixels; None for their own.
 
     Raises:
+        ValueError: the side is no multiple of the patches.
         RuntimeError: the two steps do not give the same loss, or memory is full.
     """
     columns = min(columns or COLUMNS[size], batch)
     try:
-        work = _Work(segmenter(size), batch, columns, recompute, runtime)
+        work = _Work(segmenter(size, picture), batch, columns, recompute, runtime)
         loss, difference = work.check()
         work.step('once')  # the optimiser takes its memory
         times: dict[Kind, list[float]] = {'once': [], 'again': []}
@@ -132,6 +137,7 @@ def compare(
         size=size,
         batch=batch,
         columns=columns,
+        picture=work.model.clipseg.image_size,
         million_parameters=sum(p.numel() for p in work.model.parameters()) / 1e6,
         speeds=speeds,
         ratio=speeds['once'].images_per_s / speeds['again'].images_per_s,
@@ -140,8 +146,8 @@ def compare(
     )
 
 
-def segmenter(size: Size) -> CollisionSegmenter:
-    """CS3's trainable system with random weights."""
+def segmenter(size: Size, picture: int | None = None) -> CollisionSegmenter:
+    """CS3's trainable system with random weights, for pictures of this side in its networks."""
     with tempfile.TemporaryDirectory(prefix='cs3_bench_') as name:
         folder = Path(name)
         torch.manual_seed(0)
@@ -156,6 +162,8 @@ def segmenter(size: Size) -> CollisionSegmenter:
             beats = load_beats(next((folder / 'beats').iterdir()))
             folder = folder / 'clipseg-rd64-refined'
             clipseg = ClipSeg.from_folder(folder)
+        if picture is not None:
+            clipseg = ClipSeg(clipseg.model, picture)
         settings = _token_between(beats, clipseg)
         token = AudioToken(settings)
         ids = prompt_ids(load_tokenizer(folder), settings)
