@@ -70,22 +70,23 @@ class Recipe:
     def _run(self, name: str) -> Mapping[str, Any]:
         if name == 'scenes':
             return self._make_scenes()
-        made_from = self._made_from(name)
-        config, seed, folder = self.config, self.config.seed, self._folder(name)
         if name == 'bundle':
             self._check_chain()
             records = {stage: _read(self._folder(stage)) for stage in STAGES[:-1]}
-            figures = write_bundle(config, self.stages, self.out / 'nano', records)
+            figures = write_bundle(self.config, self.stages, self.out / 'nano', records)
             return {'figures': figures}
+        settings, folder = self._settings(name), self._folder(name)
         if name == 'weak':
             from cs3_training.nano.weak import train_weak
 
             sets = self._set('pairs'), self._set('validation')
-            return train_weak(config, *sets, self.stages, self.machine, made_from)
-        done = finished(folder, self._settings(name))
+            made_from = settings['made_from']
+            return train_weak(self.config, *sets, self.stages, self.machine, made_from)
+        done = finished(folder, settings)
         if done is not None:
             return done
-        return train(self._stage(name), folder, self.machine, seed, made_from)
+        stage = self._stage(name)
+        return train(stage, folder, self.machine, self.config.seed, settings['made_from'])
 
     def _settings(self, name: str) -> dict[str, Any]:
         """What ``done.json`` of a training has to say."""
