@@ -13,24 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from cs3_ros.collision import AudioClip, Frame
 from cs3_ros.localisers.audio_token import AudioToken, prompt_ids
 from cs3_ros.localisers.audio_visual import load_checkpoint
-from cs3_ros.localisers.beats import beats_fbank
+from cs3_ros.localisers.beats import RATE, beats_fbank
 from cs3_ros.localisers.clipseg import ClipSeg, load_tokenizer
-from cs3_ros.localisers.heat_map import (
-    HeatMapConfig,
-    MaskScale,
-    blur_matrix,
-    cut,
-    find_peak,
-    paste,
-    window_size,
-    window_start,
-)
+from cs3_ros.localisers.conditioned import ConditionedLocaliser
+from cs3_ros.localisers.heat_map import MaskScale
+from cs3_ros.localisers.sound import waveform
 from cs3_ros.metrics import sample_score
+from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_training.losses import LossConfig
 from cs3_training.model import CollisionSegmenter
 from cs3_training.nano.audio import load_audio
@@ -93,11 +87,10 @@ def train_weak(
     )
     trainer.run()
     best = model_of(folder, config, stages).to(machine.device)
-    with torch.no_grad():
-        figures = {
-            'AV mIoU': judge(best),
-            'AV mIoU, shuffled sound': _Judge(validation, weak.judged, shuffle=True)(best),
-        }
+    figures = {
+        'AV mIoU': judge(best),
+        'AV mIoU, shuffled sound': _Judge(validation, weak.judged, shuffle=True)(best),
+    }
     facts = {'figures': figures, 'steps': weak.steps, 'seconds': round(trainer.seconds, 1)}
     return finish(folder, settings, facts)
 
@@ -170,9 +163,7 @@ class _Judge:
 
     def __call__(self, model: CollisionSegmenter) -> float:
         """In [0, 1]."""
-        scenes, scores = self._scenes, []
-        device = next(model.parameters()).device
-        blur = blur_matrix(model.clipseg.logit_size).to(device)
+        scenes, scores, student = self._scenes, [], _Student(model)
         for row in range(self._count):
             numbers = scenes.numbers[row]
             colliding = np.flatnonzero(scenes.objects[row, :, COLLIDING] == 1) + 1
@@ -181,26 +172,24 @@ class _Judge:
             if not truth:
                 continue
             sound = scenes.waveform((row + self._shift) % len(scenes))
-            fbank = beats_fbank(torch.from_numpy(sound[None]).to(device))  # [1, T, 128]
-            picture = torch.from_numpy(np.array(scenes.image[row])).to(device)
-            heat = look_twice(model, picture, model.embed_audio(fbank), blur)
-            scores.append(sample_score(truth, [heat >= _CUT]))
+            frame = Frame(0, scenes.image[row], np.array)
+            heard = AudioClip(0, RATE, sound, np.ones(len(sound), bool))
+            found = student.locate(student.encode([frame], 0), heard)
+            masks = [] if found is None else [found.heat_map >= _CUT]
+            scores.append(sample_score(truth, masks))
         return float(np.mean(scores))
 
 
-def look_twice(
-    model: CollisionSegmenter, picture: Tensor, condition: Tensor, blur: Tensor
-) -> NDArray[np.float32]:
-    """The heat map as ``ConditionedLocaliser.locate`` makes it, in the frame, float32 [H, W]."""
-    clipseg, frame = model.clipseg, (picture.shape[0], picture.shape[1])
+class _Student(ConditionedLocaliser):
+    """The localiser that the model makes as far as it is trained."""
 
-    def heat_map(image: Tensor) -> Tensor:
-        features = clipseg.encode_image(clipseg.normalise(image[None]))
-        return torch.sigmoid(clipseg.decode(features, condition)[0, 0] + model.mask.offset)
+    def __init__(self, model: CollisionSegmenter) -> None:
+        device = model.prompt_ids.device.type
+        runtime = Runtime(RuntimeConfig(device, 'float32', torch.get_num_threads()))
+        super().__init__(model.clipseg, runtime, logit_offset=model.mask.offset.item())
+        self._model = model
 
-    first = heat_map(picture)  # [S', S']
-    window = window_size(frame, HeatMapConfig().crop_size)
-    start = window_start(find_peak(first, blur), len(first), frame, window)  # [2]
-    heat = heat_map(cut(picture, start, window)).cpu().numpy()  # [S', S']
-    top, left = (int(value) for value in start)
-    return paste(heat, (top, left), window, frame)
+    def condition(self, audio: AudioClip) -> Tensor:
+        """The prompt with the sound as its missing word, [1, P]."""
+        sound = self.runtime.to_device(waveform(audio, RATE))  # [N]
+        return self._model.embed_audio(beats_fbank(sound[None]))  # [1, N] -> [1, T, 128] -> [1, P]
