@@ -18,7 +18,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )  # fmt: skip
     parser.add_argument(
         '--preset', choices=('default', 'smoke'), default='default',
-        help='default: three hours on 2 cores; smoke: a minute, learns nothing',
+        help='default: some four hours on 2 cores; smoke: a minute, learns nothing',
     )  # fmt: skip
     parser.add_argument(
         '--settings', type=Path, metavar='YAML', help='settings that differ from the preset'

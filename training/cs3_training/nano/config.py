@@ -179,7 +179,7 @@ class WeakConfig:
 
 @dataclass(frozen=True)
 class NanoConfig:
-    """The whole recipe; the defaults take about three hours on 2 CPU cores."""
+    """The whole recipe; the defaults take some four hours on 2 CPU cores."""
 
     seed: int = setting(0, 'Of weights, samples, augmentation and noise.', minimum=0)
     scenes: SceneConfig = field(default_factory=SceneConfig)
