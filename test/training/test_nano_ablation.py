@@ -24,8 +24,9 @@ from cs3_training.nano.ablation import VARIANTS, Ablation, as_markdown, tabulate
 from cs3_training.nano.config import STAGES, make_config  # noqa: E402
 from cs3_training.nano.loop import Machine  # noqa: E402
 from cs3_training.nano.recipe import Recipe  # noqa: E402
-from cs3_training.nano.weak import CHECKPOINT, model_of, train_weak  # noqa: E402
+from cs3_training.nano.weak import model_of, train_weak  # noqa: E402
 from cs3_training.synth.store import open_scenes  # noqa: E402
+from cs3_training.train import CHECKPOINT  # noqa: E402
 
 CONFIG = make_config('smoke')
 MACHINE = Machine(torch.device('cpu'), loaders=0, save_s=0)

@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from shipped_nano import shipped_nano
 
 from cs3_ros.assembler import ClipConfig
 from cs3_ros.bench.fake_stages import BoxMasker
-from cs3_ros.localisers.audio_token import AudioToken, prompt_ids
 from cs3_ros.localisers.audio_visual import (
     AudioVisualConfig,
     AudioVisualLocaliser,
     load_checkpoint,
     save_checkpoint,
 )
-from cs3_ros.localisers.clipseg import ClipSeg, load_tokenizer
 from cs3_ros.localisers.heat_map import MaskScale
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.runtime import Runtime, RuntimeConfig
@@ -30,12 +27,11 @@ from cs3_training.evaluation.rows import score
 from cs3_training.evaluation.samples import Sample, SyntheticSamples
 from cs3_training.losses import LossConfig
 from cs3_training.metrics import compare
-from cs3_training.model import CollisionSegmenter
+from cs3_training.model import CollisionSegmenter, assemble
 from cs3_training.nano.config import WeakConfig
-from cs3_training.nano.weak import CHECKPOINT
 from cs3_training.synth.config import WorldConfig, split_seeds
 from cs3_training.synth.store import make_scenes
-from cs3_training.train import TrainConfig, Trainer
+from cs3_training.train import CHECKPOINT, TrainConfig, Trainer
 
 PAIRS, FIRST_PAIR = 600, 100_000
 """Scenes to learn from, and the first one: the recipe takes some 20 000 from 0 on."""
@@ -66,13 +62,9 @@ CONFIG = TrainConfig(
 
 def untrained(nano: Path) -> CollisionSegmenter:
     """CLIPSeg and BEATs of nano with a random audio token."""
-    found, clipseg = load_checkpoint(nano / CHECKPOINT), nano / 'clipseg'
-    assert found.beats is not None
-    torch.manual_seed(DRAW)
-    token = AudioToken(found.audio_token.config)
-    ids = prompt_ids(load_tokenizer(clipseg), token.config)
-    mask = MaskScale(bias=MASK_BIAS)
-    return CollisionSegmenter(ClipSeg.from_folder(clipseg), found.beats, token, mask, ids)
+    beats = load_checkpoint(nano / CHECKPOINT).beats
+    assert beats is not None
+    return assemble(nano / 'clipseg', beats, mask=MaskScale(bias=MASK_BIAS), seed=DRAW)
 
 
 def scores(nano: Path, checkpoint: Path, samples: Sequence[Sample]) -> list[float]:

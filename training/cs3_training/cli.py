@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     'synth': 'cs3_training.synth_commands',
+    'train': 'cs3_training.train_command',
     'evaluate': 'cs3_training.evaluate',
     'nano': 'cs3_training.nano.command',
     'ablation': 'cs3_training.nano.ablation_command',

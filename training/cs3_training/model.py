@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,9 +20,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cs3_ros.localisers.audio_token import AudioToken, embed_prompt
+from cs3_ros.localisers.audio_token import AudioToken, AudioTokenConfig, embed_prompt, prompt_ids
 from cs3_ros.localisers.beats import Beats
-from cs3_ros.localisers.clipseg import ClipSeg, ImageFeatures
+from cs3_ros.localisers.clipseg import ClipSeg, ImageFeatures, load_tokenizer
 from cs3_ros.localisers.heat_map import MaskScale
 from cs3_training.losses import (
     LossConfig,
@@ -182,6 +183,45 @@ class CollisionSegmenter(nn.Module):
         if config.area_negative:
             masks = masks[own]  # [B, c, S, S] -> [t, S, S]
         return pooled, shares, masks
+
+
+def assemble(
+    folder: Path,
+    beats: Beats,
+    token: AudioToken | None = None,
+    mask: MaskScale | None = None,
+    train_beats: bool = True,
+    seed: int = 0,
+) -> CollisionSegmenter:
+    """Pretrained networks and the audio token between them, on the CPU.
+
+    Args:
+        folder: CLIPSeg with its tokenizer, as transformers keeps it.
+        beats: the sound network.
+        token: None for a random one.
+        mask: None for CS3's first scale and bias.
+        train_beats: as ``CollisionSegmenter``.
+        seed: of a random token.
+
+    Raises:
+        ValueError: no such folder, or it lacks weights.
+    """
+    clipseg = ClipSeg.from_folder(folder)
+    if token is None:
+        torch.manual_seed(seed)
+        token = AudioToken(token_config(beats, clipseg))
+    ids = prompt_ids(load_tokenizer(folder), token.config)
+    return CollisionSegmenter(clipseg, beats, token, mask or MaskScale(), ids, train_beats)
+
+
+def token_config(beats: Beats, clipseg: ClipSeg) -> AudioTokenConfig:
+    """The audio token for these two: it hears thirds of BEATs, as 4, 8 and 12 of its 12 blocks."""
+    third = beats.config.encoder_layers // 3
+    return AudioTokenConfig(
+        blocks=(third, 2 * third, 3 * third),
+        audio_width=beats.config.encoder_embed_dim,
+        text_width=clipseg.model.config.text_config.hidden_size,
+    )
 
 
 def rank() -> int:

@@ -20,13 +20,13 @@ from torch import nn
 from tqdm import tqdm
 
 from cs3_ros.bench.random_weights import write_random_weights
-from cs3_ros.localisers.audio_token import AudioToken, AudioTokenConfig, prompt_ids
-from cs3_ros.localisers.beats import RATE, Beats, beats_fbank, load_beats
+from cs3_ros.localisers.audio_token import AudioToken, prompt_ids
+from cs3_ros.localisers.beats import RATE, beats_fbank, load_beats
 from cs3_ros.localisers.clipseg import ClipSeg, load_tokenizer
 from cs3_ros.localisers.heat_map import MaskScale
 from cs3_ros.runtime import GIB, Runtime
 from cs3_training.losses import LossConfig, Losses
-from cs3_training.model import CollisionSegmenter
+from cs3_training.model import CollisionSegmenter, token_config
 from cs3_training.nano.config import NanoConfig
 from cs3_training.nano.networks import tiny_beats, tiny_clipseg
 from cs3_training.nano.tokens import write_tokenizer
@@ -164,20 +164,10 @@ def segmenter(size: Size, picture: int | None = None) -> CollisionSegmenter:
             clipseg = ClipSeg.from_folder(folder)
         if picture is not None:
             clipseg = ClipSeg(clipseg.model, picture)
-        settings = _token_between(beats, clipseg)
+        settings = token_config(beats, clipseg)
         token = AudioToken(settings)
         ids = prompt_ids(load_tokenizer(folder), settings)
         return CollisionSegmenter(clipseg, beats, token, MaskScale(), ids)
-
-
-def _token_between(beats: Beats, clipseg: ClipSeg) -> AudioTokenConfig:
-    """The audio token for these two; at full size the default."""
-    third = beats.config.encoder_layers // 3
-    return AudioTokenConfig(
-        blocks=(third, 2 * third, 3 * third),
-        audio_width=beats.config.encoder_embed_dim,
-        text_width=clipseg.model.config.text_config.hidden_size,
-    )
 
 
 class _Work:

@@ -36,6 +36,8 @@ from cs3_ros.localisers.beats import beats_fbank
 from cs3_training.losses import LossConfig
 from cs3_training.model import CollisionSegmenter, rank
 
+CHECKPOINT = 'audio_visual.safetensors'
+"""What a run leaves for the node."""
 LOSSES = ('image', 'feature', 'area', 'total')
 """What is logged of every step, fields of ``Losses``."""
 CROP = 352 / 387
@@ -320,7 +322,7 @@ class Trainer:
             **self._about,
         }
         beats = model.beats if model.train_beats else None
-        path = self.folder / 'audio_visual.safetensors'
+        path = self.folder / CHECKPOINT
         part = path.with_suffix('.part')
         save_checkpoint(part, model.audio_token, model.mask, beats, notes)
         os.replace(part, path)

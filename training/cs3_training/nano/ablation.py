@@ -30,8 +30,9 @@ from cs3_training.nano.audio import load_audio
 from cs3_training.nano.config import AudioConfig, ClipConfig, NanoConfig, WeakConfig
 from cs3_training.nano.loop import Machine, write_atomic
 from cs3_training.nano.recipe import Recipe
-from cs3_training.nano.weak import CHECKPOINT, train_weak, training_config
+from cs3_training.nano.weak import train_weak, training_config
 from cs3_training.synth.store import open_scenes
+from cs3_training.train import CHECKPOINT
 
 FULL = 'full'
 """Name of the recipe's own training."""

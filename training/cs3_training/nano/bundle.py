@@ -17,7 +17,7 @@ from cs3_ros.weights import digest_of
 from cs3_training.nano.card import model_card
 from cs3_training.nano.config import NanoConfig
 from cs3_training.nano.masks import FILE as SAM2_FILE
-from cs3_training.nano.weak import CHECKPOINT
+from cs3_training.train import CHECKPOINT
 
 MOST_BYTES = 25_000_000
 """Largest size of the bundle."""

@@ -19,7 +19,6 @@ from transformers import (
 )
 
 from cs3_ros.hands.detr import LABELS
-from cs3_ros.localisers.audio_token import AudioTokenConfig
 from cs3_ros.localisers.beats import Beats
 from cs3_ros.localisers.beats_format import BeatsConfig
 from cs3_ros.localisers.clipseg import CLIP_MEAN, CLIP_STD, reset_decoder
@@ -136,13 +135,6 @@ def tiny_beats(config: AudioConfig) -> Beats:
             max_distance=128,
         )
     )
-
-
-def token_config(audio: AudioConfig, clip: ClipConfig) -> AudioTokenConfig:
-    """The audio token between the two; thirds of BEATs, as 4, 8 and 12 are."""
-    third = audio.layers // 3
-    blocks = (third, 2 * third, audio.layers)
-    return AudioTokenConfig(blocks=blocks, audio_width=audio.width, text_width=clip.text_width)
 
 
 def tiny_hands(config: HandsConfig) -> RTDetrV2ForObjectDetection:

@@ -1,0 +1,115 @@
+"""``cs3-train train``: the weakly supervised training from the command line. Heavy imports wait."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+CLIPSEG = 'clipseg-rd64-refined'
+BEATS = 'beats/BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt'
+"""What ``cs3 fetch cs3`` brings, below the home folder."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        'train', help='train the localiser of the bundle cs3 on pictures and their sounds'
+    )
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR',
+        help='folder of the run, continued where one lies there; DIR/audio_visual.safetensors '
+        'will be the checkpoint',
+    )  # fmt: skip
+    parser.add_argument(
+        '--scenes', type=Path, required=True, metavar='DIR',
+        help='pictures and sounds to learn from, as cs3-train synth make leaves them',
+    )  # fmt: skip
+    parser.add_argument(
+        '--validation', type=Path, metavar='DIR',
+        help='other scenes, whose masks choose the checkpoint (default: the last one is kept)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--judged', type=int, default=300, metavar='N',
+        help='how many of --validation are looked at each time (default 300)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--settings', type=Path, metavar='YAML', help='settings that differ from those of CS3'
+    )
+    parser.add_argument(
+        '--clipseg', default=CLIPSEG, metavar='DIR',
+        help=f'CLIPSeg, beside or in CS3_HOME (default {CLIPSEG}, of cs3 fetch cs3)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--beats', default=BEATS, metavar='FILE',
+        help=f'BEATs, beside or in CS3_HOME (default {BEATS}, of cs3 fetch cs3)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
+    )
+    parser.add_argument(
+        '--threads', type=int, default=0, metavar='N',
+        help='CPU threads of each process (default: all cores)',
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train to the last step; 0 when it is reached."""
+    if options.judged < 1:
+        raise ValueError(f'--judged {options.judged}: expected 1 or more')
+    from cs3_ros.localisers.beats import load_beats
+    from cs3_ros.runtime import Runtime, RuntimeConfig
+    from cs3_ros.weights import digest_of, locate
+    from cs3_training.model import assemble, rank
+    from cs3_training.synth.store import open_scenes
+    from cs3_training.train import CHECKPOINT, TrainConfig, Trainer, load_config
+    from cs3_training.validation import HeatMapScore
+
+    runtime = Runtime(RuntimeConfig(options.device, 'float32', options.threads))
+    with _processes(runtime.on_gpu):
+        config = load_config(options.settings) if options.settings else TrainConfig()
+        pairs, validate = open_scenes(options.scenes), None
+        clipseg, beats = (locate(path, Path.cwd()) for path in (options.clipseg, options.beats))
+        for path, option in ((clipseg, '--clipseg'), (beats, '--beats')):
+            if not path.exists():
+                raise ValueError(f'{path}: not there; cs3 fetch cs3 brings it, or set {option}')
+        about = {'data': pairs.digest, 'beats': digest_of(beats)}
+        model = assemble(
+            clipseg, load_beats(beats), train_beats=config.train_beats, seed=config.seed
+        ).to(runtime.device)
+        about['clipseg'] = digest_of(clipseg / 'model.safetensors')
+        if options.validation:
+            judges = open_scenes(options.validation)
+            if judges.digest == pairs.digest:
+                raise ValueError(
+                    f'--validation {options.validation}: the scenes to learn from; make others '
+                    'with cs3-train synth make --split validation'
+                )
+            validate = HeatMapScore(judges, options.judged)
+            about['validation_data'] = f'{options.judged} of {judges.digest}'
+        trainer = Trainer(model, pairs, config, options.out, validate, about)
+        trainer.run()
+        if rank() == 0:
+            print(options.out / CHECKPOINT)
+    return 0
+
+
+@contextlib.contextmanager
+def _processes(gpu: bool) -> Iterator[None]:
+    """The group of processes that torchrun started, each with its GPU; nothing without it."""
+    place = os.environ.get('LOCAL_RANK')
+    if place is None:
+        yield
+        return
+    import torch
+    import torch.distributed as dist
+
+    if gpu:
+        torch.cuda.set_device(int(place))
+    dist.init_process_group('nccl' if gpu else 'gloo')
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

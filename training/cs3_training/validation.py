@@ -1,0 +1,68 @@
+"""How good a model is while it is trained: its heat map on scenes whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cs3_ros.collision import AudioClip, Frame
+from cs3_ros.localisers.beats import RATE, beats_fbank
+from cs3_ros.localisers.conditioned import ConditionedLocaliser
+from cs3_ros.localisers.sound import waveform
+from cs3_ros.metrics import sample_score
+from cs3_ros.runtime import Runtime, RuntimeConfig
+from cs3_training.model import CollisionSegmenter
+from cs3_training.synth.store import COLLIDING, Scenes
+
+CUT = 0.5
+"""Where the heat map is cut into a mask."""
+
+
+class HeatMapScore:
+    """mIoU of the row AV: the heat map, second look included, cut and taken as the one mask.
+
+    The masks of validation scenes are used here, and here alone, to choose the checkpoint.
+
+    Args:
+        scenes: with their truth.
+        count: how many of them, from the first one on, at most.
+        shuffle: give every picture the sound of the next scene.
+    """
+
+    def __init__(self, scenes: Scenes, count: int, shuffle: bool = False) -> None:
+        self._scenes, self._count = scenes, min(count, len(scenes))
+        self._shift = 1 if shuffle else 0
+
+    def __call__(self, model: CollisionSegmenter) -> float:
+        """Mean over the scenes, in [0, 1]."""
+        scenes, scores, student = self._scenes, [], _Student(model)
+        for row in range(self._count):
+            numbers = scenes.numbers[row]
+            colliding = np.flatnonzero(scenes.objects[row, :, COLLIDING] == 1) + 1
+            truth = [numbers == number for number in colliding]
+            truth = [mask for mask in truth if mask.any()]
+            if not truth:
+                continue
+            sound = scenes.waveform((row + self._shift) % len(scenes))
+            frame = Frame(0, scenes.image[row], np.array)
+            heard = AudioClip(0, RATE, sound, np.ones(len(sound), bool))
+            found = student.locate(student.encode([frame], 0), heard)
+            masks = [] if found is None else [found.heat_map >= CUT]
+            scores.append(sample_score(truth, masks))
+        return float(np.mean(scores))
+
+
+class _Student(ConditionedLocaliser):
+    """The localiser that the model makes as far as it is trained, in float32."""
+
+    def __init__(self, model: CollisionSegmenter) -> None:
+        device = model.prompt_ids.device.type
+        runtime = Runtime(RuntimeConfig(device, 'float32', torch.get_num_threads()))
+        super().__init__(model.clipseg, runtime, logit_offset=model.mask.offset.item())
+        self._model = model
+
+    def condition(self, audio: AudioClip) -> Tensor:
+        """The prompt with the sound as its missing word, [1, P]."""
+        sound = self.runtime.to_device(waveform(audio, RATE))  # [N]
+        return self._model.embed_audio(beats_fbank(sound[None]))  # [1, N] -> [1, T, 128] -> [1, P]
