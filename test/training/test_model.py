@@ -13,30 +13,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cs3_ros.localisers.audio_visual import load_checkpoint
+from cs3_ros.localisers.beats import load_beats
 from cs3_training.losses import LossConfig, feature_mask, info_nce
-from cs3_training.model import CollisionSegmenter
+from cs3_training.model import CollisionSegmenter, assemble
 
 CALM = LossConfig(gumbel_noise=False)
 
 
 def segmenter(home: Path, **options) -> CollisionSegmenter:
-    from cs3_ros.localisers.audio_token import prompt_ids
-    from cs3_ros.localisers.audio_visual import load_checkpoint
-    from cs3_ros.localisers.beats import load_beats
-    from cs3_ros.localisers.clipseg import ClipSeg, load_tokenizer
-
-    folder = home / 'clipseg-rd64-refined'
     found = load_checkpoint(home / 'cs3' / 'audio_visual.safetensors')
     beats = found.beats or load_beats(next((home / 'beats').glob('*.pt')))
-    token = found.audio_token
-    return CollisionSegmenter(
-        ClipSeg.from_folder(folder),
-        beats,
-        token,
-        found.mask,
-        prompt_ids(load_tokenizer(folder), token.config),
-        **options,
-    ).eval()  # no dropout
+    folder = home / 'clipseg-rd64-refined'
+    return assemble(folder, beats, found.audio_token, found.mask, **options).eval()  # no dropout
 
 
 def batch(model: CollisionSegmenter, count: int) -> tuple[torch.Tensor, torch.Tensor]:
