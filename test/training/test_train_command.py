@@ -132,7 +132,7 @@ def test_the_score_is_that_of_the_nodes_localiser(tmp_path):
         for row in range(4):
             scene, sound = judges.scene(row), judges.waveform((row + shuffle) % 4)
             audio = AudioClip(0, RATE, sound, np.ones(len(sound), bool))
-            frame = Frame(0, scene.image, np.array)
+            frame = Frame.from_rgb(0, scene.image)
             heat = localiser.locate(localiser.encode([frame], 0), audio).heat_map
             scores.append(sample_score(list(scene.masks), [heat >= 0.5]))
         assert HeatMapScore(judges, 9, shuffle)(model) == pytest.approx(np.mean(scores))

@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
                 options.columns,
                 options.recompute,
                 options.picture,
-            )  # fmt: skip
+            )
         )
     facts = {
         'machine': machine_name(runtime.device),

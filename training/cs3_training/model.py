@@ -209,12 +209,12 @@ def assemble(
     clipseg = ClipSeg.from_folder(folder)
     if token is None:
         torch.manual_seed(seed)
-        token = AudioToken(token_config(beats, clipseg))
+        token = AudioToken(_token_config(beats, clipseg))
     ids = prompt_ids(load_tokenizer(folder), token.config)
     return CollisionSegmenter(clipseg, beats, token, mask or MaskScale(), ids, train_beats)
 
 
-def token_config(beats: Beats, clipseg: ClipSeg) -> AudioTokenConfig:
+def _token_config(beats: Beats, clipseg: ClipSeg) -> AudioTokenConfig:
     """The audio token for these two: it hears thirds of BEATs, as 4, 8 and 12 of its 12 blocks."""
     third = beats.config.encoder_layers // 3
     return AudioTokenConfig(

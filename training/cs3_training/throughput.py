@@ -20,15 +20,13 @@ from torch import nn
 from tqdm import tqdm
 
 from cs3_ros.bench.random_weights import write_random_weights
-from cs3_ros.localisers.audio_token import AudioToken, prompt_ids
 from cs3_ros.localisers.beats import RATE, beats_fbank, load_beats
-from cs3_ros.localisers.clipseg import ClipSeg, load_tokenizer
-from cs3_ros.localisers.heat_map import MaskScale
+from cs3_ros.localisers.clipseg import ClipSeg
 from cs3_ros.runtime import GIB, Runtime
 from cs3_training.losses import LossConfig, Losses
-from cs3_training.model import CollisionSegmenter, token_config
+from cs3_training.model import CollisionSegmenter, assemble
 from cs3_training.nano.config import NanoConfig
-from cs3_training.nano.networks import tiny_beats, tiny_clipseg
+from cs3_training.nano.networks import tiny_beats, tiny_clipseg, write_clipseg
 from cs3_training.nano.tokens import write_tokenizer
 from cs3_training.reencoding import reencoding_losses
 from cs3_training.train import TrainConfig
@@ -153,21 +151,17 @@ def segmenter(size: Size, picture: int | None = None) -> CollisionSegmenter:
         torch.manual_seed(0)
         if size == 'nano':
             config = NanoConfig()
-            clipseg = ClipSeg(
-                tiny_clipseg(config.clip, write_tokenizer(folder)), config.clip.image_size
-            )
+            clip = tiny_clipseg(config.clip, write_tokenizer(folder))
+            write_clipseg(clip, folder, config.clip.image_size)
             beats = tiny_beats(config.audio)
         else:
             write_random_weights(folder, size, parts=('clipseg-rd64-refined', 'beats'))
             beats = load_beats(next((folder / 'beats').iterdir()))
             folder = folder / 'clipseg-rd64-refined'
-            clipseg = ClipSeg.from_folder(folder)
-        if picture is not None:
-            clipseg = ClipSeg(clipseg.model, picture)
-        settings = token_config(beats, clipseg)
-        token = AudioToken(settings)
-        ids = prompt_ids(load_tokenizer(folder), settings)
-        return CollisionSegmenter(clipseg, beats, token, MaskScale(), ids)
+        model = assemble(folder, beats)
+    if picture is not None:
+        model.clipseg = ClipSeg(model.clipseg.model, picture).eval()
+    return model
 
 
 class _Work:

@@ -75,11 +75,14 @@ def run(options: argparse.Namespace) -> int:
         for path, option in ((clipseg, '--clipseg'), (beats, '--beats')):
             if not path.exists():
                 raise ValueError(f'{path}: not there; cs3 fetch cs3 brings it, or set {option}')
-        about = {'data': pairs.digest, 'beats': digest_of(beats)}
         model = assemble(
             clipseg, load_beats(beats), train_beats=config.train_beats, seed=config.seed
         ).to(runtime.device)
-        about['clipseg'] = digest_of(clipseg / 'model.safetensors')
+        about = {
+            'data': pairs.digest,
+            'beats': digest_of(beats),
+            'clipseg': digest_of(clipseg / 'model.safetensors'),
+        }
         if options.validation:
             judges = open_scenes(options.validation)
             if judges.digest == pairs.digest:

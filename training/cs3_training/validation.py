@@ -12,11 +12,9 @@ from cs3_ros.localisers.conditioned import ConditionedLocaliser
 from cs3_ros.localisers.sound import waveform
 from cs3_ros.metrics import sample_score
 from cs3_ros.runtime import Runtime, RuntimeConfig
+from cs3_training.evaluation.rows import THRESHOLD
 from cs3_training.model import CollisionSegmenter
 from cs3_training.synth.store import COLLIDING, Scenes
-
-CUT = 0.5
-"""Where the heat map is cut into a mask."""
 
 
 class HeatMapScore:
@@ -45,10 +43,10 @@ class HeatMapScore:
             if not truth:
                 continue
             sound = scenes.waveform((row + self._shift) % len(scenes))
-            frame = Frame(0, scenes.image[row], np.array)
+            frame = Frame.from_rgb(0, scenes.image[row])
             heard = AudioClip(0, RATE, sound, np.ones(len(sound), bool))
             found = student.locate(student.encode([frame], 0), heard)
-            masks = [] if found is None else [found.heat_map >= CUT]
+            masks = [] if found is None else [found.heat_map >= THRESHOLD]
             scores.append(sample_score(truth, masks))
         return float(np.mean(scores))
 
