@@ -28,10 +28,10 @@ setup(
         'cs3_ros': [
             'py.typed',
             'bundles/*.yaml',
-            'bundles/*.xml',
             'bundles/nano/*',  # with its weights and its model card
             'bundles/nano/*/*',
             'localisers/*.yaml',
+            'ros/*.xml',
         ]
     },
     data_files=[

@@ -12,7 +12,7 @@ BENCHES = {
     'onset': 'cs3_ros.bench.onset',
     'lite': 'cs3_ros.bench.lite',
     'live': 'cs3_ros.bench.live',
-    'node': 'cs3_ros.ros.bench_node',
+    'node': 'cs3_ros.bench.node',
     'pipeline': 'cs3_ros.bench.pipeline',
     'precision': 'cs3_ros.bench.precision',
 }
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 
             return offline.replay(options)
         case 'bag' if options.bag_command == 'make':
-            from cs3_ros.bag_writer import make_bag
+            from cs3_ros.files.bag_writer import make_bag
 
             folder = make_bag(
                 options.video,
@@ -81,11 +81,11 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 
             return microphone.main(options)
         case 'fetch':
-            from cs3_ros import fetch
+            from cs3_ros.bundles import fetch
 
             return fetch.main(options)
         case 'bundles':
-            from cs3_ros import inventory
+            from cs3_ros.bundles import inventory
 
             return inventory.main(options)
         case 'doctor':
@@ -93,9 +93,9 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 
             return doctor.main(options)
         case 'demo':
-            from cs3_ros import demo
+            from cs3_ros.demo import command
 
-            return demo.main(options)
+            return command.main(options)
     raise ValueError(f'command {options.command!r}: expected one of those that --help lists')
 
 

@@ -247,22 +247,6 @@ class Collision:
         return labels
 
 
-def header_stamp_ns(sec: int, nanosec: int) -> int:
-    """The stamp of a message header in nanoseconds.
-
-    Raises:
-        ValueError: nanoseconds of a second or more, or later than ``LAST_STAMP_NS``.
-    """
-    stamp_ns = sec * NS_PER_S + nanosec
-    if nanosec >= NS_PER_S or stamp_ns > LAST_STAMP_NS:
-        raise ValueError(
-            f'header stamp of {sec} s and {nanosec} ns: expected at most '
-            f'{LAST_STAMP_NS // NS_PER_S} s and less than {NS_PER_S} ns; '
-            'check the clock of the driver'
-        )
-    return stamp_ns
-
-
 def event_id(stamp_ns: int) -> str:
     """The id of the event whose onset has this stamp, ``seconds.nanoseconds``."""
     return f'{stamp_ns // NS_PER_S}.{stamp_ns % NS_PER_S:09d}'

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from cs3_ros.jsonfile import prepare_json, write_json
+from cs3_ros.files.jsonfile import prepare_json, write_json
 from cs3_ros.runtime import GIB
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def _torch() -> Iterator[Finding]:
 
 def _bundles() -> Iterator[Finding]:
     """Those without networks are loaded; the others would take long and much memory."""
-    from cs3_ros.bundle import bundle_names, load_bundle
-    from cs3_ros.inventory import look
+    from cs3_ros.bundles.bundle import bundle_names, load_bundle
+    from cs3_ros.bundles.inventory import look
 
     for name in bundle_names():
         try:

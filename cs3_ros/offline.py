@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from cs3_ros.bundle import Bundle, load_bundle
+from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Collision
-from cs3_ros.media import Recording
-from cs3_ros.onset import check_rate
-from cs3_ros.pcm import SoundChunk, SoundFormat
+from cs3_ros.files.media import Recording
+from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.settings import NodeConfig, Settings, load_parameters
-from cs3_ros.stream import CollisionStream, Update
+from cs3_ros.trigger.onset import check_rate
+from cs3_ros.trigger.stream import CollisionStream, Update
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class Run:
 
 def run(options: argparse.Namespace) -> int:
     """``cs3 run``; 1 where an event failed."""
-    from cs3_ros.media import VideoFile
+    from cs3_ros.files.media import VideoFile
 
     last_s = LAST_STAMP_NS // NS_PER_S
     if not 0 < options.start <= last_s:
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
 
 def replay(options: argparse.Namespace) -> int:
     """``cs3 replay``; 1 where an event failed."""
-    from cs3_ros.bags import BagRecording
+    from cs3_ros.files.bags import BagRecording
 
     node_config, settings = _parameters(options)
     sound_format = None
@@ -136,7 +136,7 @@ def _process(
     node_config: NodeConfig,
     settings: Settings,
 ) -> int:
-    from cs3_ros.draw import write_overlay_video
+    from cs3_ros.drawing.overlay_video import write_overlay_video
     from cs3_ros.results import ResultWriter
 
     if recording.sound_format is None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from cs3_ros.collision import NS_PER_S, Collision
-from cs3_ros.draw import overlay
-from cs3_ros.images import save_image
-from cs3_ros.jsonfile import write_json
+from cs3_ros.drawing.overlay import overlay
+from cs3_ros.files.images import save_image
+from cs3_ros.files.jsonfile import write_json
 
 FOLDERS = ('labels', 'masks', 'overlays')
 

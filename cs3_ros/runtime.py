@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -207,3 +208,16 @@ def gpu_memory_gib() -> tuple[float, float] | None:
     if torch is None or not torch.cuda.is_initialized():
         return None
     return torch.cuda.memory_allocated() / GIB, torch.cuda.max_memory_allocated() / GIB
+
+
+def machine_name(device: torch.device) -> str:
+    """Name of the processor, with the threads that the networks use on a CPU."""
+    import torch
+
+    if device.type == 'cuda':
+        return str(torch.cuda.get_device_name(device))
+    names = [
+        line for line in Path('/proc/cpuinfo').read_text().splitlines() if 'model name' in line
+    ]
+    name = names[0].partition(':')[2].strip() if names else 'CPU'
+    return f'{name}, {torch.get_num_threads()} threads'

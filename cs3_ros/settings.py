@@ -15,11 +15,11 @@ from typing import Any
 
 import yaml
 
-from cs3_ros.buffers import AudioConfig, FrameConfig
 from cs3_ros.config import from_mapping, setting, validate
-from cs3_ros.onset import RATES, OnsetConfig
-from cs3_ros.pcm import FORMATS
+from cs3_ros.files.pcm import FORMATS
 from cs3_ros.runtime import RuntimeConfig
+from cs3_ros.trigger.buffers import AudioConfig, FrameConfig
+from cs3_ros.trigger.onset import RATES, OnsetConfig
 from cs3_ros.verification import VerificationConfig
 
 

@@ -46,7 +46,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of weights with tiny random networks for every bundle, in the official formats."""
     pytest.importorskip('sam2', reason='pip install "cs3_ros[models]"')
-    from cs3_ros.bench.random_weights import write_random_weights
+    from cs3_ros.bundles.random_weights import write_random_weights
 
     home = tmp_path_factory.mktemp('tiny_weights')
     write_random_weights(home, 'tiny')

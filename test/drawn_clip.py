@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Image, Mask
-from cs3_ros.pcm import SoundChunk, SoundFormat
-from cs3_ros.video_writer import VideoWriter
+from cs3_ros.files.pcm import SoundChunk, SoundFormat
+from cs3_ros.files.video_writer import VideoWriter
 
 WIDTH, HEIGHT, FRAME_RATE = 640, 480, 30
 SECONDS = 4.0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cs3_ros.bench.fake_stages import BothHands, BoxMasker, click_sound
 from cs3_ros.collision import NS_PER_S, AudioClip, Frame, Image, Localisation, Mask, Prompt
-from cs3_ros.pcm import SoundChunk, SoundFormat
+from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.pipeline import Pipeline
 
 

@@ -14,8 +14,8 @@ from cs3_ros.collision import (
     Onset,
     Verdict,
     event_id,
-    header_stamp_ns,
 )
+from cs3_ros.files.message_fields import header_stamp_ns
 
 
 def rectangle(x0, y0, x1, y1, size=(20, 30)):

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import numpy
 import pytest
 
-from cs3_ros import bundle, doctor
-from cs3_ros.bundle import BundleError
-from cs3_ros.bundle import load_bundle as real_load_bundle
+from cs3_ros import doctor
+from cs3_ros.bundles import bundle
+from cs3_ros.bundles.bundle import BundleError
+from cs3_ros.bundles.bundle import load_bundle as real_load_bundle
 from cs3_ros.doctor import Finding, examine
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import drawn_clip
 import numpy as np
 import pytest
 
-from cs3_ros import drawn_clip
-from cs3_ros.bag_writer import make_bag
-from cs3_ros.bags import BagRecording
-from cs3_ros.bundle import load_bundle
-from cs3_ros.media import VideoFile
+from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.files.bag_writer import make_bag
+from cs3_ros.files.bags import BagRecording
+from cs3_ros.files.media import VideoFile
 from cs3_ros.offline import Run
 from cs3_ros.settings import Settings
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from drawn_clip import FRAME_RATE, HEIGHT, SECONDS, WIDTH, make_drawn_clip
 from tiny_media import split
 
 from cs3_ros.collision import NS_PER_S
-from cs3_ros.drawn_clip import FRAME_RATE, HEIGHT, SECONDS, WIDTH, make_drawn_clip
-from cs3_ros.media import VideoFile
+from cs3_ros.files.media import VideoFile
 
 
 @pytest.fixture(scope='module')

@@ -14,9 +14,9 @@ from fakes import ClickRecording, click_sound, fake_pipeline
 from tiny_media import write_media
 
 from cs3_ros import offline
-from cs3_ros.bag_writer import make_bag
-from cs3_ros.bundle import Bundle, BundleError, load_bundle
+from cs3_ros.bundles.bundle import Bundle, BundleError, load_bundle
 from cs3_ros.collision import Frame
+from cs3_ros.files.bag_writer import make_bag
 from cs3_ros.offline import Run
 from cs3_ros.settings import Settings
 

@@ -112,7 +112,7 @@ def test_shipped_files_are_found_without_ros(setup_arguments):
     assert share['share/cs3_ros'] == ['package.xml']
     assert share['share/cs3_ros/launch'] == ['launch/cs3.launch.py', 'launch/replay.launch.py']
     assert {'config/cs3.yaml', 'config/cs3_foxglove.json'} <= set(share['share/cs3_ros/config'])
-    assert (files('cs3_ros') / 'bundles' / 'fastdds.xml').is_file()
+    assert (files('cs3_ros') / 'ros' / 'fastdds.xml').is_file()
     assert (files('cs3_ros') / 'py.typed').is_file()
 
 
@@ -139,4 +139,4 @@ def test_colcon_builds_what_ros2_launch_needs(tmp_path):
         '../ament_index/resource_index/packages/cs3_ros',
     ):
         assert (prefix / 'share' / 'cs3_ros' / path).is_file(), path
-    assert list(prefix.glob('lib/python*/site-packages/cs3_ros/bundles/fastdds.xml'))
+    assert list(prefix.glob('lib/python*/site-packages/cs3_ros/ros/fastdds.xml'))

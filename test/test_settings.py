@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cs3_ros.onset import RATES
 from cs3_ros.settings import (
     SECTIONS,
     NodeConfig,
@@ -17,6 +16,7 @@ from cs3_ros.settings import (
     load_parameters,
     parameter_names,
 )
+from cs3_ros.trigger.onset import RATES
 
 CONFIG = Path(__file__).resolve().parents[1] / 'config' / 'cs3.yaml'
 

@@ -6,7 +6,7 @@ import av
 import numpy as np
 
 from cs3_ros.collision import NS_PER_S, Frame
-from cs3_ros.pcm import SoundChunk
+from cs3_ros.files.pcm import SoundChunk
 
 RATE = 30
 

@@ -1,6 +1,6 @@
 """Benchmarks behind ``cs3 bench``, and what they need.
 
-``onset``, ``lite``, ``live``, ``pipeline``, ``precision`` and ``cs3_ros.ros.bench_node`` have
+``onset``, ``lite``, ``live``, ``pipeline``, ``precision`` and ``cs3_ros.bench.node`` have
 ``add_arguments`` and ``main``; the others serve them, and the tests: synthetic sounds, stages that
 need no model, random weights in the official formats, a plain composition to compare with.
 """

@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from cs3_ros.assembler import ClipConfig
 from cs3_ros.bench import REAL_CLIPS
-from cs3_ros.bundle import load_bundle
+from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.collision import (
     NS_PER_S,
     AudioClip,
@@ -31,12 +30,13 @@ from cs3_ros.collision import (
     Mask,
     Onset,
 )
-from cs3_ros.draw import OBJECT_COLOURS, overlay
-from cs3_ros.images import save_image
-from cs3_ros.jsonfile import prepare_json, write_json
-from cs3_ros.media import VideoFile
+from cs3_ros.drawing.overlay import OBJECT_COLOURS, overlay
+from cs3_ros.files.images import save_image
+from cs3_ros.files.jsonfile import prepare_json, write_json
+from cs3_ros.files.media import VideoFile
 from cs3_ros.metrics import auc, centred_square, sample_score
 from cs3_ros.pipeline import Pipeline
+from cs3_ros.trigger.assembler import ClipConfig
 
 REPORTED_STAGES_MS = 0.5
 """Stages that take less on average are left out of the printed table."""

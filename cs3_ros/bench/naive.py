@@ -21,10 +21,10 @@ import torch
 import torchaudio
 from numpy.typing import NDArray
 
-from cs3_ros.bundle import Bundle
+from cs3_ros.bundles.bundle import Bundle
+from cs3_ros.bundles.weights import locate
 from cs3_ros.collision import AudioClip, Box, Image, Mask
-from cs3_ros.maskers.sam2_checkpoint import load_sam2
-from cs3_ros.weights import locate
+from cs3_ros.networks.sam2_checkpoint import load_sam2
 
 PROMPT = 'A photo of a thing'
 STAGES: Mapping[str, tuple[str, str]] = {

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cs3_ros.jsonfile import prepare_json, write_json
+from cs3_ros.files.jsonfile import prepare_json, write_json
 from cs3_ros.ros.processes import Child, children, own_domain
 
-PEERS = 'cs3_ros.ros.bench_peers'
+PEERS = 'cs3_ros.bench.node_peers'
 START_S = 60.0
 """A process that is not there after this long is given up."""
 ANSWER_S = 5.0
@@ -159,7 +159,7 @@ def many_events(count: int) -> dict[str, Any]:
     import numpy as np
     from tqdm import tqdm
 
-    from cs3_ros.ros.bench_peers import Clicks
+    from cs3_ros.bench.node_peers import Clicks
     from cs3_ros.ros.environment import ros
     from cs3_ros.ros.spin import spin_until
 

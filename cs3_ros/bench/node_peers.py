@@ -1,4 +1,4 @@
-"""The other processes of the node benchmark: ``python -m cs3_ros.ros.bench_peers ROLE``.
+"""The other processes of the node benchmark: ``python -m cs3_ros.bench.node_peers ROLE``.
 
 ``camera`` publishes 720p30 JPEG and 48 kHz sound; ``decoder`` is the plain node that one would
 write first, it decodes every frame; ``fake_node`` is the node of this package with fake stages.
@@ -26,9 +26,9 @@ from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
 from cs3_ros.bench.fake_stages import BothHands, BoxMasker, click_sound
-from cs3_ros.bundle import Bundle
+from cs3_ros.bundles.bundle import Bundle
 from cs3_ros.collision import NS_PER_S, Image
-from cs3_ros.pcm import SoundFormat, encode
+from cs3_ros.files.pcm import SoundFormat, encode
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import header, info_message, stamp_to_ns

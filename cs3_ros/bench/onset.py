@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.bench.sounds import BACKGROUNDS, IMPACT_FREE, Scene, scene
-from cs3_ros.jsonfile import prepare_json, write_json
-from cs3_ros.onset import OnsetConfig, OnsetDetector
+from cs3_ros.files.jsonfile import prepare_json, write_json
+from cs3_ros.trigger.onset import OnsetConfig, OnsetDetector
 
 SNRS_DB = (0, 5, 10, 15, 20, 25, 30)
 TOLERANCE_S = 0.02

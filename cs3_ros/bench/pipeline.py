@@ -32,11 +32,11 @@ from tqdm import tqdm
 
 from cs3_ros.bench.events import FixedBoxes, fixed_boxes, random_event
 from cs3_ros.bench.stage_watch import OperationCounter, watched
-from cs3_ros.bundle import Bundle, load_bundle
+from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.collision import CollisionClip
-from cs3_ros.jsonfile import prepare_json, write_json
+from cs3_ros.files.jsonfile import prepare_json, write_json
 from cs3_ros.pipeline import Pipeline
-from cs3_ros.runtime import GIB, Runtime, RuntimeConfig, gpu_memory_gib
+from cs3_ros.runtime import GIB, Runtime, RuntimeConfig, gpu_memory_gib, machine_name
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +91,7 @@ def weights_of(options: argparse.Namespace, bundle: Bundle) -> Iterator[None]:
     if not options.random_weights:
         yield
         return
-    from cs3_ros.bench.random_weights import random_home
+    from cs3_ros.bundles.random_weights import random_home
 
     log = logging.getLogger('cs3_ros')
     level = log.level
@@ -135,19 +135,6 @@ def main(options: argparse.Namespace) -> int:
     _report(result)
     write_json(options.json, result)
     return 130 if interrupted else 0
-
-
-def machine_name(device: torch.device) -> str:
-    """Name of the processor, with the threads that the networks use on a CPU."""
-    import torch
-
-    if device.type == 'cuda':
-        return str(torch.cuda.get_device_name(device))
-    names = [
-        line for line in Path('/proc/cpuinfo').read_text().splitlines() if 'model name' in line
-    ]
-    name = names[0].partition(':')[2].strip() if names else 'CPU'
-    return f'{name}, {torch.get_num_threads()} threads'
 
 
 def picture_size(text: str) -> tuple[int, int]:

@@ -26,9 +26,9 @@ from tqdm import tqdm
 
 from cs3_ros.bench.events import fixed_boxes, random_event
 from cs3_ros.bench.pipeline import add_network_arguments, picture_size, weights_of
-from cs3_ros.bundle import load_bundle
+from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.collision import AudioClip, Box, Frame, Prompt
-from cs3_ros.jsonfile import prepare_json, write_json
+from cs3_ros.files.jsonfile import prepare_json, write_json
 from cs3_ros.metrics import iou
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.runtime import RuntimeConfig

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from cs3_ros.bundle import Bundle, load_bundle
-from cs3_ros.download import (
+from cs3_ros.bundles.bundle import Bundle, load_bundle
+from cs3_ros.bundles.download import (
     FetchError,
     Offline,
     Patience,
@@ -27,7 +27,14 @@ from cs3_ros.download import (
     size_of,
     version_file,
 )
-from cs3_ros.weights import SUMS, WeightFile, digest_of, home, record_digest, recorded_digests
+from cs3_ros.bundles.weights import (
+    SUMS,
+    WeightFile,
+    digest_of,
+    home,
+    record_digest,
+    recorded_digests,
+)
 
 
 def main(options: argparse.Namespace) -> int:

@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from cs3_ros.bundle import INSTALL, Bundle, bundle_names, load_bundle
-from cs3_ros.jsonfile import prepare_json, write_json
-from cs3_ros.weights import WeightFile, digest_of, home, locate, recorded_digests
+from cs3_ros.bundles.bundle import Bundle, bundle_names, load_bundle
+from cs3_ros.bundles.stages import INSTALL
+from cs3_ros.bundles.weights import WeightFile, digest_of, home, locate, recorded_digests
+from cs3_ros.files.jsonfile import prepare_json, write_json
 
 
 @dataclass(frozen=True)

@@ -29,15 +29,15 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from cs3_ros.bench.toy_tokenizers import write_clip_tokenizer, write_roberta_tokenizer
-from cs3_ros.bundle import Bundle
+from cs3_ros.bundles.bundle import Bundle
+from cs3_ros.bundles.toy_tokenizers import write_clip_tokenizer, write_roberta_tokenizer
 from cs3_ros.hands.detr import LABELS
-from cs3_ros.localisers.audio_token import AudioToken, AudioTokenConfig
-from cs3_ros.localisers.audio_visual import save_checkpoint
-from cs3_ros.localisers.beats import Beats, BeatsConfig, beats_checkpoint
-from cs3_ros.localisers.clipseg import reset_decoder
-from cs3_ros.maskers.sam2_checkpoint import sam2_checkpoint
-from cs3_ros.maskers.sam2_model import PRESETS, Sam2, Sam2Architecture
+from cs3_ros.networks.audio_token import AudioToken, AudioTokenConfig
+from cs3_ros.networks.audio_visual import save_checkpoint
+from cs3_ros.networks.beats import Beats, BeatsConfig, beats_checkpoint
+from cs3_ros.networks.clipseg import reset_decoder
+from cs3_ros.networks.sam2_checkpoint import sam2_checkpoint
+from cs3_ros.networks.sam2_model import PRESETS, Sam2, Sam2Architecture
 
 Size = Literal['tiny', 'full']
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from cs3_ros.bundle import Bundle
-from cs3_ros.demo_pictures import ANSWER, FRAME, HEAT, MOST_SHOWN, PUBLISHED, SOUND, SOUND_S, Look
-from cs3_ros.demo_score import Row, Summary, summarise
-from cs3_ros.draw import OBJECT_COLOURS
-from cs3_ros.live_run import LiveRun
-from cs3_ros.page import figure, page, patch, table
-from cs3_ros.truth import ClipTruth
+from cs3_ros.bundles.bundle import Bundle
+from cs3_ros.demo.pictures import ANSWER, FRAME, HEAT, MOST_SHOWN, PUBLISHED, SOUND, SOUND_S, Look
+from cs3_ros.demo.score import Row, Summary, summarise
+from cs3_ros.drawing.overlay import OBJECT_COLOURS
+from cs3_ros.ros.live_run import LiveRun
+from cs3_ros.drawing.page import figure, page, patch, table
+from cs3_ros.files.truth import ClipTruth
 
 _WIDE, _HIGH = 1100, 120  # of the picture of the whole sound, pixels
 _BARS = 550

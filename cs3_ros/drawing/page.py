@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from cs3_ros.collision import Image
-from cs3_ros.draw import as_jpeg
+from cs3_ros.files.images import as_jpeg
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto;

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import Image, Mask
-from cs3_ros.draw import OBJECT_COLOURS, outline, tint
+from cs3_ros.drawing.overlay import OBJECT_COLOURS, outline, tint
 from cs3_ros.metrics import best_assignment, iou_matrix
 
 Colour = tuple[int, int, int]

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cs3_ros.bags import (
+from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Image
+from cs3_ros.files.bags import (
     AUDIO,
     AUDIO_TOPIC,
     COMPRESSED,
@@ -24,9 +25,8 @@ from cs3_ros.bags import (
     RAW_TOPIC,
     typestore,
 )
-from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Image
-from cs3_ros.media import Recording, VideoFile
-from cs3_ros.pcm import SoundChunk, SoundFormat, encode
+from cs3_ros.files.media import Recording, VideoFile
+from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
 
 INFO_EVERY_NS = 5 * NS_PER_S
 """AudioInfo is repeated, as audio_capture does it, for players that start in mid-bag."""

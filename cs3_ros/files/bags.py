@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cs3_ros.collision import NS_PER_S, Frame
-from cs3_ros.message_fields import frame_from_message, sound_from_data, stamp_of
-from cs3_ros.pcm import SoundChunk, SoundFormat
+from cs3_ros.files.message_fields import frame_from_message, sound_from_data, stamp_of
+from cs3_ros.files.pcm import SoundChunk, SoundFormat
 
 log = logging.getLogger(__name__)
 

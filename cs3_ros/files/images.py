@@ -250,3 +250,18 @@ def _jpeg_is_whole(raw: bytes) -> bool:
         if marker == 0xDA:
             return raw.find(b'\xff\xd9', position) >= 0
     return False
+
+
+def as_jpeg(image: Image, quality: int = 85) -> bytes:
+    """RGB uint8 [H, W, 3] as the bytes of a JPEG file.
+
+    Raises:
+        ValueError: OpenCV could not encode it.
+    """
+    import cv2
+
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    good, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not good:
+        raise ValueError(f'picture of {image.shape}: expected one that OpenCV can encode as JPEG')
+    return bytes(data)

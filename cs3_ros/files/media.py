@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Frame, Image
-from cs3_ros.pcm import SoundChunk, SoundFormat, encode
+from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
 
 if TYPE_CHECKING:
     import av

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from cs3_ros.collision import Frame, header_stamp_ns
-from cs3_ros.images import compressed_frame, raw_frame
-from cs3_ros.pcm import SoundChunk, SoundFormat, decode
+import numpy as np
+
+from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Frame
+from cs3_ros.files.images import compressed_frame, raw_frame
+from cs3_ros.files.pcm import SoundChunk, SoundFormat, decode
 
 
 def stamp_of(message: Any) -> int:
@@ -56,3 +58,68 @@ def sound_from_data(message: Any, sound_format: SoundFormat) -> SoundChunk:
     """
     samples = decode(message.audio.data, sound_format)
     return SoundChunk(stamp_of(message), sound_format.rate, samples)
+
+
+def header_stamp_ns(sec: int, nanosec: int) -> int:
+    """The stamp of a message header in nanoseconds.
+
+    Raises:
+        ValueError: nanoseconds of a second or more, or later than ``LAST_STAMP_NS``.
+    """
+    stamp_ns = sec * NS_PER_S + nanosec
+    if nanosec >= NS_PER_S or stamp_ns > LAST_STAMP_NS:
+        raise ValueError(
+            f'header stamp of {sec} s and {nanosec} ns: expected at most '
+            f'{LAST_STAMP_NS // NS_PER_S} s and less than {NS_PER_S} ns; '
+            'check the clock of the driver'
+        )
+    return stamp_ns
+
+
+def format_from_info(info: Any) -> SoundFormat:
+    """The sound format that an audio_common_msgs/AudioInfo tells.
+
+    Raises:
+        ValueError: compressed sound such as mp3, an unknown sample format, no channels, a rate out
+            of ``onset.RATES``.
+    """
+    sound_format = SoundFormat(
+        rate=info.sample_rate,
+        channels=info.channels,
+        sample_format=info.sample_format,
+        coding_format=info.coding_format,
+    )
+    return sound_format
+
+
+def sound_from_audio_stamped(message: Any) -> SoundChunk:
+    """The sound of an AudioStamped (the other audio_common_msgs package).
+
+    That package (github.com/mgonzs13/audio_common) carries the samples in typed arrays, of which
+    one is filled, and the channel count and rate in ``audio.info``.
+
+    Raises:
+        ValueError: no array is filled, the channel count does not divide the samples, a rate out of
+            ``onset.RATES``, or an impossible stamp.
+    """
+    data, info = message.audio.audio_data, message.audio.info
+    full_scales = {
+        'float32_data': 1.0,
+        'int32_data': 2.0**31,
+        'int16_data': 2.0**15,
+        'int8_data': 2.0**7,
+    }
+    filled = [name for name in full_scales if len(getattr(data, name, ()))]
+    if len(filled) != 1:
+        raise ValueError(
+            f'AudioStamped with {len(filled)} arrays of samples: expected exactly one of '
+            f'{", ".join(full_scales)}'
+        )
+    values, full_scale = np.asarray(getattr(data, filled[0])), full_scales[filled[0]]
+    if info.channels < 1 or info.rate < 1 or values.size % info.channels:
+        raise ValueError(
+            f'AudioStamped: {values.size} samples, {info.channels} channel(s), {info.rate} Hz: '
+            'expected positive numbers and whole sample groups'
+        )
+    samples = (values.astype(np.float64) / full_scale).astype(np.float32)
+    return SoundChunk(stamp_of(message), info.rate, samples.reshape(-1, info.channels))

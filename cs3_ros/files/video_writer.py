@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Image
-from cs3_ros.pcm import SoundChunk, SoundFormat, encode
+from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
 
 _TICKS_PER_S = 60_000  # whole ticks a frame at 24, 25, 29.97, 30, 50, 59.94 and 60 Hz
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)

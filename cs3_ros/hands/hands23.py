@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cs3_ros.checkpoints import read_torch
 from cs3_ros.collision import Box, Frame, HandObject, Side
 from cs3_ros.config import require, setting, validate
 from cs3_ros.hands.hands23_results import CONTACTS, Hands23Hand, held
+from cs3_ros.networks.checkpoints import read_torch
 from cs3_ros.runtime import Runtime
 
 _REPOSITORY = 'https://github.com/EvaCheng-cty/hands23_detector'

@@ -7,37 +7,20 @@ bias of the mask and, where it was fine-tuned, BEATs.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from cs3_ros.checkpoints import read_safetensors
 from cs3_ros.collision import AudioClip
-from cs3_ros.config import from_mapping, require, setting
-from cs3_ros.localisers.audio_token import AudioToken, AudioTokenConfig, embed_prompt, prompt_ids
-from cs3_ros.localisers.beats import (
-    MIN_SAMPLES,
-    RATE,
-    Beats,
-    BeatsConfig,
-    beats_fbank,
-    load_beats,
-)
-from cs3_ros.localisers.clipseg import ClipSeg, load_tokenizer
+from cs3_ros.config import require, setting
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
-from cs3_ros.localisers.heat_map import HeatMapConfig, MaskScale
-from cs3_ros.localisers.sound import waveform
+from cs3_ros.localisers.heat_map import HeatMapConfig
+from cs3_ros.networks.audio_token import AudioTokenConfig, embed_prompt, prompt_ids
+from cs3_ros.networks.audio_visual import load_checkpoint
+from cs3_ros.networks.beats import MIN_SAMPLES, RATE, BeatsConfig, beats_fbank, load_beats
+from cs3_ros.networks.clipseg import ClipSeg, load_tokenizer
+from cs3_ros.networks.sound import waveform
 from cs3_ros.runtime import Runtime
-
-FORMAT = 'cs3-audio-visual-1'
-"""Value of ``format`` in the checkpoint's metadata."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +34,6 @@ class AudioVisualConfig(HeatMapConfig):
     checkpoint: str = setting(
         '', 'Checkpoint of the training, audio_visual.safetensors.', weights=True
     )
-
-
-@dataclass(frozen=True, eq=False)
-class AudioVisualCheckpoint:
-    """What a training run leaves."""
-
-    audio_token: AudioToken
-    """Projection and pooling, with the prompt that they were trained for."""
-    mask: MaskScale
-    """Scale and bias of the mask."""
-    beats: Beats | None
-    """The fine-tuned sound network; None where BEATs stayed as published."""
 
 
 class AudioVisualLocaliser(ConditionedLocaliser):
@@ -108,120 +79,6 @@ class AudioVisualLocaliser(ConditionedLocaliser):
         return embed_prompt(
             clip.text_model, clip.text_projection, self._prompt, token, token_config.position
         )  # [1, P]
-
-
-def save_checkpoint(
-    path: str | Path,
-    audio_token: AudioToken,
-    mask: MaskScale | None = None,
-    beats: Beats | None = None,
-    notes: Mapping[str, str] | None = None,
-) -> None:
-    """Write a checkpoint for ``AudioVisualLocaliser``.
-
-    Args:
-        path: ``audio_visual.safetensors``; replaced where it exists.
-        audio_token: its configuration is kept too.
-        mask: scale and bias; None for those that training starts from.
-        beats: the sound network where it was fine-tuned; None for the published one.
-        notes: further metadata, for people: settings of the training, digest of the data, scores.
-    """
-    parts: dict[str, nn.Module] = {'audio_token': audio_token, 'mask': mask or MaskScale()}
-    metadata = {
-        **(notes or {}),
-        'format': FORMAT,
-        'audio_token': json.dumps(dataclasses.asdict(audio_token.config)),
-    }
-    if beats is not None:
-        parts['beats'] = beats
-        metadata['beats'] = json.dumps(dataclasses.asdict(beats.config))
-    tensors = {
-        f'{prefix}.{name}': tensor.detach().cpu().contiguous()
-        for prefix, module in parts.items()
-        for name, tensor in module.state_dict().items()
-    }
-    save_file(tensors, path, metadata)
-
-
-def load_checkpoint(path: str | Path) -> AudioVisualCheckpoint:
-    """Read a checkpoint, float32 on the CPU, in evaluation mode.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is not such a checkpoint, or damaged; says what was expected.
-    """
-    tensors, metadata = read_safetensors(path)
-    if metadata.get('format') != FORMAT:
-        raise ValueError(
-            f'{path}: format {metadata.get("format")!r}: expected {FORMAT!r}; '
-            'take a checkpoint that the training of the audio-visual localiser wrote'
-        )
-    audio_token = _build(
-        path,
-        metadata,
-        'audio_token',
-        lambda data: AudioToken(from_mapping(AudioTokenConfig, data, 'settings')),
-    )
-    mask, beats = MaskScale(), None
-    parts: dict[str, nn.Module] = {'audio_token': audio_token, 'mask': mask}
-    if 'beats' in metadata:
-        parts['beats'] = beats = _build(
-            path, metadata, 'beats', lambda data: Beats(BeatsConfig.from_cfg(data))
-        )
-    _fill(parts, tensors, path)
-    if not (mask.scale > 0 and mask.offset.isfinite()):
-        raise ValueError(
-            f'{path}: mask.scale = {mask.scale.item()}, mask.bias = {mask.bias.item()}: expected '
-            'finite numbers and a positive scale'
-        )
-    return AudioVisualCheckpoint(audio_token, mask, beats)
-
-
-def _build(
-    path: str | Path, metadata: Mapping[str, str], name: str, build: Callable[[Any], Any]
-) -> Any:
-    """A network, still without weights, as the metadata describes it."""
-    try:
-        description = json.loads(metadata[name])
-        with torch.device('meta'):  # no time for random weights that are thrown away
-            return build(description)
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:
-        raise ValueError(
-            f'{path}: metadata {name!r}: {error}; expected the JSON that the training writes'
-        ) from error
-
-
-def _fill(parts: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], path: str | Path) -> None:
-    """Give every part its tensors, all of them and no others."""
-    expected = {
-        f'{prefix}.{name}': tensor.shape
-        for prefix, module in parts.items()
-        for name, tensor in module.state_dict().items()
-    }
-    if lacking := sorted(set(expected) - set(tensors)):
-        raise ValueError(f'{path}: lacks {len(lacking)} tensors, first {lacking[0]}')
-    if unknown := sorted(set(tensors) - set(expected)):
-        raise ValueError(
-            f'{path}: {len(unknown)} unknown tensors, first {unknown[0]}; '
-            f'known: those of {", ".join(parts)}'
-        )
-    for name, shape in expected.items():
-        if tensors[name].shape != shape or not tensors[name].is_floating_point():
-            raise ValueError(
-                f'{path}: {name} is {tensors[name].dtype} {list(tensors[name].shape)}, expected '
-                f'floating point {list(shape)} by the metadata of the same file'
-            )
-    for prefix, module in parts.items():
-        state = {name: tensors[f'{prefix}.{name}'].float() for name in module.state_dict()}
-        module.load_state_dict(state, assign=True)
-        module.eval()
 
 
 def _check_fit(token: AudioTokenConfig, beats: BeatsConfig, clipseg: ClipSeg) -> None:

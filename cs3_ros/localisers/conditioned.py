@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from cs3_ros.collision import AudioClip, Frame, Localisation
-from cs3_ros.localisers.clipseg import ClipSeg, ImageFeatures
 from cs3_ros.localisers.heat_map import (
     HeatMapConfig,
     blur_matrix,
@@ -26,6 +25,7 @@ from cs3_ros.localisers.heat_map import (
     window_size,
     window_start,
 )
+from cs3_ros.networks.clipseg import ClipSeg, ImageFeatures
 from cs3_ros.runtime import Runtime
 
 

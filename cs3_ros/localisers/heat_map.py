@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from cs3_ros.collision import Box
 from cs3_ros.config import setting, validate
@@ -53,24 +53,6 @@ class HeatMapConfig:
 
     def __post_init__(self) -> None:
         validate(self)
-
-
-class MaskScale(nn.Module):
-    """Learned scale w and bias b of CLIPSeg's logits X, which are mostly negative (A5)."""
-
-    def __init__(self, scale: float = 10.0, bias: float = 14.0) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(float(scale)))
-        self.bias = nn.Parameter(torch.tensor(float(bias)))
-
-    def forward(self, logits: Tensor) -> Tensor:
-        """w * X + b, logits of the training mask; any shape."""
-        return self.scale * logits + self.bias
-
-    @property
-    def offset(self) -> Tensor:
-        """b / w: at inference the heat map is sigmoid(X + b / w)."""
-        return self.bias / self.scale
 
 
 def blur_matrix(size: int) -> Tensor:

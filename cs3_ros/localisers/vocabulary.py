@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from cs3_ros.yamlfile import NoAliases, load_yaml
+from cs3_ros.files.yamlfile import NoAliases, load_yaml
 
 _KEYS = {'object_prompt', 'collisions'}
 

@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 from cs3_ros.collision import AudioClip
 from cs3_ros.config import require, setting
-from cs3_ros.localisers.clap import CHUNK, AudioTower, LogMel, embed_sounds, load_clap, tokenize
-from cs3_ros.localisers.clipseg import ClipSeg, load_tokenizer
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
 from cs3_ros.localisers.heat_map import HeatMapConfig
-from cs3_ros.localisers.sound import waveform
 from cs3_ros.localisers.vocabulary import Phrase, read_vocabulary
+from cs3_ros.networks.clap import CHUNK, AudioTower, LogMel, embed_sounds, load_clap, tokenize
+from cs3_ros.networks.clipseg import ClipSeg, load_tokenizer
+from cs3_ros.networks.sound import waveform
 from cs3_ros.runtime import Runtime
 
 

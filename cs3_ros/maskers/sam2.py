@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from cs3_ros.collision import Box, Image, Mask, Points, Prompt
 from cs3_ros.config import require, setting, validate
-from cs3_ros.maskers.sam2_checkpoint import load_sam2
-from cs3_ros.maskers.sam2_model import (
+from cs3_ros.metrics import iou
+from cs3_ros.networks.sam2_checkpoint import load_sam2
+from cs3_ros.networks.sam2_model import (
     ABSENT,
     BOTTOM_RIGHT,
     NEGATIVE,
@@ -27,7 +28,6 @@ from cs3_ros.maskers.sam2_model import (
     Sam2,
     Sam2Features,
 )
-from cs3_ros.metrics import iou
 from cs3_ros.runtime import Runtime
 
 log = logging.getLogger(__name__)

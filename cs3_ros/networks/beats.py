@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cs3_ros.localisers.beats_format import BeatsConfig, read_official, to_official
-from cs3_ros.localisers.sound import kaldi_fbank
+from cs3_ros.networks.beats_format import BeatsConfig, read_official, to_official
+from cs3_ros.networks.sound import kaldi_fbank
 
 RATE = 16_000
 """Samples per second of the waveforms."""

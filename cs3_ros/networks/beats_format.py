@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cs3_ros.checkpoints import read_torch
+from cs3_ros.networks.checkpoints import read_torch
 
 _SIZES = (
     'input_patch_size', 'embed_dim', 'encoder_layers', 'encoder_embed_dim', 'encoder_ffn_embed_dim',

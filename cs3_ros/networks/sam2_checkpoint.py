@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from cs3_ros.checkpoints import read_safetensors, read_torch
-from cs3_ros.maskers.sam2_model import PRESETS, Sam2, Sam2Architecture
+from cs3_ros.networks.checkpoints import read_safetensors, read_torch
+from cs3_ros.networks.sam2_model import PRESETS, Sam2, Sam2Architecture
 
 VIDEO_ONLY = (
     'mask_downsample.',

@@ -18,7 +18,7 @@ USERS_TRANSPORT = (PROFILE_VARIABLE, 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTDDS_B
 
 def fastdds_profile() -> Path:
     """The shipped Fast DDS profile: a large shared-memory segment and quick discovery."""
-    return Path(str(files('cs3_ros') / 'bundles' / 'fastdds.xml'))
+    return Path(str(files('cs3_ros') / 'ros' / 'fastdds.xml'))
 
 
 def missing_environment(

@@ -13,11 +13,17 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from cs3_ros.collision import Frame
-from cs3_ros.message_fields import frame_from_message, sound_from_data
-from cs3_ros.pcm import SoundChunk, SoundFormat
+from cs3_ros.files.message_fields import (
+    format_from_info,
+    frame_from_message,
+    sound_from_audio_stamped,
+    sound_from_data,
+)
+from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.ros import messages
 from cs3_ros.ros.subscription import FollowingSubscription
 from cs3_ros.settings import NodeConfig
+from cs3_ros.trigger.onset import check_rate
 
 UNREAD_CHUNKS = 200
 """Sound messages kept until the first audio_info tells how to read them."""
@@ -138,10 +144,13 @@ class Inputs:
 
     def _audio_info(self, info: AudioInfo) -> None:
         try:
-            self.format = messages.format_from_info(info)
+            sound_format = format_from_info(info)
+            check_rate(sound_format.rate)
         except ValueError as error:
             self.format, self._no_format = None, error
             self._refuse('audio', error)
+        else:
+            self.format = sound_format
         while self._unread:
             self._audio_data(self._unread.popleft())
 
@@ -166,11 +175,12 @@ class Inputs:
 
     def _audio_stamped(self, message: Any) -> None:
         self.silent_since = time.monotonic()
-        self._sound(message, lambda: messages.sound_from_audio_stamped(message))
+        self._sound(message, lambda: sound_from_audio_stamped(message))
 
     def _sound(self, message: Any, read: Callable[[], SoundChunk]) -> None:
         try:
             chunk = read()
+            check_rate(chunk.rate)
         except ValueError as error:
             self._refuse('audio', error)
             return

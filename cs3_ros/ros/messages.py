@@ -19,11 +19,9 @@ from vision_msgs.msg import (
     VisionClass,
 )
 
-from cs3_ros.bags import INFO
 from cs3_ros.collision import NS_PER_S, Collision, Image
-from cs3_ros.message_fields import stamp_of
-from cs3_ros.onset import check_rate
-from cs3_ros.pcm import SoundChunk, SoundFormat
+from cs3_ros.files.bags import INFO
+from cs3_ros.files.pcm import SoundFormat
 
 
 def message_class(type_name: str) -> Any:
@@ -58,23 +56,6 @@ def header(stamp_ns: int, frame_id: str) -> Header:
     return Header(stamp=ns_to_stamp(stamp_ns), frame_id=frame_id)
 
 
-def format_from_info(info: Any) -> SoundFormat:
-    """The sound format that an audio_common_msgs/AudioInfo tells.
-
-    Raises:
-        ValueError: compressed sound such as mp3, an unknown sample format, no channels, a rate out
-            of ``onset.RATES``.
-    """
-    sound_format = SoundFormat(
-        rate=info.sample_rate,
-        channels=info.channels,
-        sample_format=info.sample_format,
-        coding_format=info.coding_format,
-    )
-    check_rate(sound_format.rate)
-    return sound_format
-
-
 def info_message(sound_format: SoundFormat) -> Any:
     """audio_common_msgs/AudioInfo of a sound format.
 
@@ -88,40 +69,6 @@ def info_message(sound_format: SoundFormat) -> Any:
         bitrate=sound_format.bitrate,
         coding_format=sound_format.coding_format,
     )
-
-
-def sound_from_audio_stamped(message: Any) -> SoundChunk:
-    """The sound of an AudioStamped (the other audio_common_msgs package).
-
-    That package (github.com/mgonzs13/audio_common) carries the samples in typed arrays, of which
-    one is filled, and the channel count and rate in ``audio.info``.
-
-    Raises:
-        ValueError: no array is filled, the channel count does not divide the samples, a rate out of
-            ``onset.RATES``, or an impossible stamp.
-    """
-    data, info = message.audio.audio_data, message.audio.info
-    full_scales = {
-        'float32_data': 1.0,
-        'int32_data': 2.0**31,
-        'int16_data': 2.0**15,
-        'int8_data': 2.0**7,
-    }
-    filled = [name for name in full_scales if len(getattr(data, name, ()))]
-    if len(filled) != 1:
-        raise ValueError(
-            f'AudioStamped with {len(filled)} arrays of samples: expected exactly one of '
-            f'{", ".join(full_scales)}'
-        )
-    values, full_scale = np.asarray(getattr(data, filled[0])), full_scales[filled[0]]
-    if info.channels < 1 or info.rate < 1 or values.size % info.channels:
-        raise ValueError(
-            f'AudioStamped: {values.size} samples, {info.channels} channel(s), {info.rate} Hz: '
-            'expected positive numbers and whole sample groups'
-        )
-    check_rate(info.rate)
-    samples = (values.astype(np.float64) / full_scale).astype(np.float32)
-    return SoundChunk(stamp_of(message), info.rate, samples.reshape(-1, info.channels))
 
 
 def image_message(header: Header, image: Image | NDArray[np.uint8]) -> ImageMessage:

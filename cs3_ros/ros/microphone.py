@@ -16,7 +16,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from cs3_ros.collision import NS_PER_S
-from cs3_ros.pcm import SoundFormat
+from cs3_ros.files.pcm import SoundFormat
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import header, info_message
 

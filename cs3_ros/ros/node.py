@@ -20,9 +20,9 @@ from rclpy.signals import uninstall_signal_handlers
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from cs3_ros.bundle import Bundle, load_bundle
+from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.collision import Collision, Frame, event_id
-from cs3_ros.pcm import SoundChunk
+from cs3_ros.files.pcm import SoundChunk
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.ros import parameters
 from cs3_ros.ros.diagnostics import Diagnostics, Snapshot
@@ -32,7 +32,7 @@ from cs3_ros.ros.outputs import Outputs
 from cs3_ros.ros.spin import Interrupts, Spinner
 from cs3_ros.runtime import free_gpu_memory, gpu_memory_gib
 from cs3_ros.settings import NodeConfig, Settings
-from cs3_ros.stream import CollisionStream, Update
+from cs3_ros.trigger.stream import CollisionStream, Update
 from cs3_ros.worker import Worker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE

@@ -55,12 +55,12 @@ class Outputs:
             self._masks.publish(messages.image_message(stamp, collision.label_image()))
             self._detections.publish(messages.detections_message(stamp, collision))
         if self._overlay.get_subscription_count():
-            from cs3_ros.draw import overlay
+            from cs3_ros.drawing.overlay import overlay
 
             image = overlay(collision.frame.image, collision)
             self._overlay.publish(messages.image_message(stamp, image))
         if collision.heat_map is not None and self._heat_map.get_subscription_count():
-            from cs3_ros.draw import heat_map_image
+            from cs3_ros.drawing.overlay import heat_map_image
 
             image = heat_map_image(collision.heat_map)
             self._heat_map.publish(messages.image_message(stamp, image))

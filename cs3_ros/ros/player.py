@@ -18,7 +18,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
-from cs3_ros.bags import Bag, BagTopic
+from cs3_ros.files.bags import Bag, BagTopic
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import message_class, ns_to_stamp
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from cs3_ros.buffers import AudioBuffer, FrameBuffer
 from cs3_ros.collision import NS_PER_S, AudioClip, CollisionClip, Frame, Onset
 from cs3_ros.config import setting, validate
+from cs3_ros.trigger.buffers import AudioBuffer, FrameBuffer
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, AudioClip, Frame
 from cs3_ros.config import setting, validate
-from cs3_ros.sample_clock import SampleClock
+from cs3_ros.trigger.sample_clock import SampleClock
 
 JUMP_BACK_NS = NS_PER_S
 """Stamps further back than this are a clock that jumped (a bag that loops), not disorder."""

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros import onset_levels as levels
 from cs3_ros.config import setting, validate
+from cs3_ros.trigger import onset_levels as levels
 
 RATES = (8_000, 96_000)
 """Lowest and highest rate of sound that can be listened to, samples per second."""

@@ -15,8 +15,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.assembler import ClipAssembler, ClipConfig, Event, Progress
-from cs3_ros.buffers import (
+from cs3_ros.collision import CollisionClip, Frame, Onset
+from cs3_ros.trigger.assembler import ClipAssembler, ClipConfig, Event, Progress
+from cs3_ros.trigger.buffers import (
     JUMP_BACK_NS,
     AudioBuffer,
     AudioConfig,
@@ -24,8 +25,7 @@ from cs3_ros.buffers import (
     FrameBuffer,
     FrameConfig,
 )
-from cs3_ros.collision import CollisionClip, Frame, Onset
-from cs3_ros.onset import RATES, DetectedOnset, OnsetConfig, OnsetDetector
+from cs3_ros.trigger.onset import RATES, DetectedOnset, OnsetConfig, OnsetDetector
 
 SILENCE_S = 1.0
 """A gap this long ends the sound before it, as the node's ``flush`` does."""

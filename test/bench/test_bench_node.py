@@ -91,7 +91,7 @@ def test_the_children_end_with_the_benchmark(how):
 def test_a_node_that_fails_is_told():
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
-    from cs3_ros.ros.bench_node import Listener
+    from cs3_ros.bench.node import Listener
 
     class Ears:
         def create_subscription(self, message_type, topic, callback, depth):

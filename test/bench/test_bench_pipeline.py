@@ -13,7 +13,7 @@ from cs3_ros.bench import naive, pipeline, precision
 from cs3_ros.bench.events import fixed_boxes, random_event
 from cs3_ros.bench.fake_stages import BothHands, BoxMasker
 from cs3_ros.bench.stage_watch import OperationCounter, watched
-from cs3_ros.bundle import load_bundle
+from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.pipeline import Pipeline
 
 TINY = ['--random-weights', '--networks', 'tiny', '--device', 'cpu', '--size', '96x64']

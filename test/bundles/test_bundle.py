@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from cs3_ros import bundle as bundle_module
-from cs3_ros.bundle import INSTALL, STAGES, BundleError, bundle_names, load_bundle
+from cs3_ros.bundles import bundle as bundle_module
+from cs3_ros.bundles.bundle import BundleError, bundle_names, load_bundle
+from cs3_ros.bundles.stages import INSTALL, STAGES
 from cs3_ros.config import setting, validate
 from cs3_ros.runtime import RuntimeConfig
 from cs3_ros.verification import VerificationConfig
@@ -92,7 +93,7 @@ def test_a_bundle_may_have_a_folder_for_its_weights(tmp_path, monkeypatch):
     assert load_bundle('mine').folder == tmp_path / 'bundles' / 'mine'
 
 
-DOCS = Path(__file__).parents[1] / 'docs' / 'bundles.md'
+DOCS = Path(__file__).parents[2] / 'docs' / 'bundles.md'
 
 
 def test_the_examples_of_the_documentation_are_read(tmp_path):

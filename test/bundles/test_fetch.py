@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from file_server import FileServer, serving
 
-from cs3_ros import fetch as fetch_module
-from cs3_ros import inventory
-from cs3_ros.bundle import load_bundle
-from cs3_ros.download import FetchError, Patience
-from cs3_ros.fetch import copy_files, fetch_files
-from cs3_ros.weights import SUMS, WeightFile, recorded_digests
+from cs3_ros.bundles import fetch as fetch_module
+from cs3_ros.bundles import inventory
+from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.bundles.download import FetchError, Patience
+from cs3_ros.bundles.fetch import copy_files, fetch_files
+from cs3_ros.bundles.weights import SUMS, WeightFile, recorded_digests
 
 BIG = bytes(range(256)) * 4096
 SMALL = b'{"a": 1}'
@@ -285,7 +285,7 @@ def test_redirects_to_other_schemes_are_refused(server, big, home, target):
 def test_redirects_from_https_to_http_are_refused():
     from urllib.request import Request
 
-    from cs3_ros.download import _Redirects
+    from cs3_ros.bundles.download import _Redirects
 
     follow = _Redirects().redirect_request
     with pytest.raises(FetchError, match='leads to http://b/y: expected https'):
@@ -517,7 +517,7 @@ def test_the_table_shows_a_warning(table, bundle):
 
 def test_the_table_names_packages_that_are_not_installed(table, monkeypatch):
     monkeypatch.setattr(
-        'cs3_ros.bundle.find_spec', lambda name: None if name == 'mediapipe' else name
+        'cs3_ros.bundles.bundle.find_spec', lambda name: None if name == 'mediapipe' else name
     )
     _, printed, row = table()
     assert row['packages'] == ['mediapipe'] and 'not installed: mediapipe' in printed

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from trap import Trap
 
-from cs3_ros.bundle import BundleError, bundle_names, load_bundle
+from cs3_ros.bundles.bundle import BundleError, bundle_names, load_bundle
 from cs3_ros.runtime import RuntimeConfig
 
 torch = pytest.importorskip('torch')

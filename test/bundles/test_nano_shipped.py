@@ -13,12 +13,12 @@ import pytest
 from setuptools import Distribution
 from shipped_nano import FOLDER, shipped_nano
 
-from cs3_ros import fetch
-from cs3_ros.bundle import load_bundle
-from cs3_ros.inventory import look
+from cs3_ros.bundles import fetch
+from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.bundles.inventory import look
 from cs3_ros.settings import NodeConfig
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 25_000_000
 
 

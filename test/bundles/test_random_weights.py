@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from transformers import CLIPTokenizer, RobertaTokenizer
 
 from cs3_ros.bench.events import random_event
-from cs3_ros.bench.random_weights import PARTS, random_home, write_random_weights
-from cs3_ros.bundle import load_bundle
+from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.bundles.random_weights import PARTS, random_home, write_random_weights
+from cs3_ros.bundles.weights import missing
 from cs3_ros.runtime import RuntimeConfig
-from cs3_ros.weights import missing
 
 CPU = RuntimeConfig('cpu', 'float32', threads=1)
 

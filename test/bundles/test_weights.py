@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cs3_ros.weights import (
+from cs3_ros.bundles.weights import (
     SUMS,
     WeightFile,
     digest_of,

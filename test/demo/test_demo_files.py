@@ -6,16 +6,16 @@ import subprocess
 import pytest
 from tiny_media import impulses, write_media
 
-from cs3_ros import demo
-from cs3_ros.truth import ClipTruth, write_truth
+from cs3_ros.demo import command
+from cs3_ros.files.truth import ClipTruth, write_truth
 
-check_ready = demo._check_ready
+check_ready = command._check_ready
 
 
 @pytest.fixture(autouse=True)
 def ready(monkeypatch):
     """Nothing of a bundle is loaded here, so nothing of it has to be installed."""
-    monkeypatch.setattr(demo, '_check_ready', lambda bundle: None)
+    monkeypatch.setattr(command, '_check_ready', lambda bundle: None)
 
 
 def options(folder, clip=None, truth=None, bundle=None):
@@ -34,26 +34,26 @@ def test_a_refused_clip_costs_nothing(tmp_path, clip, reason):
     write_media(tmp_path / 'silent.mkv', frames=5)
     write_media(tmp_path / 'other size.mkv', frames=5, sound=impulses(0.2, 48000, [0.1]))
     write_truth(tmp_path / 'truth.json', ClipTruth('', 352, 352, ()))
-    (tmp_path / demo.WORK).mkdir()
-    (tmp_path / demo.WORK / 'earlier').touch()
+    (tmp_path / command.WORK).mkdir()
+    (tmp_path / command.WORK / 'earlier').touch()
     with pytest.raises((ValueError, FileNotFoundError), match=reason):
-        demo.main(options(tmp_path, tmp_path / clip, tmp_path / 'truth.json'))
-    assert (tmp_path / demo.WORK / 'earlier').exists()
+        command.main(options(tmp_path, tmp_path / clip, tmp_path / 'truth.json'))
+    assert (tmp_path / command.WORK / 'earlier').exists()
 
 
-@pytest.mark.parametrize('clip', ['overlay.mp4', f'{demo.WORK}/bag/a.mp4'])
+@pytest.mark.parametrize('clip', ['overlay.mp4', f'{command.WORK}/bag/a.mp4'])
 def test_a_clip_is_not_overwritten(tmp_path, clip):
     path = tmp_path / clip
     path.parent.mkdir(parents=True, exist_ok=True)
     write_media(tmp_path / 'a.mkv', frames=5, sound=impulses(0.2, 48000, [0.1])).rename(path)
     with pytest.raises(ValueError, match='the demo would overwrite it: give another --out'):
-        demo.main(options(tmp_path, path))
+        command.main(options(tmp_path, path))
     assert path.exists()
 
 
 def test_a_truth_needs_its_clip(tmp_path):
     with pytest.raises(ValueError, match='expected its clip'):
-        demo.main(options(tmp_path, truth=tmp_path / 'truth.json'))
+        command.main(options(tmp_path, truth=tmp_path / 'truth.json'))
 
 
 @pytest.mark.parametrize(
@@ -67,33 +67,33 @@ def test_the_bundle_that_suits_the_clip(tmp_path, monkeypatch, clip, bundle, run
         loaded.append(name)
         raise ValueError('enough')
 
-    monkeypatch.setattr(demo, 'load_bundle', load)
+    monkeypatch.setattr(command, 'load_bundle', load)
     path = write_media(tmp_path / 'a.mkv', frames=2) if clip else None
     with pytest.raises(ValueError, match='enough'):
-        demo.main(options(tmp_path, path, bundle=bundle))
+        command.main(options(tmp_path, path, bundle=bundle))
     assert loaded == [runs]
 
 
 def test_without_the_training_package_it_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, 'find_spec', lambda name: None)
+    monkeypatch.setattr(command, 'find_spec', lambda name: None)
     with pytest.raises(ImportError, match='pip install -e training.*or name a video of yours'):
-        demo.main(options(tmp_path, bundle='lite'))
+        command.main(options(tmp_path, bundle='lite'))
 
 
 def test_a_clip_that_could_not_be_made_is_told(tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess([], 1, '', 'cs3-train synth: no space left\n')
-    monkeypatch.setattr(demo.subprocess, 'run', lambda *given, **more: failed)
+    monkeypatch.setattr(command.subprocess, 'run', lambda *given, **more: failed)
     with pytest.raises(RuntimeError, match='could not be made: cs3-train synth: no space left'):
-        demo.main(options(tmp_path, bundle='lite'))
+        command.main(options(tmp_path, bundle='lite'))
 
 
 def test_what_the_bundle_lacks_is_told_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, '_check_ready', check_ready)
-    bundle = demo.load_bundle('lite')
+    monkeypatch.setattr(command, '_check_ready', check_ready)
+    bundle = command.load_bundle('lite')
     monkeypatch.setattr(type(bundle), 'lacking_packages', ('mediapipe',))
     with pytest.raises(ImportError, match='bundle lite needs mediapipe: pip install'):
-        demo.main(options(tmp_path, bundle='lite'))
+        command.main(options(tmp_path, bundle='lite'))
     monkeypatch.setattr(type(bundle), 'lacking_packages', ())
     monkeypatch.setenv('CS3_HOME', str(tmp_path))
     with pytest.raises(FileNotFoundError, match='bundle cs3 needs .*: '):
-        demo.main(options(tmp_path, bundle='cs3'))
+        command.main(options(tmp_path, bundle='cs3'))

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from fakes import ClickRecording
 
-from cs3_ros import demo_pictures
-from cs3_ros.assembler import ClipConfig
-from cs3_ros.bundle import Bundle
-from cs3_ros.demo_pictures import MOST_SHOWN, look_at, shown_size
-from cs3_ros.demo_report import losses_of, table_of, text_table, write_report
-from cs3_ros.demo_score import compare
-from cs3_ros.draw import as_jpeg
-from cs3_ros.images import load_image
-from cs3_ros.live_run import LiveEvent, LiveRun
-from cs3_ros.truth import ClipTruth, TrueEvent, TrueFrame, runs_of
+from cs3_ros.demo import pictures
+from cs3_ros.trigger.assembler import ClipConfig
+from cs3_ros.bundles.bundle import Bundle
+from cs3_ros.demo.pictures import MOST_SHOWN, look_at, shown_size
+from cs3_ros.demo.report import losses_of, table_of, text_table, write_report
+from cs3_ros.demo.score import compare
+from cs3_ros.files.images import as_jpeg
+from cs3_ros.files.images import load_image
+from cs3_ros.ros.live_run import LiveEvent, LiveRun
+from cs3_ros.files.truth import ClipTruth, TrueEvent, TrueFrame, runs_of
 
 SECOND = 1_000_000_000
 SIZE = (96, 64)
@@ -178,9 +178,9 @@ def test_every_onset_is_in_the_sentence():
 
 def test_a_caption_says_no_more_than_the_truth_does(tmp_path, monkeypatch):
     captions = []
-    draw = demo_pictures.answer_picture
+    draw = pictures.answer_picture
     monkeypatch.setattr(
-        demo_pictures,
+        pictures,
         'answer_picture',
         lambda image, labels, names, caption, masks: (
             captions.append(caption) or draw(image, labels, names, caption, masks)

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from cs3_ros.draw import OBJECT_COLOURS, as_jpeg
-from cs3_ros.pictures import answer_colours, outlined, over_grey, sound_picture, tinted
+from cs3_ros.drawing.overlay import OBJECT_COLOURS
+from cs3_ros.drawing.report import answer_colours, outlined, over_grey, sound_picture, tinted
+from cs3_ros.files.images import as_jpeg
 
 
 def area(x, y):

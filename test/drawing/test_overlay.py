@@ -16,16 +16,11 @@ from cs3_ros.collision import (
     Onset,
     Verdict,
 )
-from cs3_ros.draw import (
-    OBJECT_COLOURS,
-    answer_picture,
-    heat_map_image,
-    overlay,
-    write_overlay_video,
-)
-from cs3_ros.images import save_image
-from cs3_ros.media import VideoFile
-from cs3_ros.pcm import SoundFormat
+from cs3_ros.drawing.overlay import OBJECT_COLOURS, answer_picture, heat_map_image, overlay
+from cs3_ros.drawing.overlay_video import write_overlay_video
+from cs3_ros.files.images import save_image
+from cs3_ros.files.media import VideoFile
+from cs3_ros.files.pcm import SoundFormat
 
 
 def masks(width, height):

@@ -5,7 +5,7 @@ import base64
 import cv2
 import numpy as np
 
-from cs3_ros.page import as_data_uri, figure, page, patch, table
+from cs3_ros.drawing.page import as_data_uri, figure, page, patch, table
 
 
 def test_texts_are_escaped():

@@ -7,13 +7,13 @@ import pytest
 import yaml
 from tiny_media import impulses, split, write_media
 
-from cs3_ros.bag_writer import make_bag
-from cs3_ros.bags import Bag, BagRecording, typestore
 from cs3_ros.collision import NS_PER_S, Frame
-from cs3_ros.media import VideoFile
-from cs3_ros.pcm import SoundChunk, SoundFormat
+from cs3_ros.files.bag_writer import make_bag
+from cs3_ros.files.bags import Bag, BagRecording, typestore
+from cs3_ros.files.media import VideoFile
+from cs3_ros.files.pcm import SoundChunk, SoundFormat
 
-INTERFACES = Path(__file__).parent / 'interfaces' / 'audio_common_msgs' / 'msg'
+INTERFACES = Path(__file__).parents[1] / 'interfaces' / 'audio_common_msgs' / 'msg'
 
 
 @pytest.fixture

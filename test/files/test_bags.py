@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from rosbags.rosbag2 import StoragePlugin, Writer
 from tiny_media import split
 
-from cs3_ros.bags import (
+from cs3_ros.collision import NS_PER_S
+from cs3_ros.files.bags import (
     AUDIO,
     COMPRESSED,
     INFO,
@@ -25,8 +26,7 @@ from cs3_ros.bags import (
     _sound,
     typestore,
 )
-from cs3_ros.collision import NS_PER_S
-from cs3_ros.pcm import SoundFormat
+from cs3_ros.files.pcm import SoundFormat
 
 TYPES = typestore().types
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cs3_ros.images import ENCODINGS, decode_compressed, decode_image
+from cs3_ros.files.images import ENCODINGS, decode_compressed, decode_image
 
 
 def padded(rows, pad):

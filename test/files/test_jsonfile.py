@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cs3_ros.jsonfile import prepare_json, write_json
+from cs3_ros.files.jsonfile import prepare_json, write_json
 
 
 def test_the_folder_is_made_before_the_work(tmp_path: Path) -> None:

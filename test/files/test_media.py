@@ -11,8 +11,8 @@ from shared_data import shared_data
 from tiny_media import brightness, grey_ramp, impulses, sample_times_s, split, write_media
 
 from cs3_ros.collision import NS_PER_S
-from cs3_ros.media import VideoFile, _Cutter
-from cs3_ros.pcm import SoundChunk, SoundFormat
+from cs3_ros.files.media import VideoFile, _Cutter
+from cs3_ros.files.pcm import SoundChunk, SoundFormat
 
 
 @pytest.mark.parametrize('ending', ['mp4', 'mov', 'mkv'])

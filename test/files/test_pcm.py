@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cs3_ros.pcm import FORMATS, SoundFormat, decode, encode
+from cs3_ros.files.pcm import FORMATS, SoundFormat, decode, encode
 
 int16_sound = hnp.arrays(
     np.int16, st.tuples(st.integers(0, 40), st.integers(1, 6)), elements=st.integers(-32768, 32767)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cs3_ros import truth as module
-from cs3_ros.truth import ClipTruth, TrueEvent, TrueFrame, read_truth, runs_of, write_truth
+from cs3_ros.files import truth as module
+from cs3_ros.files.truth import ClipTruth, TrueEvent, TrueFrame, read_truth, runs_of, write_truth
 
 LEFT, RIGHT = np.zeros((2, 3, 4), bool)
 LEFT[:, 0] = True

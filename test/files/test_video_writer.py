@@ -5,9 +5,9 @@ import pytest
 from tiny_media import brightness, grey_ramp, impulses, split
 
 from cs3_ros.collision import NS_PER_S
-from cs3_ros.media import VideoFile
-from cs3_ros.pcm import SoundChunk, SoundFormat
-from cs3_ros.video_writer import VideoWriter
+from cs3_ros.files.media import VideoFile
+from cs3_ros.files.pcm import SoundChunk, SoundFormat
+from cs3_ros.files.video_writer import VideoWriter
 
 
 @pytest.mark.parametrize('ending', ['mp4', 'mkv', 'mov'])

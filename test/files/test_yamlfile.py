@@ -1,9 +1,9 @@
 import pytest
 import yaml
 
-from cs3_ros.bundle import BundleError, load_bundle
+from cs3_ros.bundles.bundle import BundleError, load_bundle
+from cs3_ros.files.yamlfile import load_yaml
 from cs3_ros.localisers.vocabulary import parse_vocabulary
-from cs3_ros.yamlfile import load_yaml
 
 LAUGHS = 'a: &a [x, x]\n' + ''.join(
     f'{b}: &{b} [*{a}, *{a}]\n' for a, b in zip('abc', 'bcd', strict=True)

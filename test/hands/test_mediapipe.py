@@ -300,7 +300,7 @@ def test_an_empty_room_has_no_hands(network):
 
 
 def test_real_hands_are_found_whatever_was_seen_before(network):
-    from cs3_ros.media import VideoFile
+    from cs3_ros.files.media import VideoFile
 
     video = VideoFile(shared_data('real_clips') / 'epi_00a' / 'clip.mp4')
     frames = [frame for frame in video.frames() if frame.stamp_ns < 0.2 * NS_PER_S]

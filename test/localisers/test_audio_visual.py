@@ -12,20 +12,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from trap import Trap
 
-from cs3_ros.bench.random_weights import write_random_weights
+from cs3_ros.bundles.random_weights import write_random_weights
 from cs3_ros.collision import AudioClip, Frame
-from cs3_ros.localisers.audio_token import AudioToken, AudioTokenConfig, prompt_ids
-from cs3_ros.localisers.audio_visual import (
-    FORMAT,
-    AudioVisualConfig,
-    AudioVisualLocaliser,
-    load_checkpoint,
-    save_checkpoint,
-)
-from cs3_ros.localisers.beats import beats_fbank, load_beats
-from cs3_ros.localisers.clipseg import ClipSeg, load_tokenizer
-from cs3_ros.localisers.heat_map import MaskScale
-from cs3_ros.localisers.sound import waveform
+from cs3_ros.localisers.audio_visual import AudioVisualConfig, AudioVisualLocaliser
+from cs3_ros.networks.audio_token import AudioToken, AudioTokenConfig, prompt_ids
+from cs3_ros.networks.audio_visual import FORMAT, MaskScale, load_checkpoint, save_checkpoint
+from cs3_ros.networks.beats import beats_fbank, load_beats
+from cs3_ros.networks.clipseg import ClipSeg, load_tokenizer
+from cs3_ros.networks.sound import waveform
 from cs3_ros.runtime import Runtime, RuntimeConfig
 
 CLIPSEG = 'clipseg-rd64-refined'

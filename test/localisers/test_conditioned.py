@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from cs3_ros.collision import AudioClip, Frame
-from cs3_ros.localisers.clipseg import ImageFeatures
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
 from cs3_ros.localisers.heat_map import HeatMapConfig
+from cs3_ros.networks.clipseg import ImageFeatures
 from cs3_ros.runtime import Runtime, RuntimeConfig
 
 HEIGHT, WIDTH = 240, 400

@@ -8,7 +8,6 @@ from cs3_ros.localisers.heat_map import (
     FALLBACK_AREA,
     MIN_BOX_PX,
     HeatMapConfig,
-    MaskScale,
     blur_matrix,
     cut,
     find_peak,
@@ -18,6 +17,7 @@ from cs3_ros.localisers.heat_map import (
     window_size,
     window_start,
 )
+from cs3_ros.networks.audio_visual import MaskScale
 
 sides = st.integers(1, 400)
 

@@ -12,7 +12,7 @@ from transformers import (  # noqa: E402
     RobertaTokenizer,
 )
 
-from cs3_ros.bundle import BundleError, load_bundle  # noqa: E402
+from cs3_ros.bundles.bundle import BundleError, load_bundle  # noqa: E402
 from cs3_ros.collision import AudioClip, Frame  # noqa: E402
 from cs3_ros.localisers.vocabulary import read_vocabulary  # noqa: E402
 from cs3_ros.localisers.zero_shot import ZeroShotConfig, ZeroShotLocaliser  # noqa: E402

@@ -22,15 +22,15 @@ from trap import Trap
 
 from cs3_ros.collision import Prompt
 from cs3_ros.maskers.sam2 import Sam2Config, Sam2Masker
-from cs3_ros.maskers.sam2_checkpoint import (
+from cs3_ros.metrics import iou
+from cs3_ros.networks.sam2_checkpoint import (
     load_sam2,
     recognise,
     sam2_checkpoint,
     save_sam2,
     unfilled,
 )
-from cs3_ros.maskers.sam2_model import ABSENT, PRESETS, Sam2, Sam2Architecture
-from cs3_ros.metrics import iou
+from cs3_ros.networks.sam2_model import ABSENT, PRESETS, Sam2, Sam2Architecture
 from cs3_ros.runtime import Runtime, RuntimeConfig
 
 TINY = Sam2Architecture(

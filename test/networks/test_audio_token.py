@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import CLIPSegConfig, CLIPSegModel, CLIPTokenizer
 
-from cs3_ros.localisers.audio_token import (
+from cs3_ros.networks.audio_token import (
     AttentivePooling,
     AudioToken,
     AudioTokenConfig,

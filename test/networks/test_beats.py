@@ -7,13 +7,7 @@ import torch
 from torchaudio.compliance import kaldi
 from trap import Trap
 
-from cs3_ros.localisers.beats import (
-    Beats,
-    BeatsConfig,
-    beats_checkpoint,
-    beats_fbank,
-    load_beats,
-)
+from cs3_ros.networks.beats import Beats, BeatsConfig, beats_checkpoint, beats_fbank, load_beats
 
 CFG = {
     'input_patch_size': 16, 'embed_dim': 24, 'conv_bias': False, 'encoder_layers': 3,

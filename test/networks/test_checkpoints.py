@@ -11,7 +11,7 @@ torch = pytest.importorskip('torch', reason='pip install "cs3_ros[models]"')
 
 from safetensors.torch import save_file  # noqa: E402
 
-from cs3_ros.checkpoints import read_safetensors, read_torch  # noqa: E402
+from cs3_ros.networks.checkpoints import read_safetensors, read_torch  # noqa: E402
 
 READERS = pytest.mark.parametrize('read', [read_torch, read_safetensors])
 

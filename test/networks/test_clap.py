@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import ClapModel, RobertaTokenizer  # noqa: E402
 from trap import Trap  # noqa: E402
 
-from cs3_ros.localisers.clap import (  # noqa: E402
+from cs3_ros.networks.clap import (  # noqa: E402
     CHUNK,
     AudioTower,
     LogMel,

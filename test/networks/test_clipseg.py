@@ -14,7 +14,7 @@ from torch import nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 from trap import Trap
 
-from cs3_ros.localisers.clipseg import (
+from cs3_ros.networks.clipseg import (
     CLIP_MEAN,
     CLIP_STD,
     IMAGE_SIZE,

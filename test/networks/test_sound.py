@@ -5,7 +5,7 @@ from torchaudio.compliance import kaldi
 from torchaudio.functional import resample
 
 from cs3_ros.collision import AudioClip
-from cs3_ros.localisers.sound import _fbank_tables, kaldi_fbank, waveform
+from cs3_ros.networks.sound import _fbank_tables, kaldi_fbank, waveform
 
 
 def clip(samples, rate):

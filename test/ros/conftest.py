@@ -61,7 +61,7 @@ def start(domain: None, tmp_path: Path) -> Iterator[Callable[..., Process]]:
     processes: list[Process] = []
 
     def start_process(*arguments: str) -> Process:
-        module = 'cs3_ros.ros.bench_peers' if arguments[0] == 'fake_node' else 'cs3_ros.cli'
+        module = 'cs3_ros.bench.node_peers' if arguments[0] == 'fake_node' else 'cs3_ros.cli'
         processes.append(Process(module, arguments, tmp_path / f'process_{len(processes)}.log'))
         return processes[-1]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fakes import ClickRecording
 
-from cs3_ros.media import VideoFile
-from cs3_ros.truth import ClipTruth, TrueEvent, TrueFrame, runs_of, write_truth
-from cs3_ros.video_writer import VideoWriter
+from cs3_ros.files.media import VideoFile
+from cs3_ros.files.truth import ClipTruth, TrueEvent, TrueFrame, runs_of, write_truth
+from cs3_ros.files.video_writer import VideoWriter
 
 
 def test_the_demo_tells_and_shows_its_events(start, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 
 from cs3_ros.ros import diagnostics
 from cs3_ros.ros.diagnostics import LOSSES, Diagnostics, Snapshot
-from cs3_ros.stream import COUNTS
+from cs3_ros.trigger.stream import COUNTS
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 GOOD = {'frames', 'audio_chunks', 'onsets', 'clips', 'done', 'with_objects', 'without_objects'}

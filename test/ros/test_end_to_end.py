@@ -13,11 +13,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from cs3_ros.bag_writer import make_bag
-from cs3_ros.bags import BagRecording
-from cs3_ros.bundle import load_bundle
+from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.collision import event_id
-from cs3_ros.images import load_image
+from cs3_ros.files.bag_writer import make_bag
+from cs3_ros.files.bags import BagRecording
+from cs3_ros.files.images import load_image
 from cs3_ros.offline import Run
 from cs3_ros.ros.messages import stamp_to_ns
 from cs3_ros.settings import Settings

@@ -28,11 +28,11 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from cs3_ros.images import ENCODINGS
-from cs3_ros.onset import DetectedOnset, OnsetConfig
+from cs3_ros.files.images import ENCODINGS
 from cs3_ros.ros import node
 from cs3_ros.ros.messages import stamp_to_ns
-from cs3_ros.stream import CollisionStream
+from cs3_ros.trigger.onset import DetectedOnset, OnsetConfig
+from cs3_ros.trigger.stream import CollisionStream
 
 RATE = 48_000
 
@@ -251,10 +251,11 @@ def test_the_other_audio_package_through_its_adapter(rig, monkeypatch) -> None:
     """AudioStamped has no wheel: the message class is made of AudioDataStamped's wire format."""
     from audio_common_msgs.msg import AudioDataStamped
 
-    from cs3_ros.ros import messages
+    from cs3_ros.files import message_fields
+    from cs3_ros.ros import inputs, messages
 
     monkeypatch.setattr(messages, 'message_class', lambda name: AudioDataStamped)
-    read = messages.sound_from_audio_stamped
+    read = message_fields.sound_from_audio_stamped
 
     def from_bytes(message: Any) -> Any:
         samples = np.frombuffer(message.audio.data, '<i2')
@@ -262,7 +263,7 @@ def test_the_other_audio_package_through_its_adapter(rig, monkeypatch) -> None:
         fake.header = message.header
         return read(fake)
 
-    monkeypatch.setattr(messages, 'sound_from_audio_stamped', from_bytes)
+    monkeypatch.setattr(inputs, 'sound_from_audio_stamped', from_bytes)
     rig = rig(audio_message='AudioStamped').start()
     onsets = rig.listen(Header, 'onset')
     rig.send(*sound_messages(click_sound((0.5,), 0.8)))

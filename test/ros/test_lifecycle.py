@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from vision_msgs.msg import LabelInfo
 
-from cs3_ros.bundle import BundleError
+from cs3_ros.bundles.bundle import BundleError
 from cs3_ros.ros.spin import Spinner
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -22,8 +22,13 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
 from cs3_ros.collision import Candidate, Collision, Frame, Onset, Verdict, event_id
-from cs3_ros.message_fields import frame_from_message, sound_from_data
-from cs3_ros.pcm import SoundFormat
+from cs3_ros.files.message_fields import (
+    format_from_info,
+    frame_from_message,
+    sound_from_audio_stamped,
+    sound_from_data,
+)
+from cs3_ros.files.pcm import SoundFormat
 from cs3_ros.ros import messages
 
 STAMPS = st.integers(-(2**31) * 10**9, (2**31) * 10**9 - 1)
@@ -131,7 +136,7 @@ def test_a_compressed_picture_is_decoded_only_when_looked_at() -> None:
 @settings(max_examples=40)
 def test_sound_survives(samples, fmt: str) -> None:
     info = over_the_wire(info_message(16_000, samples.shape[1], fmt))
-    sound_format = messages.format_from_info(info)
+    sound_format = format_from_info(info)
     assert sound_format == SoundFormat(16_000, samples.shape[1], fmt)
     message = over_the_wire(sound_message(0.25, sound_bytes(samples, fmt)))
     chunk = sound_from_data(message, sound_format)
@@ -143,7 +148,7 @@ def test_sound_survives(samples, fmt: str) -> None:
 @pytest.mark.parametrize('sound_format', [SoundFormat(8_000, 1), SoundFormat(96_000, 3, 'F32LE')])
 def test_sound_formats_survive(sound_format) -> None:
     info = over_the_wire(messages.info_message(sound_format))
-    assert messages.format_from_info(info) == sound_format
+    assert format_from_info(info) == sound_format
     assert info.bitrate == sound_format.bitrate
 
 
@@ -157,7 +162,7 @@ def test_sound_formats_survive(sound_format) -> None:
     ],
 )
 def test_the_other_audio_package(arrays) -> None:
-    chunk = messages.sound_from_audio_stamped(audio_stamped(channels=2, rate=16_000, **arrays))
+    chunk = sound_from_audio_stamped(audio_stamped(channels=2, rate=16_000, **arrays))
     assert chunk.samples.tolist() == [[0.5, -0.5], [0.25, 0.0]]
     assert chunk.samples.dtype == np.float32
     assert (chunk.stamp_ns, chunk.rate) == (stamp_ns(0), 16_000)
@@ -176,7 +181,7 @@ def test_the_other_audio_package(arrays) -> None:
 )
 def test_the_other_audio_package_may_be_wrong(message, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        messages.sound_from_audio_stamped(message)
+        sound_from_audio_stamped(message)
 
 
 @pytest.mark.parametrize('seconds, nanoseconds', [(2**31 - 1, 0), (5, 10**9), (5, 2**32 - 1)])
@@ -189,7 +194,7 @@ def test_impossible_stamps_are_refused(seconds: int, nanoseconds: int) -> None:
     with pytest.raises(ValueError, match='header stamp'):
         sound_from_data(sound, SoundFormat(16_000, 1))
     with pytest.raises(ValueError, match='header stamp'):
-        messages.sound_from_audio_stamped(other)
+        sound_from_audio_stamped(other)
 
 
 def test_an_unknown_encoding_names_those_that_are_known() -> None:

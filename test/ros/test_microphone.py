@@ -13,9 +13,8 @@ import pytest
 from audio_common_msgs.msg import AudioDataStamped, AudioInfo
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from cs3_ros.message_fields import sound_from_data
+from cs3_ros.files.message_fields import format_from_info, sound_from_data
 from cs3_ros.ros import microphone
-from cs3_ros.ros.messages import format_from_info
 from cs3_ros.ros.microphone import Microphone
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import drawn_clip
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
-from cs3_ros import cli, drawn_clip
-from cs3_ros.bag_writer import make_bag
-from cs3_ros.images import load_image
+from cs3_ros import cli
+from cs3_ros.files.bag_writer import make_bag
+from cs3_ros.files.images import load_image
 from cs3_ros.ros.messages import stamp_to_ns
 
 

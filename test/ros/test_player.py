@@ -15,8 +15,8 @@ from rclpy.serialization import deserialize_message
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
-from cs3_ros.bag_writer import make_bag
-from cs3_ros.bags import Bag, BagMessage, BagTopic
+from cs3_ros.files.bag_writer import make_bag
+from cs3_ros.files.bags import Bag, BagMessage, BagTopic
 from cs3_ros.ros import player
 from cs3_ros.ros.messages import message_class, stamp_to_ns
 from cs3_ros.ros.player import Player

@@ -53,6 +53,6 @@ def test_a_failure_is_one_line(
     def run(options: object) -> int:
         raise error
 
-    monkeypatch.setattr('cs3_training.bench.run', run)
+    monkeypatch.setattr('cs3_training.bench.command.run', run)
     assert cli.main(['bench']) == 1
     assert capsys.readouterr().err == f'cs3-train bench: {error}\n'

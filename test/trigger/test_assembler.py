@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cs3_ros.assembler import ClipAssembler, ClipConfig
-from cs3_ros.buffers import AudioBuffer, AudioConfig, FrameBuffer, FrameConfig
 from cs3_ros.collision import NS_PER_S, Frame, Onset
+from cs3_ros.trigger.assembler import ClipAssembler, ClipConfig
+from cs3_ros.trigger.buffers import AudioBuffer, AudioConfig, FrameBuffer, FrameConfig
 
 RATE = 8000
 START = 1_000 * NS_PER_S

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cs3_ros.buffers import AudioBuffer, AudioConfig, FrameBuffer, FrameConfig
 from cs3_ros.collision import NS_PER_S, Frame
+from cs3_ros.trigger.buffers import AudioBuffer, AudioConfig, FrameBuffer, FrameConfig
 
 START = 1_000 * NS_PER_S
 RATE = 8000

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_data import shared_data
 
-from cs3_ros.onset import LOOKAHEAD_S, DetectedOnset, OnsetConfig, OnsetDetector
+from cs3_ros.trigger.onset import LOOKAHEAD_S, DetectedOnset, OnsetConfig, OnsetDetector
 
 RATE = 16000
 

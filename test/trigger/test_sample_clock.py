@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cs3_ros.sample_clock import SampleClock
+from cs3_ros.trigger.sample_clock import SampleClock
 
 START = 1_000_000_000_123
 MS = 1_000_000

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cs3_ros import stream as stream_module
-from cs3_ros.assembler import ClipConfig
-from cs3_ros.buffers import AudioConfig, FrameConfig
 from cs3_ros.collision import NS_PER_S, Frame
-from cs3_ros.onset import RATES, DetectedOnset, OnsetConfig, OnsetDetector
-from cs3_ros.stream import COUNTS, CollisionStream
+from cs3_ros.trigger import stream as stream_module
+from cs3_ros.trigger.assembler import ClipConfig
+from cs3_ros.trigger.buffers import AudioConfig, FrameConfig
+from cs3_ros.trigger.onset import RATES, DetectedOnset, OnsetConfig, OnsetDetector
+from cs3_ros.trigger.stream import COUNTS, CollisionStream
 
 RATE = 8000
 START = 1_000 * NS_PER_S

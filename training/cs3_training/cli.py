@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    'synth': 'cs3_training.synth_commands',
-    'train': 'cs3_training.train_command',
-    'evaluate': 'cs3_training.evaluate',
+    'synth': 'cs3_training.synth.command',
+    'train': 'cs3_training.localiser.command',
+    'evaluate': 'cs3_training.evaluation.command',
     'nano': 'cs3_training.nano.command',
     'ablation': 'cs3_training.nano.ablation_command',
-    'bench': 'cs3_training.bench',
+    'bench': 'cs3_training.bench.command',
 }
 """Modules with ``add_parser(commands)`` and ``run(options)``, light to import."""
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_model import CALM, batch, segmenter, sides
+from segmenter_fakes import CALM, batch, segmenter, sides
 
 from cs3_ros.runtime import Runtime, RuntimeConfig
-from cs3_training import throughput
+from cs3_training.bench import throughput
+from cs3_training.bench.reencoding import reencoding_losses
+from cs3_training.bench.throughput import compare
 from cs3_training.cli import main
-from cs3_training.losses import Losses
+from cs3_training.localiser.losses import Losses
 from cs3_training.nano.config import NanoConfig
-from cs3_training.reencoding import reencoding_losses
-from cs3_training.throughput import compare
 
 CALL = ['bench', '--sizes', 'tiny', '--batch', '3', '--steps', '2', '--device', 'cpu']
 CALL += ['--threads', '1']

@@ -7,10 +7,10 @@ import pytest
 
 torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
 
-from cs3_ros.bundle import load_bundle  # noqa: E402
+from cs3_ros.bundles.bundle import load_bundle  # noqa: E402
 from cs3_ros.collision import AudioClip  # noqa: E402
 from cs3_ros.runtime import RuntimeConfig  # noqa: E402
-from cs3_training.baselines import centre, random_projection  # noqa: E402
+from cs3_training.evaluation.baselines import centre, random_projection  # noqa: E402
 
 
 def noise(seed: int = 0) -> AudioClip:

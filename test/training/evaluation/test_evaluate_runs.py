@@ -13,6 +13,7 @@ from evaluation_fakes import result  # noqa: E402
 
 from cs3_training import cli  # noqa: E402
 from cs3_training.evaluation import runner  # noqa: E402
+from cs3_training.evaluation.intervals import compare, summarise  # noqa: E402
 from cs3_training.evaluation.rows import ROWS  # noqa: E402
 from cs3_training.evaluation.runner import Job, identity, run  # noqa: E402
 from cs3_training.evaluation.tables import (  # noqa: E402
@@ -25,7 +26,6 @@ from cs3_training.evaluation.tables import (  # noqa: E402
     rows_as_json,
     tabulate,
 )
-from cs3_training.metrics import compare, summarise  # noqa: E402
 
 JOB = Job('somewhere')
 GOOD = {

@@ -11,12 +11,12 @@ torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
 
 from evaluation_fakes import FAR_RIGHT, A, B, area, known_pipeline, known_sample  # noqa: E402
 
-from cs3_ros.assembler import ClipConfig  # noqa: E402
-from cs3_ros.bundle import load_bundle  # noqa: E402
+from cs3_ros.bundles.bundle import load_bundle  # noqa: E402
 from cs3_ros.collision import Candidate  # noqa: E402
 from cs3_ros.localisers.audio_visual import AudioVisualLocaliser  # noqa: E402
 from cs3_ros.pipeline import Pipeline  # noqa: E402
 from cs3_ros.runtime import RuntimeConfig  # noqa: E402
+from cs3_ros.trigger.assembler import ClipConfig  # noqa: E402
 from cs3_training.evaluation.evidence import Evaluator  # noqa: E402
 from cs3_training.evaluation.rows import (  # noqa: E402
     ROWS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cs3_training.metrics import by_size, compare, summarise
+from cs3_training.evaluation.intervals import by_size, compare, summarise
 
 
 def scores(count: int, seed: int = 0) -> np.ndarray:

@@ -14,10 +14,10 @@ pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
 from evaluation_fakes import known_sample, known_scorer, result  # noqa: E402
 
 from cs3_training.evaluation.pictures import pictures_of  # noqa: E402
+from cs3_training.evaluation.report import choose_cases, write_report  # noqa: E402
 from cs3_training.evaluation.rows import ROWS  # noqa: E402
 from cs3_training.evaluation.runner import Job  # noqa: E402
 from cs3_training.evaluation.tables import tabulate  # noqa: E402
-from cs3_training.report import choose_cases, write_report  # noqa: E402
 
 VOID = {'meta', 'img', 'br', 'link', 'input'}
 

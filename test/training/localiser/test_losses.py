@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from cs3_training.losses import (
+from cs3_training.localiser.losses import (
     LossConfig,
     area_loss,
     combine,

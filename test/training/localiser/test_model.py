@@ -12,31 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from segmenter_fakes import CALM, batch, segmenter, sides
 
-from cs3_ros.localisers.audio_visual import load_checkpoint
-from cs3_ros.localisers.beats import load_beats
-from cs3_training.losses import LossConfig, feature_mask, info_nce
-from cs3_training.model import CollisionSegmenter, assemble
-
-CALM = LossConfig(gumbel_noise=False)
-
-
-def segmenter(home: Path, **options) -> CollisionSegmenter:
-    found = load_checkpoint(home / 'cs3' / 'audio_visual.safetensors')
-    beats = found.beats or load_beats(next((home / 'beats').glob('*.pt')))
-    folder = home / 'clipseg-rd64-refined'
-    return assemble(folder, beats, found.audio_token, found.mask, **options).eval()  # no dropout
-
-
-def batch(model: CollisionSegmenter, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    side = model.clipseg.image_size
-    pixels = torch.randn(count, 3, side, side, generator=generator)
-    return pixels, torch.randn(count, 32, 128, generator=generator)
-
-
-def sides(model: CollisionSegmenter) -> dict[str, torch.Tensor]:
-    return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+from cs3_training.localiser.losses import feature_mask, info_nce
 
 
 @pytest.fixture(scope='module')
@@ -118,7 +96,7 @@ WORKER = """
 import json, os, sys
 import torch, torch.distributed as dist
 from pathlib import Path
-from test_model import CALM, batch, segmenter
+from segmenter_fakes import CALM, batch, segmenter
 home, count = Path(sys.argv[1]), int(os.environ['WORLD_SIZE'])
 torch.set_num_threads(1)
 dist.init_process_group('gloo')
@@ -140,7 +118,7 @@ def test_two_processes_compute_the_joint_batch(home, tmp_path):
     losses.total.backward()
     environment = dict(
         os.environ,
-        PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+        PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
         MASTER_ADDR='127.0.0.1',
         MASTER_PORT=str(29_500 + os.getpid() % 2000),
         WORLD_SIZE='2',

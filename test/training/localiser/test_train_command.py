@@ -11,24 +11,21 @@ import numpy as np
 import pytest
 from shipped_nano import shipped_nano
 
-from cs3_ros.bundle import load_bundle
-from cs3_ros.checkpoints import read_safetensors
+from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.collision import AudioClip, Frame
-from cs3_ros.localisers.audio_visual import (
-    AudioVisualConfig,
-    AudioVisualLocaliser,
-    load_checkpoint,
-)
-from cs3_ros.localisers.beats import RATE
+from cs3_ros.localisers.audio_visual import AudioVisualConfig, AudioVisualLocaliser
 from cs3_ros.metrics import sample_score
+from cs3_ros.networks.audio_visual import load_checkpoint
+from cs3_ros.networks.beats import RATE
+from cs3_ros.networks.checkpoints import read_safetensors
 from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_training.cli import main
-from cs3_training.model import assemble
+from cs3_training.localiser.command import BEATS, CLIPSEG
+from cs3_training.localiser.model import assemble
+from cs3_training.localiser.train import CHECKPOINT
+from cs3_training.localiser.validation import HeatMapScore
 from cs3_training.synth.config import WorldConfig, split_seeds
 from cs3_training.synth.store import Scenes, make_scenes
-from cs3_training.train import CHECKPOINT
-from cs3_training.train_command import BEATS, CLIPSEG
-from cs3_training.validation import HeatMapScore
 
 SETTINGS = 'steps: 2\nbatch: 2\nlr: 1.0e-4\nlr_token: 1.0e-3\nprecision: float32\nworkers: 0\n'
 WORLD = WorldConfig(size=96, seconds=1.0)

@@ -15,10 +15,11 @@ pytest.importorskip('sam2', reason='the masker of nano')
 from evaluation_fakes import result  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from cs3_ros.checkpoints import read_safetensors  # noqa: E402
-from cs3_ros.localisers.beats import beats_fbank  # noqa: E402
+from cs3_ros.networks.beats import beats_fbank  # noqa: E402
+from cs3_ros.networks.checkpoints import read_safetensors  # noqa: E402
 from cs3_training.cli import main  # noqa: E402
-from cs3_training.metrics import compare, summarise  # noqa: E402
+from cs3_training.evaluation.intervals import compare, summarise  # noqa: E402
+from cs3_training.localiser.train import CHECKPOINT  # noqa: E402
 from cs3_training.nano import ablation  # noqa: E402
 from cs3_training.nano.ablation import VARIANTS, Ablation, as_markdown, tabulate  # noqa: E402
 from cs3_training.nano.config import STAGES, make_config  # noqa: E402
@@ -26,7 +27,6 @@ from cs3_training.nano.loop import Machine  # noqa: E402
 from cs3_training.nano.recipe import Recipe  # noqa: E402
 from cs3_training.nano.weak import model_of, train_weak  # noqa: E402
 from cs3_training.synth.store import open_scenes  # noqa: E402
-from cs3_training.train import CHECKPOINT  # noqa: E402
 
 CONFIG = make_config('smoke')
 MACHINE = Machine(torch.device('cpu'), loaders=0, save_s=0)
@@ -133,12 +133,13 @@ def test_a_variant_that_was_killed_goes_on_and_a_finished_one_is_passed_over(cop
 
     study = Ablation(copy, MACHINE)
     with monkeypatch.context() as patch:
-        patch.setattr('cs3_training.train.learning_rate', die)
+        patch.setattr('cs3_training.localiser.train.learning_rate', die)
         with pytest.raises(Killed):
             study.train('no_area_loss')
         seen.clear()
         patch.setattr(
-            'cs3_training.train.learning_rate', lambda step, config: seen.append(step) or 0.5
+            'cs3_training.localiser.train.learning_rate',
+            lambda step, config: seen.append(step) or 0.5,
         )
         study.train('no_area_loss')
         assert set(seen) == {1}, 'not from the start'

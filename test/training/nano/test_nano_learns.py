@@ -11,27 +11,22 @@ from pathlib import Path
 
 from shipped_nano import shipped_nano
 
-from cs3_ros.assembler import ClipConfig
 from cs3_ros.bench.fake_stages import BoxMasker
-from cs3_ros.localisers.audio_visual import (
-    AudioVisualConfig,
-    AudioVisualLocaliser,
-    load_checkpoint,
-    save_checkpoint,
-)
-from cs3_ros.localisers.heat_map import MaskScale
+from cs3_ros.localisers.audio_visual import AudioVisualConfig, AudioVisualLocaliser
+from cs3_ros.networks.audio_visual import MaskScale, load_checkpoint, save_checkpoint
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.runtime import Runtime, RuntimeConfig
+from cs3_ros.trigger.assembler import ClipConfig
 from cs3_training.evaluation.evidence import Evaluator
+from cs3_training.evaluation.intervals import compare
 from cs3_training.evaluation.rows import score
 from cs3_training.evaluation.samples import Sample, SyntheticSamples
-from cs3_training.losses import LossConfig
-from cs3_training.metrics import compare
-from cs3_training.model import CollisionSegmenter, assemble
+from cs3_training.localiser.losses import LossConfig
+from cs3_training.localiser.model import CollisionSegmenter, assemble
+from cs3_training.localiser.train import CHECKPOINT, TrainConfig, Trainer
 from cs3_training.nano.config import WeakConfig
 from cs3_training.synth.config import WorldConfig, split_seeds
 from cs3_training.synth.store import make_scenes
-from cs3_training.train import CHECKPOINT, TrainConfig, Trainer
 
 PAIRS, FIRST_PAIR = 600, 100_000
 """Scenes to learn from, and the first one: the recipe takes some 20 000 from 0 on."""

@@ -15,7 +15,7 @@ pytest.importorskip('sam2', reason='the masker of nano')
 
 from safetensors.torch import load_file  # noqa: E402
 
-from cs3_ros.bundle import load_bundle  # noqa: E402
+from cs3_ros.bundles.bundle import load_bundle  # noqa: E402
 from cs3_ros.collision import AudioClip, CollisionClip, Frame, Onset  # noqa: E402
 from cs3_training.cli import main  # noqa: E402
 from cs3_training.nano import loop  # noqa: E402
@@ -95,7 +95,11 @@ def test_a_stage_that_was_killed_goes_on_bit_by_bit(whole, tmp_path, monkeypatch
         if need != 'scenes':
             shutil.copytree(whole / 'stages' / need, tmp_path / 'stages' / need)
     seen = []
-    where = 'cs3_training.train.learning_rate' if name == 'weak' else 'cs3_training.nano.loop.rate'
+    where = (
+        'cs3_training.localiser.train.learning_rate'
+        if name == 'weak'
+        else 'cs3_training.nano.loop.rate'
+    )
 
     class Killed(Exception):
         pass

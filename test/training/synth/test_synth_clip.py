@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip('cv2', reason='pip install "cs3_ros[train]"')
-from cs3_ros.media import VideoFile
+from cs3_ros.files.media import VideoFile
 from cs3_training.synth import WorldConfig
 from cs3_training.synth.clip import FRAME_RATE, SOUND_RATE, make_clip, write_clip
 

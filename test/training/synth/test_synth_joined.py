@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip('cv2', reason='pip install "cs3_ros[train]"')
-from cs3_ros.media import VideoFile
-from cs3_ros.onset import OnsetDetector
-from cs3_ros.truth import read_truth
+from cs3_ros.files.media import VideoFile
+from cs3_ros.files.truth import read_truth
+from cs3_ros.trigger.onset import OnsetDetector
 from cs3_training.cli import main
 from cs3_training.synth import WorldConfig, joined
 from cs3_training.synth.clip import FRAME_RATE, SOUND_RATE, make_clip

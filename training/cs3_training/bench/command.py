@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cs3_training.throughput import Comparison
+    from cs3_training.bench.throughput import Comparison
 
 BATCH = 32
 """As CS3 trains; on a CPU the networks of full size get ``CPU_BATCH``."""
@@ -67,10 +67,9 @@ def run(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < least:
             raise ValueError(f'--{name} {value}: expected at least {least}')
-    from cs3_ros.bench.pipeline import machine_name
-    from cs3_ros.jsonfile import prepare_json, write_json
-    from cs3_ros.runtime import Runtime, RuntimeConfig
-    from cs3_training.throughput import SECONDS, compare
+    from cs3_ros.files.jsonfile import prepare_json, write_json
+    from cs3_ros.runtime import Runtime, RuntimeConfig, machine_name
+    from cs3_training.bench.throughput import SECONDS, compare
 
     prepare_json(options.json)
     runtime = Runtime(RuntimeConfig(options.device, options.precision, options.threads))

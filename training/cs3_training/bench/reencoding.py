@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from cs3_training.losses import (
+from cs3_training.localiser.losses import (
     LossConfig,
     Losses,
     area_loss,
@@ -23,7 +23,7 @@ from cs3_training.losses import (
     image_similarity,
     info_nce,
 )
-from cs3_training.model import CollisionSegmenter
+from cs3_training.localiser.model import CollisionSegmenter
 
 
 def reencoding_losses(

@@ -19,17 +19,17 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from cs3_ros.bench.random_weights import write_random_weights
-from cs3_ros.localisers.beats import RATE, beats_fbank, load_beats
-from cs3_ros.localisers.clipseg import ClipSeg
+from cs3_ros.bundles.random_weights import write_random_weights
+from cs3_ros.networks.beats import RATE, beats_fbank, load_beats
+from cs3_ros.networks.clipseg import ClipSeg
 from cs3_ros.runtime import GIB, Runtime
-from cs3_training.losses import LossConfig, Losses
-from cs3_training.model import CollisionSegmenter, assemble
+from cs3_training.bench.reencoding import reencoding_losses
+from cs3_training.localiser.losses import LossConfig, Losses
+from cs3_training.localiser.model import CollisionSegmenter, assemble
+from cs3_training.localiser.train import TrainConfig
 from cs3_training.nano.config import NanoConfig
 from cs3_training.nano.networks import tiny_beats, tiny_clipseg, write_clipseg
 from cs3_training.nano.tokens import write_tokenizer
-from cs3_training.reencoding import reencoding_losses
-from cs3_training.train import TrainConfig
 
 Size = Literal['tiny', 'nano', 'full']
 Kind = Literal['once', 'again']

@@ -7,9 +7,9 @@ from copy import copy
 import torch
 
 from cs3_ros.collision import Mask
-from cs3_ros.localisers.audio_token import AudioToken
 from cs3_ros.localisers.audio_visual import AudioVisualLocaliser
 from cs3_ros.metrics import centred_square
+from cs3_ros.networks.audio_token import AudioToken
 
 CENTRE_SHARE = 0.1
 """Share of the picture that the Centre baseline covers."""

@@ -51,10 +51,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate; 1 where the gate stays shut."""
-    from cs3_ros.jsonfile import prepare_json, write_json
+    from cs3_ros.files.jsonfile import prepare_json, write_json
+    from cs3_training.evaluation.report import write_report
     from cs3_training.evaluation.runner import Job, run
     from cs3_training.evaluation.tables import GATES, as_json, as_text, rows_as_json, tabulate
-    from cs3_training.report import write_report
 
     prepare_json(options.json)
     path = options.results

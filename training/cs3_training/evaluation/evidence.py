@@ -20,7 +20,7 @@ from cs3_ros.localisers.audio_visual import AudioVisualLocaliser
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
 from cs3_ros.pipeline import Localiser, Masker, Pipeline
 from cs3_ros.verification import VerificationConfig
-from cs3_training.baselines import DRAWS, random_projection
+from cs3_training.evaluation.baselines import DRAWS, random_projection
 from cs3_training.evaluation.samples import Sample
 
 Variant = Literal['own', 'no_crop', 'shuffled', 'random']

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cs3_ros.collision import NS_PER_S, Collision, Image, Label
-from cs3_ros.draw import heat_map_image
-from cs3_ros.pictures import WHITE, answer_colours, outlined, over_grey, sound_picture, tinted
+from cs3_ros.drawing.overlay import heat_map_image
+from cs3_ros.drawing.report import WHITE, answer_colours, outlined, over_grey, sound_picture, tinted
 from cs3_training.evaluation.rows import THRESHOLD
 from cs3_training.evaluation.samples import Sample
 

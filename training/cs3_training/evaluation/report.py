@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cs3_ros.draw import OBJECT_COLOURS
-from cs3_ros.page import figure, page, patch, table
+from cs3_ros.drawing.overlay import OBJECT_COLOURS
+from cs3_ros.drawing.page import figure, page, patch, table
+from cs3_training.evaluation.intervals import Summary
 from cs3_training.evaluation.pictures import CANDIDATE_COLOURS, pictures_of
 from cs3_training.evaluation.rows import ROWS, Result
 from cs3_training.evaluation.runner import Job, Scorer, scorer
 from cs3_training.evaluation.tables import GATES, Tables, words_of
-from cs3_training.metrics import Summary
 
 CASES = 4
 """Best, worst and other cases that are shown, each."""

@@ -14,7 +14,7 @@ from typing import Any
 from cs3_ros.collision import Candidate, Collision, Label, Mask
 from cs3_ros.metrics import best_assignment, iou_matrix, matched_ious, sample_score
 from cs3_ros.verification import verify
-from cs3_training.baselines import centre
+from cs3_training.evaluation.baselines import centre
 from cs3_training.evaluation.evidence import HEAT_ROWS, Evidence, Variant
 from cs3_training.evaluation.samples import Sample
 

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from cs3_ros.bundle import Bundle, load_bundle
+from cs3_ros.bundles.bundle import Bundle, load_bundle
+from cs3_ros.bundles.weights import digest_of, locate
 from cs3_ros.runtime import RuntimeConfig
 from cs3_ros.verification import VerificationConfig
-from cs3_ros.weights import digest_of, locate
 from cs3_training.evaluation.evidence import Evaluator
 from cs3_training.evaluation.rows import Result, score
 from cs3_training.evaluation.samples import SyntheticSamples

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from cs3_ros.assembler import ClipConfig
 from cs3_ros.collision import NS_PER_S, AudioClip, CollisionClip, Frame, Mask, Onset
+from cs3_ros.trigger.assembler import ClipConfig
 from cs3_training.synth.config import Split, WorldConfig, split_seed
 from cs3_training.synth.scene import Scene
 from cs3_training.synth.world import make_scene

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from cs3_training.evaluation.intervals import Difference, Summary, by_size, compare, summarise
 from cs3_training.evaluation.rows import ROWS, Result
-from cs3_training.metrics import Difference, Summary, by_size, compare, summarise
 
 ORDERINGS: tuple[tuple[str, str], ...] = (
     ('centre', 'random'),

@@ -59,13 +59,13 @@ def run(options: argparse.Namespace) -> int:
     """Train to the last step; 0 when it is reached."""
     if options.judged < 1:
         raise ValueError(f'--judged {options.judged}: expected 1 or more')
-    from cs3_ros.localisers.beats import load_beats
+    from cs3_ros.bundles.weights import digest_of, locate
+    from cs3_ros.networks.beats import load_beats
     from cs3_ros.runtime import Runtime, RuntimeConfig
-    from cs3_ros.weights import digest_of, locate
-    from cs3_training.model import assemble, rank
+    from cs3_training.localiser.model import assemble, rank
+    from cs3_training.localiser.train import CHECKPOINT, TrainConfig, Trainer, load_config
+    from cs3_training.localiser.validation import HeatMapScore
     from cs3_training.synth.store import open_scenes
-    from cs3_training.train import CHECKPOINT, TrainConfig, Trainer, load_config
-    from cs3_training.validation import HeatMapScore
 
     runtime = Runtime(RuntimeConfig(options.device, 'float32', options.threads))
     with _processes(runtime.on_gpu):

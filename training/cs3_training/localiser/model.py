@@ -20,11 +20,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cs3_ros.localisers.audio_token import AudioToken, AudioTokenConfig, embed_prompt, prompt_ids
-from cs3_ros.localisers.beats import Beats
-from cs3_ros.localisers.clipseg import ClipSeg, ImageFeatures, load_tokenizer
-from cs3_ros.localisers.heat_map import MaskScale
-from cs3_training.losses import (
+from cs3_ros.networks.audio_token import AudioToken, AudioTokenConfig, embed_prompt, prompt_ids
+from cs3_ros.networks.audio_visual import MaskScale
+from cs3_ros.networks.beats import Beats
+from cs3_ros.networks.clipseg import ClipSeg, ImageFeatures, load_tokenizer
+from cs3_training.localiser.losses import (
     LossConfig,
     Losses,
     area_loss,

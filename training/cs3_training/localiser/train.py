@@ -31,10 +31,10 @@ from tqdm import tqdm
 
 from cs3_ros.collision import Image
 from cs3_ros.config import from_mapping, setting, validate
-from cs3_ros.localisers.audio_visual import save_checkpoint
-from cs3_ros.localisers.beats import beats_fbank
-from cs3_training.losses import LossConfig
-from cs3_training.model import CollisionSegmenter, rank
+from cs3_ros.networks.audio_visual import save_checkpoint
+from cs3_ros.networks.beats import beats_fbank
+from cs3_training.localiser.losses import LossConfig
+from cs3_training.localiser.model import CollisionSegmenter, rank
 
 CHECKPOINT = 'audio_visual.safetensors'
 """What a run leaves for the node."""

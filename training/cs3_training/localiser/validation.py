@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from cs3_ros.collision import AudioClip, Frame
-from cs3_ros.localisers.beats import RATE, beats_fbank
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
-from cs3_ros.localisers.sound import waveform
 from cs3_ros.metrics import sample_score
+from cs3_ros.networks.beats import RATE, beats_fbank
+from cs3_ros.networks.sound import waveform
 from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_training.evaluation.rows import THRESHOLD
-from cs3_training.model import CollisionSegmenter
+from cs3_training.localiser.model import CollisionSegmenter
 from cs3_training.synth.store import COLLIDING, Scenes
 
 

@@ -17,22 +17,23 @@ from typing import Any
 
 import yaml
 
-from cs3_ros.bundle import load_bundle
-from cs3_ros.checkpoints import read_safetensors
+from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.config import from_mapping
-from cs3_ros.jsonfile import write_json
-from cs3_ros.localisers.audio_visual import load_checkpoint, save_checkpoint
+from cs3_ros.files.jsonfile import write_json
+from cs3_ros.networks.audio_visual import load_checkpoint, save_checkpoint
+from cs3_ros.networks.checkpoints import read_safetensors
+from cs3_training.evaluation.intervals import Difference, Summary, compare, summarise
 from cs3_training.evaluation.rows import Result
 from cs3_training.evaluation.runner import Job, identity, read_results, run
 from cs3_training.evaluation.tables import pairs_of, words_of
-from cs3_training.metrics import Difference, Summary, compare, summarise
+from cs3_training.localiser.train import CHECKPOINT
 from cs3_training.nano.audio import load_audio
 from cs3_training.nano.config import AudioConfig, ClipConfig, NanoConfig, WeakConfig
-from cs3_training.nano.loop import Machine, write_atomic
+from cs3_training.nano.loop import Machine
 from cs3_training.nano.recipe import Recipe
 from cs3_training.nano.weak import train_weak, training_config
+from cs3_training.runs import write_atomic
 from cs3_training.synth.store import open_scenes
-from cs3_training.train import CHECKPOINT
 
 FULL = 'full'
 """Name of the recipe's own training."""

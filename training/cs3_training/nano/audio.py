@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cs3_ros.checkpoints import read_safetensors
-from cs3_ros.localisers.beats import Beats, beats_fbank
+from cs3_ros.networks.beats import Beats, beats_fbank
+from cs3_ros.networks.checkpoints import read_safetensors
 from cs3_training.nano.config import AudioConfig
 from cs3_training.nano.loop import Batch, Losses, Samples, Stage
 from cs3_training.nano.networks import tiny_beats

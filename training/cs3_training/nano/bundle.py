@@ -11,13 +11,13 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from cs3_ros.bundle import load_bundle
-from cs3_ros.checkpoints import read_safetensors
-from cs3_ros.weights import digest_of
+from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.bundles.weights import digest_of
+from cs3_ros.networks.checkpoints import read_safetensors
+from cs3_training.localiser.train import CHECKPOINT
 from cs3_training.nano.card import model_card
 from cs3_training.nano.config import NanoConfig
 from cs3_training.nano.masks import FILE as SAM2_FILE
-from cs3_training.train import CHECKPOINT
 
 MOST_BYTES = 25_000_000
 """Largest size of the bundle."""

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cs3_ros.localisers.clipseg import ClipSeg
-from cs3_training.losses import image_similarity
+from cs3_ros.networks.clipseg import ClipSeg
+from cs3_training.localiser.losses import image_similarity
 from cs3_training.nano.config import ClipConfig
 from cs3_training.nano.loop import Batch, Losses, Samples, Stage
 from cs3_training.nano.networks import tiny_clipseg, write_clipseg

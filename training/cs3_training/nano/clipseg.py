@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cs3_ros.localisers.clipseg import ClipSeg
+from cs3_ros.networks.clipseg import ClipSeg
 from cs3_training.nano.clip import (
     JUDGED,
     PatchText,

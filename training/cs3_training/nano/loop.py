@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from cs3_training.nano.config import StageConfig
+from cs3_training.runs import finish, finished
 
 Batch = dict[str, Tensor]
 Losses = dict[str, Tensor]
@@ -88,38 +89,6 @@ class Stage(ABC):
     def rates(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters and their share of the learning rate."""
         return [([p for p in self.network.parameters() if p.requires_grad], 1.0)]
-
-
-def finished(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a finished stage left in ``done.json``; None where it is not finished.
-
-    Raises:
-        ValueError: it was run with other settings.
-    """
-    path = folder / 'done.json'
-    if not path.is_file():
-        return None
-    done: dict[str, Any] = json.loads(path.read_text('utf-8'))
-    if done['settings'] != json.loads(json.dumps(settings)):
-        raise ValueError(
-            f'{folder} was made with other settings or from other scenes: give another folder, or '
-            'remove this one and what follows from it'
-        )
-    return done
-
-
-def finish(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Mark a stage as finished."""
-    done = {'settings': dict(settings), **facts}
-    write_atomic(folder / 'done.json', json.dumps(done, indent=1) + '\n')
-    return done
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file that is either the old or the new one, whatever happens."""
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(text, 'utf-8')
-    os.replace(part, path)
 
 
 def rate(step: int, config: StageConfig) -> float:

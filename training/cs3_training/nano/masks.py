@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cs3_ros.maskers.sam2_checkpoint import save_sam2
-from cs3_ros.maskers.sam2_model import (
+from cs3_ros.networks.sam2_checkpoint import save_sam2
+from cs3_ros.networks.sam2_model import (
     ABSENT,
     BOTTOM_RIGHT,
     NEGATIVE,

@@ -19,10 +19,10 @@ from transformers import (
 )
 
 from cs3_ros.hands.detr import LABELS
-from cs3_ros.localisers.beats import Beats
-from cs3_ros.localisers.beats_format import BeatsConfig
-from cs3_ros.localisers.clipseg import CLIP_MEAN, CLIP_STD, reset_decoder
-from cs3_ros.maskers.sam2_model import Sam2, Sam2Architecture
+from cs3_ros.networks.beats import Beats
+from cs3_ros.networks.beats_format import BeatsConfig
+from cs3_ros.networks.clipseg import CLIP_MEAN, CLIP_STD, reset_decoder
+from cs3_ros.networks.sam2_model import Sam2, Sam2Architecture
 from cs3_training.nano.config import AudioConfig, ClipConfig, HandsConfig, MasksConfig
 from cs3_training.nano.tokens import LENGTH
 

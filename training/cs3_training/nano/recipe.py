@@ -13,7 +13,8 @@ from typing import Any
 
 from cs3_training.nano.bundle import write_bundle
 from cs3_training.nano.config import STAGES, NanoConfig
-from cs3_training.nano.loop import Machine, finish, finished, train
+from cs3_training.nano.loop import Machine, train
+from cs3_training.runs import finish, finished
 from cs3_training.synth.config import WorldConfig, split_seeds
 from cs3_training.synth.store import Scenes, make_scenes, open_scenes
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cs3_ros.localisers.clipseg import load_tokenizer
+from cs3_ros.networks.clipseg import load_tokenizer
 from cs3_training.synth.vocabulary import WORDS
 
 START, END = '<|startoftext|>', '<|endoftext|>'

@@ -1,7 +1,7 @@
 """Stage weak: the training of CS3 itself, on pictures with their sounds and without any label.
 
-The loop is ``cs3_training.train``. Its checkpoint is chosen by the mIoU of the heat map on labelled
-validation scenes, since the contrastive loss goes on falling when masks already get worse.
+The loop is ``cs3_training.localiser.train``. Its checkpoint is chosen by the mIoU of the heat map
+on labelled validation scenes, since the contrastive loss goes on falling when masks get worse.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cs3_ros.localisers.audio_visual import load_checkpoint
-from cs3_ros.localisers.heat_map import MaskScale
-from cs3_training.losses import LossConfig
-from cs3_training.model import CollisionSegmenter, assemble
+from cs3_ros.networks.audio_visual import MaskScale, load_checkpoint
+from cs3_training.localiser.losses import LossConfig
+from cs3_training.localiser.model import CollisionSegmenter, assemble
+from cs3_training.localiser.train import CHECKPOINT, TrainConfig, Trainer
+from cs3_training.localiser.validation import HeatMapScore
 from cs3_training.nano.audio import load_audio
 from cs3_training.nano.config import NanoConfig
-from cs3_training.nano.loop import Machine, finish, finished
+from cs3_training.nano.loop import Machine
+from cs3_training.runs import finish, finished
 from cs3_training.synth.store import Scenes
-from cs3_training.train import CHECKPOINT, TrainConfig, Trainer
-from cs3_training.validation import HeatMapScore
 
 
 def train_weak(

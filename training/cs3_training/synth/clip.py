@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Image
-from cs3_ros.pcm import SoundChunk, SoundFormat
-from cs3_ros.video_writer import VideoWriter
+from cs3_ros.files.pcm import SoundChunk, SoundFormat
+from cs3_ros.files.video_writer import VideoWriter
 from cs3_training.synth.builder import Layer, Stage
 from cs3_training.synth.config import WorldConfig
 from cs3_training.synth.picture import develop, lay

@@ -122,7 +122,7 @@ def _make(options: argparse.Namespace) -> int:
 def _stats(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from cs3_ros.jsonfile import prepare_json, write_json
+    from cs3_ros.files.jsonfile import prepare_json, write_json
     from cs3_training.synth.config import WorldConfig
     from cs3_training.synth.statistics import difficulty, further, measure_all
 

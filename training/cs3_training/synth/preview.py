@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from cs3_ros.collision import Image
-from cs3_ros.draw import OBJECT_COLOURS
-from cs3_ros.pictures import spectrogram
+from cs3_ros.drawing.overlay import OBJECT_COLOURS
+from cs3_ros.drawing.report import spectrogram
 from cs3_training.synth.config import WorldConfig
 from cs3_training.synth.scene import Scene
 from cs3_training.synth.world import make_scene

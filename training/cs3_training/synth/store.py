@@ -48,7 +48,7 @@ class Scenes:
     """N scenes of H x H pixels, read-only.
 
     ``scenes[k]`` is picture and sound alone, all that weak supervision sees
-    (``cs3_training.train.Pairs``).
+    (``cs3_training.localiser.train.Pairs``).
     """
 
     image: NDArray[np.uint8]

@@ -1,0 +1,169 @@
+"""What training leaves: audio token, scale and bias of the mask and, where fine-tuned, BEATs.
+
+A safetensors file that describes itself; read and written here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cs3_ros.config import from_mapping
+from cs3_ros.networks.audio_token import AudioToken, AudioTokenConfig
+from cs3_ros.networks.beats import Beats, BeatsConfig
+from cs3_ros.networks.checkpoints import read_safetensors
+
+FORMAT = 'cs3-audio-visual-1'
+"""Value of ``format`` in the checkpoint's metadata."""
+
+
+class MaskScale(nn.Module):
+    """Learned scale w and bias b of CLIPSeg's logits X, which are mostly negative (A5)."""
+
+    def __init__(self, scale: float = 10.0, bias: float = 14.0) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
+        self.bias = nn.Parameter(torch.tensor(float(bias)))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """w * X + b, logits of the training mask; any shape."""
+        return self.scale * logits + self.bias
+
+    @property
+    def offset(self) -> Tensor:
+        """b / w: at inference the heat map is sigmoid(X + b / w)."""
+        return self.bias / self.scale
+
+
+@dataclass(frozen=True, eq=False)
+class AudioVisualCheckpoint:
+    """What a training run leaves."""
+
+    audio_token: AudioToken
+    """Projection and pooling, with the prompt that they were trained for."""
+    mask: MaskScale
+    """Scale and bias of the mask."""
+    beats: Beats | None
+    """The fine-tuned sound network; None where BEATs stayed as published."""
+
+
+def save_checkpoint(
+    path: str | Path,
+    audio_token: AudioToken,
+    mask: MaskScale | None = None,
+    beats: Beats | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write a checkpoint for ``AudioVisualLocaliser``.
+
+    Args:
+        path: ``audio_visual.safetensors``; replaced where it exists.
+        audio_token: its configuration is kept too.
+        mask: scale and bias; None for those that training starts from.
+        beats: the sound network where it was fine-tuned; None for the published one.
+        notes: further metadata, for people: settings of the training, digest of the data, scores.
+    """
+    parts: dict[str, nn.Module] = {'audio_token': audio_token, 'mask': mask or MaskScale()}
+    metadata = {
+        **(notes or {}),
+        'format': FORMAT,
+        'audio_token': json.dumps(dataclasses.asdict(audio_token.config)),
+    }
+    if beats is not None:
+        parts['beats'] = beats
+        metadata['beats'] = json.dumps(dataclasses.asdict(beats.config))
+    tensors = {
+        f'{prefix}.{name}': tensor.detach().cpu().contiguous()
+        for prefix, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+    save_file(tensors, path, metadata)
+
+
+def load_checkpoint(path: str | Path) -> AudioVisualCheckpoint:
+    """Read a checkpoint, float32 on the CPU, in evaluation mode.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not such a checkpoint, or damaged; says what was expected.
+    """
+    tensors, metadata = read_safetensors(path)
+    if metadata.get('format') != FORMAT:
+        raise ValueError(
+            f'{path}: format {metadata.get("format")!r}: expected {FORMAT!r}; '
+            'take a checkpoint that the training of the audio-visual localiser wrote'
+        )
+    audio_token = _build(
+        path,
+        metadata,
+        'audio_token',
+        lambda data: AudioToken(from_mapping(AudioTokenConfig, data, 'settings')),
+    )
+    mask, beats = MaskScale(), None
+    parts: dict[str, nn.Module] = {'audio_token': audio_token, 'mask': mask}
+    if 'beats' in metadata:
+        parts['beats'] = beats = _build(
+            path, metadata, 'beats', lambda data: Beats(BeatsConfig.from_cfg(data))
+        )
+    _fill(parts, tensors, path)
+    if not (mask.scale > 0 and mask.offset.isfinite()):
+        raise ValueError(
+            f'{path}: mask.scale = {mask.scale.item()}, mask.bias = {mask.bias.item()}: expected '
+            'finite numbers and a positive scale'
+        )
+    return AudioVisualCheckpoint(audio_token, mask, beats)
+
+
+def _build(
+    path: str | Path, metadata: Mapping[str, str], name: str, build: Callable[[Any], Any]
+) -> Any:
+    """A network, still without weights, as the metadata describes it."""
+    try:
+        description = json.loads(metadata[name])
+        with torch.device('meta'):  # no time for random weights that are thrown away
+            return build(description)
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
+        raise ValueError(
+            f'{path}: metadata {name!r}: {error}; expected the JSON that the training writes'
+        ) from error
+
+
+def _fill(parts: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Give every part its tensors, all of them and no others."""
+    expected = {
+        f'{prefix}.{name}': tensor.shape
+        for prefix, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+    if lacking := sorted(set(expected) - set(tensors)):
+        raise ValueError(f'{path}: lacks {len(lacking)} tensors, first {lacking[0]}')
+    if unknown := sorted(set(tensors) - set(expected)):
+        raise ValueError(
+            f'{path}: {len(unknown)} unknown tensors, first {unknown[0]}; '
+            f'known: those of {", ".join(parts)}'
+        )
+    for name, shape in expected.items():
+        if tensors[name].shape != shape or not tensors[name].is_floating_point():
+            raise ValueError(
+                f'{path}: {name} is {tensors[name].dtype} {list(tensors[name].shape)}, expected '
+                f'floating point {list(shape)} by the metadata of the same file'
+            )
+    for prefix, module in parts.items():
+        state = {name: tensors[f'{prefix}.{name}'].float() for name in module.state_dict()}
+        module.load_state_dict(state, assign=True)
+        module.eval()
