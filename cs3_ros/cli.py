@@ -1,4 +1,4 @@
-"""``cs3``: every door from the command line. Heavy imports wait until a command needs them."""
+"""``cs3``: the command line. Heavy imports wait until a command needs them."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     bench = arguments[1] if arguments[:1] == ['bench'] and len(arguments) > 1 else ''
     if bench in BENCHES:
-        return _told(f'bench {bench}', lambda: _bench(bench, arguments[2:]))
+        return _report_failure(f'bench {bench}', lambda: _bench(bench, arguments[2:]))
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and (options.command != 'node' or rest[0] != '--ros-args'):
         parser.error(f'unrecognized arguments: {" ".join(rest)}')
     name = f'bag {options.bag_command}' if options.command == 'bag' else options.command
-    return _told(name, lambda: _run(options, rest))
+    return _report_failure(name, lambda: _run(options, rest))
 
 
-def _told(name: str, run: Callable[[], int]) -> int:
+def _report_failure(name: str, run: Callable[[], int]) -> int:
     """Run a command; its failure is told in one line."""
     try:
         return run()

@@ -1,4 +1,4 @@
-"""The offline doors, ``cs3 run`` and ``cs3 replay``: a recording through stream and pipeline.
+"""The offline commands, ``cs3 run`` and ``cs3 replay``: a recording through stream and pipeline.
 
 Deterministic: no clock, no queue, no thread. From one bag the live node gives the same label
 images, bit for bit, as long as no frame, sound or event is lost.

@@ -95,7 +95,7 @@ class Runtime:
         if precision == 'auto':
             precision = 'bfloat16' if self.on_gpu else 'float32'
         self.dtype: torch.dtype = getattr(torch, precision)
-        # Equal on all doors: the order of sums, and so the last bit, depends on it.
+        # Equal for files, bags and topics: the order of sums, and so the last bit, depends on it.
         torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
         if self.on_gpu and config.gpu_memory_gb:
             total = torch.cuda.get_device_properties(self.device).total_memory
@@ -109,7 +109,7 @@ class Runtime:
         """Whether the networks run on CUDA."""
         return self.device.type == 'cuda'
 
-    def place(self, module: M) -> M:
+    def module_to_device(self, module: M) -> M:
         """A module for inference: on the device, in the number format, frozen.
 
         On CUDA convolutions get channels-last weights.

@@ -1,6 +1,6 @@
 """All tunable settings of the way from sound and frames to masks, and their YAML file.
 
-The YAML file is a ROS parameter file (``/**: ros__parameters: ...``), so that the offline doors
+The YAML file is a ROS parameter file (``/**: ros__parameters: ...``), so that the offline commands
 and the node read the very same file. ``config/cs3.yaml`` lists every setting.
 """
 

@@ -119,11 +119,11 @@ class Worker:
                 self._on_collision(self._pipeline.finish(job.prepared, job.clip))
             except BaseException as error:  # anything, even SystemExit; the thread must live
                 self._end(job, 'failed')
-                self._tell(job.onset_ns, error)
+                self._report(job.onset_ns, error)
             else:
                 self._end(job, 'done')
 
-    def _tell(self, onset_ns: int, error: BaseException) -> None:
+    def _report(self, onset_ns: int, error: BaseException) -> None:
         try:
             self._on_error(onset_ns, error)
         except BaseException:  # else no further event would be answered, without a word

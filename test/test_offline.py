@@ -241,10 +241,10 @@ def test_a_bag_without_sound_says_so(fake_stages, tmp_path):
         offline.replay(options(bag, tmp_path / 'out'))
 
 
-@pytest.mark.parametrize('door', [offline.run, offline.replay])
-def test_what_is_not_there_is_named(fake_stages, tmp_path, door):
+@pytest.mark.parametrize('command', [offline.run, offline.replay])
+def test_what_is_not_there_is_named(fake_stages, tmp_path, command):
     with pytest.raises(FileNotFoundError, match='nothing.mp4'):
-        door(options(tmp_path / 'nothing.mp4', tmp_path / 'out'))
+        command(options(tmp_path / 'nothing.mp4', tmp_path / 'out'))
 
 
 def test_a_bundle_that_is_not_there_is_named_before_anything_is_written(video, tmp_path):

@@ -35,7 +35,7 @@ def test_auto_takes_float32_on_the_cpu(no_gpu):
 def test_what_is_asked_for_is_taken(no_gpu):
     made = Runtime(RuntimeConfig(device='cpu', precision='bfloat16', threads=1))
     assert made.dtype == torch.bfloat16 and torch.get_num_threads() == 1
-    layer = made.place(torch.nn.Conv2d(3, 4, 3))
+    layer = made.module_to_device(torch.nn.Conv2d(3, 4, 3))
     assert layer.weight.dtype == torch.bfloat16
     assert not layer.weight.requires_grad and not layer.training
 

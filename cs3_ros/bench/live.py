@@ -1,4 +1,4 @@
-"""Real clips through bag, player and live node: when it fires, what is lost, do the doors agree.
+"""Real clips through bag, player and live node: when it fires, what is lost, do all ways agree.
 
 For every clip folder (``clip.mp4``, ``clip.json`` with ``audio_peak_s``): the distance of the
 nearest event to the loudest peak, the events, the frames that the node received, and whether the
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print the table; 1 when doors disagree or frames were lost."""
+    """Print the table; 1 when answers disagree or frames were lost."""
     folders = sorted(path.parent for path in options.clips.glob('*/clip.json'))
     if not folders:
         raise ValueError(f'{options.clips}: expected folders with clip.mp4 and clip.json in it')

@@ -26,7 +26,7 @@ ANSWER_S = 5.0
 """A click without masks after this long is given up."""
 
 
-class Listener:
+class DiagnosticsListener:
     """The newest diagnostics of the node in this benchmark's domain.
 
     Args:
@@ -103,7 +103,7 @@ def idle(seconds: float, warm_up_s: float, bundle: str) -> dict[str, Any]:
         watched = {'node': node, 'plain': plain}
         everyone = (node, plain, camera)
         with ros():
-            listener = Listener(rclpy.create_node('bench'))
+            listener = DiagnosticsListener(rclpy.create_node('bench'))
             listener.until(
                 lambda: (
                     listener.counter('image', 'frames')
@@ -171,7 +171,7 @@ def many_events(count: int) -> dict[str, Any]:
         node = start(PEERS, 'fake_node')
         with ros():
             clicks = Clicks()
-            listener = Listener(clicks)
+            listener = DiagnosticsListener(clicks)
             listener.until(lambda: clicks.connected, 'the node listens', (node,))
             listener.spin(0.5)  # by then it has read audio_info and follows the publishers' QoS
             begin, cpu = time.monotonic(), node.cost()[0]
@@ -205,7 +205,7 @@ def many_events(count: int) -> dict[str, Any]:
     }
 
 
-def _pass(listener: Listener, seconds: float, bar: Any) -> None:
+def _pass(listener: DiagnosticsListener, seconds: float, bar: Any) -> None:
     """Let time pass, a second at a time."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:

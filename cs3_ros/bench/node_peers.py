@@ -41,7 +41,7 @@ NOISE_DBFS = -60.0
 PICTURES = 8
 
 
-class Camera(Node):
+class CameraNode(Node):
     """Publishes pictures and sound as a camera with a microphone does; nothing ever hits anything.
 
     Args:
@@ -211,7 +211,7 @@ def main(role: str, *arguments: str) -> int:
         try:
             if role == 'camera':
                 uninstall_signal_handlers()  # else SIGINT closes ROS in the middle of a publish
-                camera = Camera({'image/compressed': 2, 'audio': 1})
+                camera = CameraNode({'image/compressed': 2, 'audio': 1})
                 counted = camera.published
                 camera.run()
             else:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.bench.sounds import BACKGROUNDS, IMPACT_FREE, Scene, scene
+from cs3_ros.bench.sounds import BACKGROUNDS, IMPACT_FREE, SoundScene, scene
 from cs3_ros.files.jsonfile import prepare_json, write_json
 from cs3_ros.trigger.onset import OnsetConfig, OnsetDetector
 
@@ -153,7 +153,7 @@ def run(
     total = len(BACKGROUNDS) * len(snrs_db) * scenes + len(IMPACT_FREE) * scenes
     bar = tqdm(total=total, desc='onset bench', unit='scene')
 
-    def measure(item: Scene) -> tuple[Counts, list[Counts]]:
+    def measure(item: SoundScene) -> tuple[Counts, list[Counts]]:
         strength = _librosa_strength(item.samples, rate)
         tried = [
             compare(_librosa_onsets(strength, rate, delta), item.peaks_s)

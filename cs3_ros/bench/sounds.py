@@ -158,7 +158,7 @@ IMPACT_FREE = {**BACKGROUNDS, 'white noise': white_noise, 'modulated noise': mod
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class SoundScene:
     """A test sound with the times of the impacts in it."""
 
     samples: NDArray[np.float32]
@@ -167,7 +167,9 @@ class Scene:
     """Times of the impacts' amplitude peaks in seconds, [K], rising."""
 
 
-def scene(seed: int, background: str, snr_db: float | None, seconds: float, rate: int) -> Scene:
+def scene(
+    seed: int, background: str, snr_db: float | None, seconds: float, rate: int
+) -> SoundScene:
     """Impacts 0.35 to 1.2 s apart in a background.
 
     Args:
@@ -191,7 +193,7 @@ def scene(seed: int, background: str, snr_db: float | None, seconds: float, rate
         peaks.append((start + int(np.abs(hit).argmax())) / rate)
         position += rng.uniform(0.35, 1.2)
     quantised = np.round(np.clip(sound, -1, 1) * 32767) / 32768
-    return Scene(quantised.astype(np.float32), np.array(peaks))
+    return SoundScene(quantised.astype(np.float32), np.array(peaks))
 
 
 def _unit_rms(sound: Signal) -> Signal:

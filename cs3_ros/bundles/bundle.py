@@ -135,12 +135,12 @@ class Bundle:
         """The absolute paths of the weights that a stage's settings name."""
         found = {}
         for field in dataclasses.fields(config):
-            path = getattr(config, field.name)
-            if field.metadata.get('weights') and path:
-                place = locate(path, self.folder)
-                if not place.exists():
-                    raise ValueError(f'{field.name} = {path!r}: {place} does not exist')
-                found[field.name] = str(place)
+            value = getattr(config, field.name)
+            if field.metadata.get('weights') and value:
+                path = locate(value, self.folder)
+                if not path.exists():
+                    raise ValueError(f'{field.name} = {value!r}: {path} does not exist')
+                found[field.name] = str(path)
         return found
 
 

@@ -155,10 +155,10 @@ def _transfer(
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and have:
             discard(part)
             raise BrokeOff(f'{url} has no byte {have}: from the beginning') from error
-        told = f'{url}: HTTP status {error.code}, {error.reason}'
+        failure = f'{url}: HTTP status {error.code}, {error.reason}'
         if error.code >= 500 or error.code == http.client.TOO_MANY_REQUESTS:
-            raise BrokeOff(told) from error
-        raise FetchError(told) from error
+            raise BrokeOff(failure) from error
+        raise FetchError(failure) from error
     except urllib.error.URLError as error:
         raise Offline(f'{host} cannot be reached: {error.reason}') from error
     except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
@@ -185,11 +185,13 @@ def _extent(answer: Any) -> tuple[int, int | None]:
     if answer.status != http.client.PARTIAL_CONTENT:
         length = answer.headers.get('Content-Length', '')
         return 0, int(length) if length.isdecimal() else None
-    told = answer.headers.get('Content-Range', '')
-    extent, _, total = told.removeprefix('bytes ').partition('/')
+    content_range = answer.headers.get('Content-Range', '')
+    extent, _, total = content_range.removeprefix('bytes ').partition('/')
     start = extent.partition('-')[0]
     if not start.isdecimal():
-        raise FetchError(f'{answer.url}: Content-Range {told!r}: expected bytes FIRST-LAST/TOTAL')
+        raise FetchError(
+            f'{answer.url}: Content-Range {content_range!r}: expected bytes FIRST-LAST/TOTAL'
+        )
     return int(start), int(total) if total.isdecimal() else None
 
 

@@ -102,7 +102,7 @@ def fetch_files(
                 break
             except (FetchError, OSError, ValueError) as error:  # what a broken answer provokes
                 failed[file.path] = str(error)
-    _tell_failures(files, failed)
+    _raise_failures(files, failed)
 
 
 def copy_files(
@@ -133,7 +133,7 @@ def copy_files(
                 _finish(file, part)
             except FetchError as error:
                 failed[file.path] = str(error)
-    _tell_failures(files, failed)
+    _raise_failures(files, failed)
 
 
 @contextlib.contextmanager
@@ -203,23 +203,23 @@ def _find(file: WeightFile, folder: Path, paths: Set[str]) -> Path:
     return found[0]
 
 
-def _tell_failures(files: Sequence[WeightFile], failed: dict[str, str]) -> None:
+def _raise_failures(files: Sequence[WeightFile], failed: dict[str, str]) -> None:
     """Raise for the files that are not there, with all that is needed to bring them by hand."""
-    lines, told = [], ''
+    lines, previous = [], ''
     for file in files:
-        place = home() / file.path
-        if not place.is_file():
+        path = home() / file.path
+        if not path.is_file():
             why = failed.get(file.path, 'nobody offers it')
-            lines += [f'  {why}:'] if why != told else []
-            lines += [f'    {place}', f'      from {file.url or file.origin}']
-            told = why
+            lines += [f'  {why}:'] if why != previous else []
+            lines += [f'    {path}', f'      from {file.url or file.origin}']
+            previous = why
     if lines:
         raise FetchError(
             '\n'.join(
                 [
                     'these files are still to be brought',
                     *lines,
-                    'Put them in these places; or collect them in a folder, under their paths '
+                    'Put them there; or collect them in a folder, under their paths '
                     f'below {home()}, and give it with --from, which checks and copies them.',
                 ]
             )
@@ -227,8 +227,8 @@ def _tell_failures(files: Sequence[WeightFile], failed: dict[str, str]) -> None:
 
 
 def _part_path(file: WeightFile) -> Path:
-    place = home() / file.path
-    return place.with_name(f'{place.name}.part')
+    path = home() / file.path
+    return path.with_name(f'{path.name}.part')
 
 
 def _part_of(file: WeightFile) -> Path:

@@ -13,7 +13,7 @@ from cs3_ros.files.jsonfile import prepare_json, write_json
 
 
 @dataclass(frozen=True)
-class Row:
+class BundleRow:
     """One bundle on this machine."""
 
     name: str
@@ -57,7 +57,7 @@ class Row:
         return '; '.join(found) or 'ready'
 
 
-def look(bundle: Bundle, check: bool = False) -> Row:
+def look(bundle: Bundle, check: bool = False) -> BundleRow:
     """Look at one bundle; nothing is loaded.
 
     Args:
@@ -66,7 +66,7 @@ def look(bundle: Bundle, check: bool = False) -> Row:
     """
     missing = bundle.lacking_weights
     damaged = tuple(_damaged(bundle)) if check else ()
-    return Row(
+    return BundleRow(
         name=bundle.name,
         files=len(bundle.weights),
         warning=bundle.warning,
@@ -83,9 +83,9 @@ def look(bundle: Bundle, check: bool = False) -> Row:
 def _damaged(bundle: Bundle) -> Iterator[WeightFile]:
     recorded = recorded_digests()
     for file in bundle.weights:
-        place = locate(file.path, bundle.folder)
+        path = locate(file.path, bundle.folder)
         expected = file.sha256 or recorded.get(file.path, '')
-        if expected and place.is_file() and digest_of(place) != expected:
+        if expected and path.is_file() and digest_of(path) != expected:
             yield file
 
 
@@ -95,8 +95,8 @@ def _steps(
     yield from dict.fromkeys(INSTALL[name] for name in bundle.lacking_packages)
     for file in damaged:
         fix = f'then cs3 fetch {bundle.name}' if file.url else f'it comes from {file.origin}'
-        place = locate(file.path, bundle.folder)
-        yield f'{place} has not the expected SHA-256: remove it, {fix}'
+        path = locate(file.path, bundle.folder)
+        yield f'{path} has not the expected SHA-256: remove it, {fix}'
     if any(file.url for file in missing):
         yield f'cs3 fetch {bundle.name}'
     for origin in dict.fromkeys(file.origin for file in missing if not file.url):

@@ -88,11 +88,11 @@ def record_digest(path: str, digest: str) -> None:
 
 def how_to_bring(file: WeightFile, bundle: str) -> str:
     """One sentence: how this file gets to its place."""
-    place = home() / file.path
+    path = home() / file.path
     if not file.url:
-        return f'{place} comes from {file.origin}'
+        return f'{path} comes from {file.origin}'
     return (
-        f'`cs3 fetch {bundle}` brings it; on a machine without internet bring {file.url} as {place}'
+        f'`cs3 fetch {bundle}` brings it; on a machine without internet bring {file.url} as {path}'
     )
 
 
@@ -121,15 +121,15 @@ def parse(data: Any) -> tuple[WeightFile, ...]:
         if source and not re.match(r'https?://', source):
             raise ValueError(f'{where}.source = {source!r}: expected a URL, https://...')
         for name, facts in _mapping(entry['files'], f'{where}.files').items():
-            place = f'{where}.files.{name}'
-            facts = _mapping(facts or {}, place, set(), {'bytes', 'sha256'})
+            here = f'{where}.files.{name}'
+            facts = _mapping(facts or {}, here, set(), {'bytes', 'sha256'})
             path = PurePosixPath(str(entry['folder']), str(name))
-            _check_path(path, place)
+            _check_path(path, here)
             size, digest = facts.get('bytes', 0), str(facts.get('sha256', ''))
             if type(size) is not int or size < 0:
-                raise ValueError(f'{place}.bytes = {size!r}: expected a number of bytes')
+                raise ValueError(f'{here}.bytes = {size!r}: expected a number of bytes')
             if digest and not re.fullmatch(r'[0-9a-f]{64}', digest):
-                raise ValueError(f'{place}.sha256 = {digest!r}: expected 64 hexadecimal digits')
+                raise ValueError(f'{here}.sha256 = {digest!r}: expected 64 hexadecimal digits')
             url = f'{source.rstrip("/")}/{urllib.parse.quote(str(name))}' if source else ''
             licence = str(entry['licence'])
             files.append(WeightFile(str(path), licence, url, origin, size, digest))
@@ -139,14 +139,14 @@ def parse(data: Any) -> tuple[WeightFile, ...]:
     return tuple(files)
 
 
-def _check_path(path: PurePosixPath, place: str) -> None:
+def _check_path(path: PurePosixPath, where: str) -> None:
     """Refuse what is no file below the home folder, or one that ``cs3 fetch`` keeps there."""
     parts = path.parts
     if path.is_absolute() or '..' in parts or (parts and parts[0].startswith('~')):
-        raise ValueError(f'{place}: {path} leaves the folder of weights')
+        raise ValueError(f'{where}: {path} leaves the folder of weights')
     kept = path.suffix in ('.part', '.etag') or str(path) == SUMS
     if not parts or kept or not str(path).isprintable():
-        raise ValueError(f'{place}: {str(path)!r} cannot be the name of a file of weights')
+        raise ValueError(f'{where}: {str(path)!r} cannot be the name of a file of weights')
 
 
 def _mapping(

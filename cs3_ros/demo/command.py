@@ -113,10 +113,10 @@ def _run(
     with _timed(times, 'pictures and report'):
         look = look_at(recording, rows, live, work, bundle.name)
         write_report(out / 'report.html', bundle, clip, rows, live, look, truth)
-        true = [place for place in look.strips if rows[place].true is not None]
+        true = [index for index in look.strips if rows[index].true is not None]
         chosen = sorted(true or look.strips)[:1]  # the first one, whatever came of it
-        for place in chosen:
-            shutil.copyfile(look.strips[place], picture)
+        for index in chosen:
+            shutil.copyfile(look.strips[index], picture)
     with _timed(times, 'video'):
         write_overlay_video(
             overlay,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cs3_ros.trigger.buffers import AudioBuffer
 from cs3_ros.collision import NS_PER_S, AudioClip, Image
-from cs3_ros.demo.score import Row
+from cs3_ros.demo.score import EventRow
 from cs3_ros.drawing.overlay import answer_picture
 from cs3_ros.files.images import as_jpeg
 from cs3_ros.files.images import decode_compressed, save_image
@@ -37,23 +37,23 @@ _SOUND_SIDE = 352
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class EventPictures:
     """What one pass over a recording gave."""
 
     pictures: Mapping[int, Mapping[str, bytes]]
-    """Place of a row -> caption -> JPEG, of the first ``MOST_SHOWN`` rows; rows whose frame is not
+    """Index of a row -> caption -> JPEG, of the first ``MOST_SHOWN`` rows; rows whose frame is not
     there have none."""
     stills: Mapping[int, Path]
     """Frame stamp -> file with the answer on it, for the overlay video."""
     strips: Mapping[int, Path]
-    """Place of a row with masks -> file: frame, heat map and answer side by side."""
+    """Index of a row with masks -> file: frame, heat map and answer side by side."""
     levels: Sequence[tuple[float, float]]
     """Media time in seconds and peak of every chunk of sound, in [0, 1]."""
 
 
 def look_at(
-    recording: Recording, rows: Sequence[Row], live: LiveRun, folder: Path, bundle: str
-) -> Look:
+    recording: Recording, rows: Sequence[EventRow], live: LiveRun, folder: Path, bundle: str
+) -> EventPictures:
     """Make the pictures of every row.
 
     Args:
@@ -66,33 +66,33 @@ def look_at(
     pictures: dict[int, dict[str, bytes]] = {}
     stills, strips = {}, {}
     size = shown_size(recording.size)
-    waiting = {place: _frame_ns(row, live) for place, row in enumerate(rows)}
+    waiting = {index: _frame_ns(row, live) for index, row in enumerate(rows)}
     sounds = _Sounds(rows)
     for item in recording:
         if isinstance(item, SoundChunk):
             sounds.add(item, recording.origin_ns)
             continue
-        distances = {place: abs(ns - item.stamp_ns) for place, ns in waiting.items()}
-        for place, distance_ns in distances.items():
+        distances = {index: abs(ns - item.stamp_ns) for index, ns in waiting.items()}
+        for index, distance_ns in distances.items():
             # What was heard has the very stamp; a truth may have been rounded otherwise.
-            if distance_ns > (0 if rows[place].heard else SAME_FRAME_NS):
+            if distance_ns > (0 if rows[index].heard else SAME_FRAME_NS):
                 continue
             if (image := item.image_or_none) is None:
                 continue
-            del waiting[place]
-            row, shown = rows[place], _shown(image, size, rows[place], item.stamp_ns, live, bundle)
+            del waiting[index]
+            row, shown = rows[index], _shown(image, size, rows[index], item.stamp_ns, live, bundle)
             if row.heard is not None and row.heard.labels:
-                stills[item.stamp_ns] = folder / f'{place + 1}.jpg'
-                strips[place] = folder / f'{place + 1}_strip.jpg'
+                stills[item.stamp_ns] = folder / f'{index + 1}.jpg'
+                strips[index] = folder / f'{index + 1}_strip.jpg'
                 save_image(stills[item.stamp_ns], shown[ANSWER])
                 parts = [shown[name] for name in (FRAME, HEAT, ANSWER) if name in shown]
-                save_image(strips[place], _side_by_side(parts))
-            if place < MOST_SHOWN:
-                pictures[place] = {name: as_jpeg(_small(part)) for name, part in shown.items()}
-    for place, found in pictures.items():
-        if (sound := sounds.picture(place)) is not None:
+                save_image(strips[index], _side_by_side(parts))
+            if index < MOST_SHOWN:
+                pictures[index] = {name: as_jpeg(_small(part)) for name, part in shown.items()}
+    for index, found in pictures.items():
+        if (sound := sounds.picture(index)) is not None:
             found[SOUND] = as_jpeg(sound)
-    return Look(pictures, stills, strips, sounds.levels)
+    return EventPictures(pictures, stills, strips, sounds.levels)
 
 
 def shown_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -101,7 +101,7 @@ def shown_size(size: tuple[int, int]) -> tuple[int, int]:
     return (size[0] * factor, size[1] * factor)
 
 
-def _frame_ns(row: Row, live: LiveRun) -> int:
+def _frame_ns(row: EventRow, live: LiveRun) -> int:
     """Stamp of the frame that shows a row."""
     if row.heard is not None:
         return live.picture_ns(row.heard)
@@ -109,7 +109,7 @@ def _frame_ns(row: Row, live: LiveRun) -> int:
 
 
 def _shown(
-    image: Image, size: tuple[int, int], row: Row, stamp_ns: int, live: LiveRun, bundle: str
+    image: Image, size: tuple[int, int], row: EventRow, stamp_ns: int, live: LiveRun, bundle: str
 ) -> dict[str, Image]:
     """Caption -> picture of this size, in the order in which they are read."""
     large = _resized(image, size)
@@ -127,10 +127,10 @@ def _shown(
 class _Sounds:
     """Cuts the sound of the rows out of a recording and keeps its level."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[EventRow]) -> None:
         self.levels: list[tuple[float, float]] = []
         self._waiting = [
-            (place, row.origin_ns + round(row.time_s * NS_PER_S)) for place, row in enumerate(rows)
+            (index, row.origin_ns + round(row.time_s * NS_PER_S)) for index, row in enumerate(rows)
         ]
         self._cut: dict[int, AudioClip] = {}
         self._buffer: AudioBuffer | None = None
@@ -146,22 +146,22 @@ class _Sounds:
         while self._waiting and chunk.stamp_ns > self._waiting[0][1] + SOUND_S * NS_PER_S:
             self._take()
 
-    def picture(self, place: int) -> Image | None:
+    def picture(self, index: int) -> Image | None:
         while self._waiting:  # at the end of the recording
             self._take()
-        clip = self._cut.get(place)
+        clip = self._cut.get(index)
         if clip is None or not clip.present.any():
             return None
         return sound_picture(clip.samples, len(clip.samples) // 2, _SOUND_SIDE, _SOUND_SIDE)
 
     def _take(self) -> None:
-        place, stamp_ns = self._waiting.pop(0)
+        index, stamp_ns = self._waiting.pop(0)
         if self._buffer is not None:
             span_ns = round(SOUND_S * NS_PER_S)
-            self._cut[place] = self._buffer.window(stamp_ns - span_ns, stamp_ns + span_ns)
+            self._cut[index] = self._buffer.window(stamp_ns - span_ns, stamp_ns + span_ns)
 
 
-def _answer(image: Image, row: Row, bundle: str) -> Image:
+def _answer(image: Image, row: EventRow, bundle: str) -> Image:
     heard = row.heard
     if heard is None:
         caption = [f'collision {row.time_s:.3f} s', 'missed']

@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 
 from cs3_ros.bundles.bundle import Bundle
-from cs3_ros.demo.pictures import ANSWER, FRAME, HEAT, MOST_SHOWN, PUBLISHED, SOUND, SOUND_S, Look
-from cs3_ros.demo.score import Row, Summary, summarise
+from cs3_ros.demo.pictures import ANSWER, FRAME, HEAT, MOST_SHOWN, PUBLISHED, SOUND, SOUND_S, EventPictures
+from cs3_ros.demo.score import EventRow, ClipMeans, summarise
 from cs3_ros.drawing.overlay import OBJECT_COLOURS
 from cs3_ros.ros.live_run import LiveRun
 from cs3_ros.drawing.page import figure, page, patch, table
@@ -20,7 +20,7 @@ _WIDE, _HIGH = 1100, 120  # of the picture of the whole sound, pixels
 _BARS = 550
 
 
-def table_of(rows: Sequence[Row], truth: ClipTruth | None) -> tuple[list[str], list[list[str]]]:
+def table_of(rows: Sequence[EventRow], truth: ClipTruth | None) -> tuple[list[str], list[list[str]]]:
     """Head and cells, plain texts; with a truth onset errors, IoUs and the means."""
     head = ['event', 'objects', 'mask pixels', 'latency ms']
     if truth is not None:
@@ -68,9 +68,9 @@ def write_report(
     path: Path,
     bundle: Bundle,
     clip: Path,
-    rows: Sequence[Row],
+    rows: Sequence[EventRow],
     live: LiveRun,
-    look: Look,
+    look: EventPictures,
     truth: ClipTruth | None,
 ) -> None:
     """Write the file.
@@ -95,7 +95,7 @@ def write_report(
         *([] if truth is None else [_reading(summarise(rows))]),
         '<h2>Pictures</h2>',
         _legend(bundle, truth),
-        *(_event(row, look.pictures.get(place, {})) for place, row in enumerate(rows[:MOST_SHOWN])),
+        *(_event(row, look.pictures.get(index, {})) for index, row in enumerate(rows[:MOST_SHOWN])),
         *([f'<p>The first {MOST_SHOWN} are shown.</p>'] if len(rows) > MOST_SHOWN else []),
         '<h2>Time of the stages</h2>',
         _stages(rows, live),
@@ -122,15 +122,15 @@ def _about(bundle: Bundle, clip: Path, truth: ClipTruth | None) -> str:
     )
 
 
-def _sound(rows: Sequence[Row], look: Look) -> str:
+def _sound(rows: Sequence[EventRow], look: EventPictures) -> str:
     """The level of the sound over the whole clip, with ticks where something was heard or is."""
     if not look.levels:
         return '<p>No sound.</p>'
     end_s = max(time_s for time_s, _ in look.levels) or 1.0
     bars = [0.0] * _BARS
     for time_s, level in look.levels:
-        place = min(max(int(time_s / end_s * _BARS), 0), _BARS - 1)
-        bars[place] = max(bars[place], level)
+        column = min(max(int(time_s / end_s * _BARS), 0), _BARS - 1)
+        bars[column] = max(bars[column], level)
     middle, step = _HIGH / 2, _WIDE / _BARS
     wave = ''.join(
         f'M{(k + 0.5) * step:.1f} {middle - level * middle:.1f}V{middle + level * middle:.1f}'
@@ -152,7 +152,7 @@ def _sound(rows: Sequence[Row], look: Look) -> str:
     )
 
 
-def _reading(mean: Summary) -> str:
+def _reading(mean: ClipMeans) -> str:
     return (
         '<p>The onset error is the time of the loudest sample less that of the contact; its mean '
         'is that of the absolute errors. IoU is the overlap of an answered and a true mask divided '
@@ -175,7 +175,7 @@ def _legend(bundle: Bundle, truth: ClipTruth | None) -> str:
     )
 
 
-def _event(row: Row, pictures: Mapping[str, bytes]) -> str:
+def _event(row: EventRow, pictures: Mapping[str, bytes]) -> str:
     if row.true is not None:
         what = ' and '.join(row.true.objects)
         title = f'{row.time_s:.3f} s: {what}{"" if row.heard else " - missed"}'
@@ -189,18 +189,18 @@ def _event(row: Row, pictures: Mapping[str, bytes]) -> str:
     return f'<section><h4>{escape(title)}</h4>{body}</section>'
 
 
-def _stages(rows: Sequence[Row], live: LiveRun) -> str:
-    told = [
+def _stages(rows: Sequence[EventRow], live: LiveRun) -> str:
+    timed = [
         (row.time_s, live.timings_ms[row.heard.onset_ns])
         for row in rows
         if row.heard is not None and row.heard.onset_ns in live.timings_ms
     ]
-    if not told:
+    if not timed:
         return '<p>The diagnostics told of no event.</p>'
-    names = list(told[0][1])
+    names = list(timed[0][1])
     cells = (
         [f'{time_s:.3f} s', *(_number(times.get(name, math.nan), '.0f') for name in names)]
-        for time_s, times in told
+        for time_s, times in timed
     )
     return (
         '<p>Milliseconds, from /diagnostics, which tells of the last event once per second.</p>'
@@ -208,7 +208,7 @@ def _stages(rows: Sequence[Row], live: LiveRun) -> str:
     )
 
 
-def _cells(row: Row, with_truth: bool) -> list[str]:
+def _cells(row: EventRow, with_truth: bool) -> list[str]:
     heard = row.heard
     event = f'{row.time_s:.3f} s'
     answered = heard is not None and heard.label_image is not None
@@ -225,7 +225,7 @@ def _cells(row: Row, with_truth: bool) -> list[str]:
     return [event, error, objects, ious, latency]
 
 
-def _areas(row: Row) -> list[str]:
+def _areas(row: EventRow) -> list[str]:
     heard = row.heard
     if heard is None or heard.label_image is None:
         return []

@@ -18,7 +18,7 @@ TOLERANCE_S = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class EventRow:
     """One line of the table: an event, a true collision, or both."""
 
     heard: LiveEvent | None
@@ -53,7 +53,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ClipMeans:
     """Means over the rows; NaN where there is none."""
 
     error_ms: float
@@ -64,7 +64,7 @@ class Summary:
     """Of the answers."""
 
 
-def compare(events: Sequence[LiveEvent], origin_ns: int, truth: ClipTruth | None) -> list[Row]:
+def compare(events: Sequence[LiveEvent], origin_ns: int, truth: ClipTruth | None) -> list[EventRow]:
     """Rows in the order of their times.
 
     Every collision takes the onset that is nearest to it, within ``TOLERANCE_S``; no onset is taken
@@ -79,32 +79,32 @@ def compare(events: Sequence[LiveEvent], origin_ns: int, truth: ClipTruth | None
         ValueError: the truth is of a clip of another size.
     """
     if truth is None:
-        return [Row(event, None, origin_ns, judged=False) for event in events]
+        return [EventRow(event, None, origin_ns, judged=False) for event in events]
     pairs = sorted(
-        (abs(event.onset_ns - origin_ns - true.time_ns), place, number)
-        for place, event in enumerate(events)
+        (abs(event.onset_ns - origin_ns - true.time_ns), index, number)
+        for index, event in enumerate(events)
         for number, true in enumerate(truth.events)
     )
     heard_by: dict[int, int] = {}
-    for distance_ns, place, number in pairs:
-        free = place not in heard_by.values() and number not in heard_by
+    for distance_ns, index, number in pairs:
+        free = index not in heard_by.values() and number not in heard_by
         if free and distance_ns <= TOLERANCE_S * NS_PER_S:
-            heard_by[number] = place
+            heard_by[number] = index
     others = set(range(len(events))) - set(heard_by.values())
-    rows = [Row(events[place], None, origin_ns) for place in others]
+    rows = [EventRow(events[index], None, origin_ns) for index in others]
     for number, true in enumerate(truth.events):
         heard = events[heard_by[number]] if number in heard_by else None
         rows.append(_scored(heard, true, origin_ns, truth))
     return sorted(rows, key=lambda row: row.time_s)
 
 
-def _scored(heard: LiveEvent | None, true: TrueEvent, origin_ns: int, truth: ClipTruth) -> Row:
+def _scored(heard: LiveEvent | None, true: TrueEvent, origin_ns: int, truth: ClipTruth) -> EventRow:
     answered = heard is not None and heard.label_image is not None
     time_ns = heard.frame_ns - origin_ns if heard and answered else true.nearest.time_ns
     known = truth.masks_at(true, time_ns)
     seen = tuple(mask for mask in known or () if mask.any())
     if not seen:
-        return Row(heard, true, origin_ns)
+        return EventRow(heard, true, origin_ns)
     predicted = [] if heard is None else masks_of(heard)
     if predicted and predicted[0].shape != seen[0].shape:
         height, width = predicted[0].shape
@@ -114,7 +114,7 @@ def _scored(heard: LiveEvent | None, true: TrueEvent, origin_ns: int, truth: Cli
         )
     ious = tuple(matched_ious(seen, predicted))
     score = sample_score(seen, predicted)
-    return Row(heard, true, origin_ns, masks=seen, ious=ious, score=score)
+    return EventRow(heard, true, origin_ns, masks=seen, ious=ious, score=score)
 
 
 def masks_of(event: LiveEvent) -> list[Mask]:
@@ -125,10 +125,10 @@ def masks_of(event: LiveEvent) -> list[Mask]:
     return [mask for mask in masks if mask.any()]
 
 
-def summarise(rows: Sequence[Row]) -> Summary:
+def summarise(rows: Sequence[EventRow]) -> ClipMeans:
     """The means of the table's last line."""
     latencies = [row.heard.latency_ms for row in rows if row.heard is not None]
-    return Summary(
+    return ClipMeans(
         error_ms=_mean([abs(row.error_ms) for row in rows]),
         score=_mean([row.score for row in rows if row.score is not None]),
         latency_ms=_mean(latencies),

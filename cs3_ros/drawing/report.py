@@ -55,7 +55,7 @@ def answer_colours(truth: Sequence[Mask], answer: Sequence[Mask]) -> list[Colour
     pairs = best_assignment(iou_matrix(truth, answer))
     order = {column: OBJECT_COLOURS[row] for row, column in pairs}
     free = [colour for colour in OBJECT_COLOURS if colour not in order.values()]
-    return [order.get(place) or free.pop(0) for place in range(len(answer))]
+    return [order.get(index) or free.pop(0) for index in range(len(answer))]
 
 
 def over_grey(image: Image, heat: Image | None) -> Image:
@@ -93,7 +93,7 @@ def spectrogram(sound: NDArray[np.float32], width: int, height: int) -> Image:
 def sound_picture(sound: NDArray[np.float32], onset: int, width: int, height: int) -> Image:
     """The spectrogram with two ticks at sample number ``onset``."""
     strip = np.ascontiguousarray(spectrogram(sound, width, height))
-    place = round(onset / len(sound) * width)
+    x = round(onset / len(sound) * width)
     for first, last in ((0, 9), (height - 10, height - 1)):
-        cv2.line(strip, (place, first), (place, last), WHITE, 2)
+        cv2.line(strip, (x, first), (x, last), WHITE, 2)
     return strip

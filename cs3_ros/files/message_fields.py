@@ -1,6 +1,6 @@
 """Frames and sound from the fields of ROS messages, whoever deserialised them.
 
-rclpy and rosbags give objects of the same field names, so the live node and the bag door read
+rclpy and rosbags give objects of the same field names, so the live node and the bag reader read
 them by the same functions, and no ROS is needed here.
 """
 

@@ -69,7 +69,7 @@ class SoundFormat:
 
 @dataclass(frozen=True, eq=False)
 class SoundChunk:
-    """A piece of sound as a door delivers it."""
+    """A piece of sound as a file, a bag or a topic delivers it."""
 
     stamp_ns: int
     """Time of the first sample."""

@@ -109,14 +109,14 @@ class ClipTruth:
         _expect(bool(event.frames), f'{where}.frames', event.frames, 'at least one')
         _rising([frame.time_ns for frame in event.frames], f'{where}.frames')
         for number, frame in enumerate(event.frames):
-            place = f'{where}.frames[{number}].masks'
+            here = f'{where}.frames[{number}].masks'
             count = len(event.objects)
-            _expect(len(frame.masks) == count, place, len(frame.masks), f'{count}, as objects')
+            _expect(len(frame.masks) == count, here, len(frame.masks), f'{count}, as objects')
             for runs in frame.masks:
                 for length in runs:
-                    _whole(length, place, 0, self.width * self.height)
+                    _whole(length, here, 0, self.width * self.height)
                 wanted = f'runs of {self.width * self.height} pixels together'
-                _expect(sum(runs) == self.width * self.height, place, sum(runs), wanted)
+                _expect(sum(runs) == self.width * self.height, here, sum(runs), wanted)
 
 
 def runs_of(mask: Mask) -> Runs:
@@ -176,10 +176,10 @@ def _parsed(data: Any) -> ClipTruth:
         event = _fields(item, where, ('time_ns', 'objects', 'frames'))
         frames = []
         for index, value in enumerate(_items(event['frames'], f'{where}.frames')):
-            place = f'{where}.frames[{index}]'
-            frame = _fields(value, place, ('time_ns', 'masks'))
-            masks = _items(frame['masks'], f'{place}.masks')
-            runs = tuple(tuple(_items(mask, f'{place}.masks')) for mask in masks)
+            here = f'{where}.frames[{index}]'
+            frame = _fields(value, here, ('time_ns', 'masks'))
+            masks = _items(frame['masks'], f'{here}.masks')
+            runs = tuple(tuple(_items(mask, f'{here}.masks')) for mask in masks)
             frames.append(TrueFrame(frame['time_ns'], runs))
         names = tuple(_items(event['objects'], f'{where}.objects'))
         events.append(TrueEvent(event['time_ns'], names, tuple(frames)))

@@ -267,7 +267,7 @@ def _place(network: Any, runtime: Runtime) -> PreTrainedModel:
     network = network.to(runtime.device)
     core = network.model
     for half in (core.backbone, core.encoder_input_proj, core.encoder):
-        runtime.place(half)
+        runtime.module_to_device(half)
     for projection in core.decoder_input_proj:
         projection.register_forward_pre_hook(_to_float32)
     return network

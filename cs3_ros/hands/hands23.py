@@ -108,7 +108,7 @@ def rows_to_hands(
             right), grasp, touch, contact state.
     """
 
-    def place(row: int) -> tuple[Box, float]:
+    def scored_box(row: int) -> tuple[Box, float]:
         x0, y0, x1, y1 = boxes[row].tolist()
         # The demo rounds, too: hands of the same score are then ranked by their boxes.
         return (x0, y0, x1, y1), round(float(scores[row]), 2)
@@ -120,15 +120,15 @@ def rows_to_hands(
 
     hands = []
     for row in np.flatnonzero(classes == _HAND).tolist():
-        box, score = place(row)
+        box, score = scored_box(row)
         side: Side = 'right' if relations[row, 1] == 1 else 'left'
         found: list[Any] = []
         first = partner(row, _FIRST)
         if first is not None:
-            found += place(first)
+            found += scored_box(first)
             second = partner(first, _SECOND)
             if second is not None:
-                found += place(second)
+                found += scored_box(second)
         hands.append(Hands23Hand(side, score, box, CONTACTS[int(relations[row, 4])], *found))
     return tuple(hands)
 

@@ -125,7 +125,7 @@ def parse_results(data: Any) -> dict[str, tuple[Hands23Hand, ...]]:
             raise ValueError(f'images[{number}].file_name = {name!r}: expected a name, once')
         hands = _list(_field(image, 'predictions', name), f'{name}, predictions')
         images[name] = tuple(
-            _parse_hand(hand, f'{name}, hand {place}') for place, hand in enumerate(hands)
+            _parse_hand(hand, f'{name}, hand {index}') for index, hand in enumerate(hands)
         )
     return images
 

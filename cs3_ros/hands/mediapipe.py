@@ -147,9 +147,9 @@ def views(height: int, width: int) -> list[tuple[int, int, int, int]]:
 def search_order(frames: Sequence[Frame], index: int, config: MediaPipeConfig) -> list[int]:
     """Positions of the frames to look at: the event frame, then its neighbours, nearest first."""
     stamp = frames[index].stamp_ns
-    ages = [(abs(frame.stamp_ns - stamp), place) for place, frame in enumerate(frames)]
+    ages = [(abs(frame.stamp_ns - stamp), k) for k, frame in enumerate(frames)]
     limit = int(config.search_s * NS_PER_S)
-    near = [place for age, place in sorted(ages) if age <= limit and place != index]
+    near = [k for age, k in sorted(ages) if age <= limit and k != index]
     return [index, *near[: config.search_frames]]
 
 

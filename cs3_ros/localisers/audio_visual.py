@@ -64,8 +64,8 @@ class AudioVisualLocaliser(ConditionedLocaliser):
         _check_fit(checkpoint.audio_token.config, beats.config, clipseg)
         super().__init__(clipseg, runtime, config, checkpoint.mask.offset.item())
         self.config = config
-        self._beats = runtime.place(beats)
-        self.audio_token = runtime.place(checkpoint.audio_token)
+        self._beats = runtime.module_to_device(beats)
+        self.audio_token = runtime.module_to_device(checkpoint.audio_token)
         ids = prompt_ids(load_tokenizer(config.clipseg), checkpoint.audio_token.config)  # [L]
         with self._stream.work():
             self._prompt = runtime.to_device(ids)

@@ -56,7 +56,7 @@ class ConditionedLocaliser(ABC):
         heat: HeatMapConfig = HeatMapConfig(),
         logit_offset: float = 0.0,
     ) -> None:
-        self.clipseg = runtime.place(clipseg)
+        self.clipseg = runtime.module_to_device(clipseg)
         self.runtime = runtime
         self.heat = heat
         self.logit_offset = logit_offset

@@ -57,8 +57,8 @@ class HeatMapConfig:
 
 def blur_matrix(size: int) -> Tensor:
     """Gaussian smoothing of ``size`` samples as float32 [size, size]; rows sum to 1."""
-    place = torch.arange(size, dtype=torch.float64)
-    distance = (place[:, None] - place[None]) / (BLUR * size)  # [size] -> [size, size]
+    position = torch.arange(size, dtype=torch.float64)
+    distance = (position[:, None] - position[None]) / (BLUR * size)  # [size] -> [size, size]
     weights = torch.exp(-(distance**2) / 2)
     return (weights / weights.sum(1, keepdim=True)).float()
 
@@ -102,8 +102,8 @@ def window_start(
         int64 [2] on the device of ``peak``.
     """
     starts = []
-    for place, whole, part in zip(peak, frame, window, strict=True):
-        centre = (2 * place + 1) * whole // (2 * size)  # whole numbers: equal on every machine
+    for index, whole, part in zip(peak, frame, window, strict=True):
+        centre = (2 * index + 1) * whole // (2 * size)  # whole numbers: equal on every machine
         starts.append((centre - part // 2).clamp(0, whole - part))
     return torch.stack(starts)  # 2 x [] -> [2]
 
@@ -111,8 +111,8 @@ def window_start(
 def cut(picture: Tensor, start: Tensor, window: tuple[int, int]) -> Tensor:
     """The window of a picture [H, W, 3] whose top and left are on the device: [h, w, 3]."""
     for axis in (0, 1):
-        places = torch.arange(window[axis], device=picture.device) + start[axis]
-        picture = picture.index_select(axis, places)  # [H, W, 3] -> [h, W, 3] -> [h, w, 3]
+        indices = torch.arange(window[axis], device=picture.device) + start[axis]
+        picture = picture.index_select(axis, indices)  # [H, W, 3] -> [h, W, 3] -> [h, w, 3]
     return picture
 
 

@@ -155,7 +155,7 @@ def _neighbours(frames: Sequence[Frame], index: int) -> list[int]:
     wanted = []
     for offset in (sign * value for value in OFFSETS_S for sign in (-1, 1)):
         target = stamp + offset * NS_PER_S
-        best = min(range(len(frames)), key=lambda place: abs(frames[place].stamp_ns - target))
+        best = min(range(len(frames)), key=lambda k: abs(frames[k].stamp_ns - target))
         miss = abs(frames[best].stamp_ns - target) / NS_PER_S
         if frames[best].stamp_ns != stamp and miss <= abs(offset) / 2 + 1e-3:
             wanted.append(best)

@@ -70,15 +70,15 @@ def parse_vocabulary(text: str, where: str) -> tuple[Phrase, ...]:
     if prompt.count('{}') != 1:
         raise ValueError(f'{where}, object_prompt = {prompt!r}: expected {{}} in it once')
     phrases: list[Phrase] = []
-    places: dict[str, str] = {}
+    known: dict[str, str] = {}
     for materials, entries in _mapping(data.get('collisions'), f'{where}, collisions').items():
         for sound, objects in _mapping(entries, f'{where}, {materials!r}').items():
-            place = f'{where}, {materials!r}, {sound!r}'
-            sound = _text(sound, place)
-            if sound in places:
-                raise ValueError(f'{place}: stands under {places[sound]!r} already')
-            places[sound] = materials
-            things = tuple(prompt.replace('{}', thing) for thing in _things(objects, place))
+            here = f'{where}, {materials!r}, {sound!r}'
+            sound = _text(sound, here)
+            if sound in known:
+                raise ValueError(f'{here}: stands under {known[sound]!r} already')
+            known[sound] = materials
+            things = tuple(prompt.replace('{}', thing) for thing in _things(objects, here))
             phrases.append(Phrase(materials, sound, things))
     return tuple(phrases)
 

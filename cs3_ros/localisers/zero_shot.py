@@ -67,7 +67,7 @@ class ZeroShotLocaliser(ConditionedLocaliser):
             self._things, self._lengths = embed_things(clipseg, config.clipseg, self._phrases)
         self._log_mel = LogMel(clap.extractor, runtime.device)
         self._scale = float(clap.model.logit_scale_a.exp())
-        self._tower = runtime.place(AudioTower(clap.model))
+        self._tower = runtime.module_to_device(AudioTower(clap.model))
         self._best = min(config.phrases, len(self._phrases))
         super().__init__(clipseg, runtime, config)
 
@@ -78,10 +78,10 @@ class ZeroShotLocaliser(ConditionedLocaliser):
         was trained with embeddings that are not normalised, so the mean direction gets the mean
         length back that averaging takes away.
         """
-        weights, places = self._probabilities(audio).topk(self._best)  # [K], [K]
+        weights, indices = self._probabilities(audio).topk(self._best)  # [K], [K]
         weights = weights / weights.sum()
-        direction = F.normalize(weights @ self._things[places], dim=-1)  # [K] @ [K, P] -> [P]
-        return (direction * (weights @ self._lengths[places]))[None]  # [P] -> [1, P]
+        direction = F.normalize(weights @ self._things[indices], dim=-1)  # [K] @ [K, P] -> [P]
+        return (direction * (weights @ self._lengths[indices]))[None]  # [P] -> [1, P]
 
     def scores(self, audio: AudioClip) -> list[tuple[str, float]]:
         """Every phrase and its probability, best first; they sum to 1."""

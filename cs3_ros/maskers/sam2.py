@@ -183,7 +183,7 @@ def _place(model: Sam2, runtime: Runtime) -> Sam2:
     """
     for module in model.image_encoder.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
-            runtime.place(module)
+            runtime.module_to_device(module)
     return model.eval().requires_grad_(False).to(runtime.device)
 
 

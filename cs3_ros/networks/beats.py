@@ -59,8 +59,8 @@ def _buckets(length: int, num_buckets: int, max_distance: int, device: torch.dev
     by one, the rest logarithmically up to ``max_distance``.
     """
     with torch.inference_mode(False):  # else training could not use it after an inference
-        place = torch.arange(length)
-        offset = place[None, :] - place[:, None]  # [L, L]
+        position = torch.arange(length)
+        offset = position[None, :] - position[:, None]  # [L, L]
         half, exact = num_buckets // 2, num_buckets // 4
         distance = offset.abs()
         growth = torch.log(distance.float() / exact) / math.log(max_distance / exact)
@@ -145,8 +145,10 @@ class _Encoder(nn.Module):
     def forward(self, x: Tensor, blocks: Sequence[int]) -> tuple[Tensor, ...]:
         """Embedded patches [B, L, W] -> [B, L, W] after each of the blocks, counted from 1."""
         config, length = self.config, x.shape[1]
-        places = self.pos_conv(x.transpose(1, 2))[..., :length]  # [B, W, L]; even kernels give L+1
-        x = self.dropout(self.layer_norm(x + places.transpose(1, 2)))  # [B, L, W]
+        positions = self.pos_conv(x.transpose(1, 2))[
+            ..., :length
+        ]  # [B, W, L]; even kernels give L+1
+        x = self.dropout(self.layer_norm(x + positions.transpose(1, 2)))  # [B, L, W]
         rows = _buckets(length, config.num_buckets, config.max_distance, x.device)  # [L, L]
         bias = self.relative_attention_bias(rows).permute(2, 0, 1).contiguous()  # [H, L, L]
         outputs = {}

@@ -219,9 +219,9 @@ class AudioBuffer:
     def _write(self, samples: NDArray[np.float32], present: NDArray[np.bool_]) -> None:
         self._end += samples.size
         kept = min(samples.size, self._capacity)
-        places = np.arange(self._end - kept, self._end) % self._capacity
-        self._samples[places] = samples[samples.size - kept :]
-        self._present[places] = present[samples.size - kept :]
+        indices = np.arange(self._end - kept, self._end) % self._capacity
+        self._samples[indices] = samples[samples.size - kept :]
+        self._present[indices] = present[samples.size - kept :]
 
 
 @dataclass(frozen=True)
@@ -275,14 +275,14 @@ class FrameBuffer:
         """Store a frame at its place in time."""
         if self._stamps and frame.stamp_ns < self._stamps[-1] - JUMP_BACK_NS:
             return FramePush('jump_back')
-        place = bisect_left(self._stamps, frame.stamp_ns)
-        if place < len(self._stamps) and self._stamps[place] == frame.stamp_ns:
+        index = bisect_left(self._stamps, frame.stamp_ns)
+        if index < len(self._stamps) and self._stamps[index] == frame.stamp_ns:
             return FramePush('duplicate')
-        in_order = place == len(self._stamps)
+        in_order = index == len(self._stamps)
         expired, evicted = self._make_room()
-        place = max(0, place - expired - evicted)
-        self._stamps.insert(place, frame.stamp_ns)
-        self._frames.insert(place, frame)
+        index = max(0, index - expired - evicted)
+        self._stamps.insert(index, frame.stamp_ns)
+        self._frames.insert(index, frame)
         self._bytes += frame.nbytes
         return FramePush('appended' if in_order else 'out_of_order', expired, evicted)
 

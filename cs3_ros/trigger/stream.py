@@ -1,4 +1,4 @@
-"""The engine behind all doors: sound and frames go in, onsets and collision clips come out.
+"""The engine behind files, bags and topics: sound and frames in, onsets and collision clips out.
 
 A video file, a bag and the live node push the same data here and so get the same clips. Nothing
 raises on bad data: it is repaired, marked or refused, and counted.
@@ -96,8 +96,8 @@ class Update:
 
 
 @dataclass(eq=False)
-class _Ear:
-    """What listens to one kind of sound; buffer and detector number the samples alike."""
+class _AudioTrack:
+    """Buffer and detector of one kind of sound; they number the samples alike."""
 
     audio: AudioBuffer
     detector: Detector
@@ -152,13 +152,13 @@ class CollisionStream:
         self._onset_config = onset_config
         self._audio_config = audio_config
         self._make_detector = make_detector
-        self._ear: _Ear | None = None
+        self._track: _AudioTrack | None = None
         self._assembler = ClipAssembler(clip_config, self.frames, self.counts)
 
     @property
     def audio(self) -> AudioBuffer | None:
         """The newest sound; None while there is none."""
-        return None if self._ear is None else self._ear.audio
+        return None if self._track is None else self._track.audio
 
     def push_audio(self, stamp_ns: int, samples: NDArray[np.float32], rate: int) -> Update:
         """Take in a chunk of sound.
@@ -177,28 +177,28 @@ class CollisionStream:
             self.counts['bad_chunks'] += 1
             return update
         mono, channels = _downmixed(samples)
-        ear = self._ear_for(rate, channels, update)
-        pushed = ear.audio.push(stamp_ns, mono)
-        if ear.went_back(pushed, stamp_ns):
+        track = self._track_for(rate, channels, update)
+        pushed = track.audio.push(stamp_ns, mono)
+        if track.went_back(pushed, stamp_ns):
             self.counts['resets'] += 1
-            self._close_all(ear, update)
-            ear.clear()
+            self._close_all(track, update)
+            track.clear()
             # Frames of the old time go; after a small jump those of the new one come again.
             latest = self.frames.latest
             if latest and (pushed.outcome != 'jump_back' or _is_ahead(latest.stamp_ns, stamp_ns)):
                 self.frames.clear()
-            pushed = ear.audio.push(stamp_ns, mono)
+            pushed = track.audio.push(stamp_ns, mono)
         elif pushed.outcome == 'jump_forward':
             self.counts['jumps_forward'] += 1
-            self._end_sound(ear, update)
-            ear.clear()
-            pushed = ear.audio.push(stamp_ns, mono)
+            self._end_sound(track, update)
+            track.clear()
+            pushed = track.audio.push(stamp_ns, mono)
         self._count(pushed)
         if pushed.missing >= SILENCE_S * rate:
-            self._hear(ear, ear.detector.flush(), update)
-        ear.detector.skip(pushed.missing)
-        self._hear(ear, ear.detector.push(pushed.samples), update)
-        self._add(self._assembler.poll(ear.audio), update)
+            self._hear(track, track.detector.flush(), update)
+        track.detector.skip(pushed.missing)
+        self._hear(track, track.detector.push(pushed.samples), update)
+        self._add(self._assembler.poll(track.audio), update)
         return update
 
     def push_frame(self, frame: Frame) -> Update:
@@ -207,14 +207,14 @@ class CollisionStream:
         if frame.stamp_ns <= 0:
             self.counts['bad_stamps'] += 1
             return update
-        ear = self._ear
+        track = self._track
         pushed = self.frames.push(frame)
         if pushed.outcome == 'jump_back':
             self.counts['resets'] += 1
             # Sound that has jumped already, and the events heard in it, belong to the new time.
-            if ear is not None and _is_ahead(ear.audio.newest_stamp_ns, frame.stamp_ns):
-                self._close_all(ear, update)
-                ear.clear()
+            if track is not None and _is_ahead(track.audio.newest_stamp_ns, frame.stamp_ns):
+                self._close_all(track, update)
+                track.clear()
             self.frames.clear()
             pushed = self.frames.push(frame)
         if pushed.outcome == 'duplicate':
@@ -223,22 +223,22 @@ class CollisionStream:
         self.counts['frames'] += 1
         self.counts['out_of_order_frames'] += pushed.outcome == 'out_of_order'
         self.counts['evicted_frames'] += pushed.evicted
-        if ear is not None:
-            self._add(self._assembler.poll(ear.audio), update)
+        if track is not None:
+            self._add(self._assembler.poll(track.audio), update)
         return update
 
     def flush(self) -> Update:
         """Close all events with what is there: the file ended, or no sound came for a while."""
         update = Update()
-        if self._ear is not None:
-            self._close_all(self._ear, update)
+        if self._track is not None:
+            self._close_all(self._track, update)
         return update
 
     def reconfigure(self, onset_config: OnsetConfig) -> None:
         """Use other onset thresholds from now on."""
         self._onset_config = onset_config
-        if self._ear is not None:
-            self._ear.detector.reconfigure(onset_config)
+        if self._track is not None:
+            self._track.detector.reconfigure(onset_config)
 
     def clip_now(self) -> CollisionClip | None:
         """A clip on the newest frame and sound, with NaN for the onset's levels.
@@ -253,34 +253,34 @@ class CollisionStream:
             onset, self.audio or AudioBuffer(SILENT_RATE, self._audio_config)
         )
 
-    def _ear_for(self, rate: int, channels: int, update: Update) -> _Ear:
+    def _track_for(self, rate: int, channels: int, update: Update) -> _AudioTrack:
         """What listens to this kind of sound; another kind ends the one before."""
-        ear = self._ear
-        if ear is not None and (ear.audio.rate, ear.channels) == (rate, channels):
-            return ear
-        if ear is not None:
+        track = self._track
+        if track is not None and (track.audio.rate, track.channels) == (rate, channels):
+            return track
+        if track is not None:
             self.counts['rate_changes'] += 1
-            self._end_sound(ear, update)
+            self._end_sound(track, update)
         detector = self._make_detector(rate, self._onset_config)
-        self._ear = _Ear(AudioBuffer(rate, self._audio_config), detector, channels)
-        return self._ear
+        self._track = _AudioTrack(AudioBuffer(rate, self._audio_config), detector, channels)
+        return self._track
 
-    def _hear(self, ear: _Ear, detected: Sequence[DetectedOnset], update: Update) -> None:
+    def _hear(self, track: _AudioTrack, detected: Sequence[DetectedOnset], update: Update) -> None:
         for peak in detected:
-            stamp_ns = ear.audio.time_ns(peak.sample)
+            stamp_ns = track.audio.time_ns(peak.sample)
             onset = Onset(stamp_ns, peak.peak_dbfs, peak.prominence_db)
             self.counts['onsets'] += 1
             self._assembler.add(onset)
             update.onsets.append(onset)
 
-    def _end_sound(self, ear: _Ear, update: Update) -> None:
+    def _end_sound(self, track: _AudioTrack, update: Update) -> None:
         """The sound breaks off; frames of its events may still come."""
-        self._hear(ear, ear.detector.flush(), update)
-        self._assembler.settle_audio(ear.audio)
+        self._hear(track, track.detector.flush(), update)
+        self._assembler.settle_audio(track.audio)
 
-    def _close_all(self, ear: _Ear, update: Update) -> None:
-        self._hear(ear, ear.detector.flush(), update)
-        self._add(self._assembler.close_all(ear.audio), update)
+    def _close_all(self, track: _AudioTrack, update: Update) -> None:
+        self._hear(track, track.detector.flush(), update)
+        self._add(self._assembler.close_all(track.audio), update)
 
     def _add(self, progress: Progress, update: Update) -> None:
         update.ready += progress.ready

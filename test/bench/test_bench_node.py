@@ -91,14 +91,14 @@ def test_the_children_end_with_the_benchmark(how):
 def test_a_node_that_fails_is_told():
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
-    from cs3_ros.bench.node import Listener
+    from cs3_ros.bench.node import DiagnosticsListener
 
     class Ears:
         def create_subscription(self, message_type, topic, callback, depth):
             self.hear = callback
 
     ears = Ears()
-    listener = Listener(ears)
+    listener = DiagnosticsListener(ears)
     listener.until(lambda: True, 'nothing', ())
     status = DiagnosticStatus(level=DiagnosticStatus.ERROR, name='cs3/cs3: node', message='no eyes')
     ears.hear(DiagnosticArray(status=[status]))

@@ -1,4 +1,4 @@
-"""The bundles with networks over real DDS: the same answers, bit for bit, through every door."""
+"""The bundles with networks over real DDS: the same answers, bit for bit, on every way."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from segmenter_fakes import segmenter
 from cs3_ros.networks.audio_visual import load_checkpoint
 from cs3_training.localiser.losses import LossConfig
 from cs3_training.localiser.train import (
-    Samples,
+    PairSamples,
     TrainConfig,
     Trainer,
     augment,
@@ -129,7 +129,7 @@ def test_a_folder_of_another_run_is_refused(tiny_weights, tmp_path):
 
 
 def test_every_epoch_shows_every_pair_once():
-    samples = Samples(Noise(), replace(QUICK, augment=False))
+    samples = PairSamples(Noise(), replace(QUICK, augment=False))
     first = [samples[n][0].numpy().tobytes() for n in range(5)]
     second = [samples[n][0].numpy().tobytes() for n in range(5, 10)]
     assert len(set(first)) == 5 and set(first) == set(second) and first != second

@@ -19,8 +19,8 @@ from cs3_training.evaluation.detection import (  # noqa: E402
 from cs3_training.nano import config as settings  # noqa: E402
 from cs3_training.nano import queries  # noqa: E402
 from cs3_training.nano.audio import roc_auc  # noqa: E402
-from cs3_training.nano.clip import contrast, spread  # noqa: E402
 from cs3_training.nano.hands import boxes  # noqa: E402
+from cs3_training.nano.image_text import contrast, spread  # noqa: E402
 from cs3_training.nano.loop import rate  # noqa: E402
 from cs3_training.nano.masks import MasksStage, mask_losses, prompt  # noqa: E402
 from cs3_training.nano.networks import tiny_clipseg  # noqa: E402

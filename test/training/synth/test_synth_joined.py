@@ -13,7 +13,7 @@ from cs3_ros.files.truth import read_truth
 from cs3_ros.trigger.onset import OnsetDetector
 from cs3_training.cli import main
 from cs3_training.synth import WorldConfig, joined
-from cs3_training.synth.clip import FRAME_RATE, SOUND_RATE, make_clip
+from cs3_training.synth.video_clip import FRAME_RATE, SOUND_RATE, make_clip
 
 CONFIG = WorldConfig(size=96, background=0.3, other_impacts=0.0)
 SEEDS = (4, 1)

@@ -101,11 +101,11 @@ def test_colliding_objects_are_seen_near_the_contact(scenes: list[Scene]) -> Non
 def test_pixels_of_an_object_differ_from_the_table_without_it() -> None:
     # the truth is about the picture: painting starts from the same table, so inside the masks it
     # must have changed by more than exposure and shadows change it elsewhere
-    from cs3_training.synth.stage import set_stage
+    from cs3_training.synth.table_top import lay_table_top
 
     scene = make_scene(WorldConfig(motion_blur=0.0), 503)
-    stage = set_stage(WorldConfig(motion_blur=0.0), np.random.default_rng([503, 1]))
-    change = np.abs(scene.image.astype(float) - stage.ground).max(2)
+    table_top = lay_table_top(WorldConfig(motion_blur=0.0), np.random.default_rng([503, 1]))
+    change = np.abs(scene.image.astype(float) - table_top.ground).max(2)
     background = np.median(change[scene.instance_map == 0])
     solid = [
         mask

@@ -36,5 +36,5 @@ def random_projection(localiser: AudioVisualLocaliser, seed: int = 0) -> AudioVi
         torch.manual_seed(seed)
         drawn = AudioToken(localiser.audio_token.config)
     other = copy(localiser)
-    other.audio_token = localiser.runtime.place(drawn)
+    other.audio_token = localiser.runtime.module_to_device(drawn)
     return other

@@ -23,47 +23,49 @@ THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
-class Row:
+class SystemRow:
     """A row of the table, in words."""
 
     title: str
     meaning: str
 
 
-ROWS: Mapping[str, Row] = {
-    'random': Row(
+ROWS: Mapping[str, SystemRow] = {
+    'random': SystemRow(
         'Random',
         'Heat map of the same networks with random projections of the sound in turn, >= 0.5.',
     ),
-    'centre': Row('Centre', 'A square of 10 % of the picture in its middle.'),
-    'av_shuffled': Row('AV, shuffled audio', 'AV that hears the sound of another scene.'),
-    'av_no_crop': Row('AV without crop', 'Heat map of the whole picture, >= 0.5.'),
-    'av': Row('AV', 'Heat map after the second look at its peak, >= 0.5; no masker.'),
-    'av_sam': Row('AV + SAM', 'What the masker cuts out of the box of the heat map.'),
-    'left': Row('Left', 'What the left hand holds.'),
-    'right': Row('Right', 'What the right hand holds.'),
-    'left_av': Row('Left-AV', 'What the left hand holds, and AV + SAM.'),
-    'right_av': Row('Right-AV', 'What the right hand holds, and AV + SAM.'),
-    'right_left': Row('Right-Left', 'What both hands hold, without verification.'),
-    'full_no_av': Row('Full without AV', 'Verification of what the hands hold alone.'),
-    'full_random_av': Row('Full, random AV', 'Full with the Random networks as its AV.'),
-    'full_shuffled': Row('Full, shuffled audio', 'Full that hears the sound of another scene.'),
-    'full_no_sam_no_crop': Row(
+    'centre': SystemRow('Centre', 'A square of 10 % of the picture in its middle.'),
+    'av_shuffled': SystemRow('AV, shuffled audio', 'AV that hears the sound of another scene.'),
+    'av_no_crop': SystemRow('AV without crop', 'Heat map of the whole picture, >= 0.5.'),
+    'av': SystemRow('AV', 'Heat map after the second look at its peak, >= 0.5; no masker.'),
+    'av_sam': SystemRow('AV + SAM', 'What the masker cuts out of the box of the heat map.'),
+    'left': SystemRow('Left', 'What the left hand holds.'),
+    'right': SystemRow('Right', 'What the right hand holds.'),
+    'left_av': SystemRow('Left-AV', 'What the left hand holds, and AV + SAM.'),
+    'right_av': SystemRow('Right-AV', 'What the right hand holds, and AV + SAM.'),
+    'right_left': SystemRow('Right-Left', 'What both hands hold, without verification.'),
+    'full_no_av': SystemRow('Full without AV', 'Verification of what the hands hold alone.'),
+    'full_random_av': SystemRow('Full, random AV', 'Full with the Random networks as its AV.'),
+    'full_shuffled': SystemRow(
+        'Full, shuffled audio', 'Full that hears the sound of another scene.'
+    ),
+    'full_no_sam_no_crop': SystemRow(
         'Full without SAM(AV), without crop',
         'Full with the bare heat map of the whole picture, >= 0.5, as its AV mask.',
     ),
-    'full_no_sam': Row(
+    'full_no_sam': SystemRow(
         'Full without SAM(AV)', 'Full with the bare heat map, >= 0.5, as its AV mask.'
     ),
-    'full_no_crop': Row('Full without crop', 'Full without the second look at the peak.'),
-    'full': Row('Full', 'Verification of the right, the left and the AV candidate.'),
-    'oracle': Row('Oracle', "The truth picks among the full system's candidate masks."),
+    'full_no_crop': SystemRow('Full without crop', 'Full without the second look at the peak.'),
+    'full': SystemRow('Full', 'Verification of the right, the left and the AV candidate.'),
+    'oracle': SystemRow('Oracle', "The truth picks among the full system's candidate masks."),
 }
 """Key of a row -> its words, in the order of the printed table."""
 
 
 def predictions(evidence: Evidence, truth: Sequence[Mask]) -> dict[str, list[Mask]]:
-    """Row -> its masks, bool [H, W], none of them empty.
+    """SystemRow -> its masks, bool [H, W], none of them empty.
 
     Args:
         evidence: what was found in the sample.
@@ -141,9 +143,9 @@ class Result:
     """Share of the picture of each annotated mask."""
     in_hand: bool
     scores: Mapping[str, float]
-    """Row -> score in [0, 1]."""
+    """SystemRow -> score in [0, 1]."""
     ious: Mapping[str, Sequence[float]]
-    """Row -> matched IoU of each annotated mask."""
+    """SystemRow -> matched IoU of each annotated mask."""
     rule: str
     """Rule by which the full system decided."""
     candidates: tuple[str, ...]

@@ -94,10 +94,10 @@ def _digests(bundle: Bundle) -> dict[str, str]:
         for setting, value in stage.items():
             if setting == 'type' or not value or not isinstance(value, str):
                 continue
-            place = locate(value, bundle.folder)
-            files = [place] if place.is_file() else sorted(place.rglob('*'))
+            path = locate(value, bundle.folder)
+            files = [path] if path.is_file() else sorted(path.rglob('*'))
             found |= {
-                str(Path(value) / file.relative_to(place)): digest_of(file)
+                str(Path(value) / file.relative_to(path)): digest_of(file)
                 for file in files
                 if file.is_file()
             }

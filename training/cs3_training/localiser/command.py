@@ -102,15 +102,15 @@ def run(options: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _processes(gpu: bool) -> Iterator[None]:
     """The group of processes that torchrun started, each with its GPU; nothing without it."""
-    place = os.environ.get('LOCAL_RANK')
-    if place is None:
+    local_rank = os.environ.get('LOCAL_RANK')
+    if local_rank is None:
         yield
         return
     import torch
     import torch.distributed as dist
 
     if gpu:
-        torch.cuda.set_device(int(place))
+        torch.cuda.set_device(int(local_rank))
     dist.init_process_group('nccl' if gpu else 'gloo')
     try:
         yield

@@ -135,9 +135,9 @@ class CollisionSegmenter(nn.Module):
         decode = partial(checkpoint, self._columns, use_reentrant=False)
         parts = [
             (decode if recompute else self._columns)(
-                encoded, everyone, place, columns, audio, first, config
+                encoded, everyone, start, columns, audio, first, config
             )
-            for place in range(0, len(everyone), columns)
+            for start in range(0, len(everyone), columns)
         ]
         pooled, shares, own = zip(*parts, strict=True)
         masks = torch.cat(own)  # [B, S, S]
@@ -155,27 +155,27 @@ class CollisionSegmenter(nn.Module):
         self,
         encoded: Frozen,
         everyone: Tensor,
-        place: int,
+        start: int,
         columns: int,
         audio: Tensor,
         first: int,
         config: LossConfig,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Every picture under ``columns`` sounds from ``place`` on, c of them.
+        """Every picture under ``columns`` sounds from ``start`` on, c of them.
 
         Returns:
             Similarities [B, c] of the pooled features, shares of the picture under the binary
             masks, [B, c] with ``area_negative``, else those of the true pairs [t], and the masks of
             the true pairs, [t, S, S].
         """
-        conditions = everyone[place : place + columns]  # [c, P]
+        conditions = everyone[start : start + columns]  # [c, P]
         logits = self.clipseg.decode(encoded.features, conditions)  # [B, c, S, S]
         grid = (encoded.dense.shape[-2], encoded.dense.shape[-1])
         soft = feature_mask(logits, grid, config.feature_temperature)  # [B, c, h, w]
         against = audio if config.feature_audio == 'row' else None
         pooled = feature_similarity(soft, encoded.dense, conditions, against)  # [B, c]
-        rows = [row for row in range(len(audio)) if 0 <= first + row - place < len(conditions)]
-        own = (rows, [first + row - place for row in rows])
+        rows = [row for row in range(len(audio)) if 0 <= first + row - start < len(conditions)]
+        own = (rows, [first + row - start for row in rows])
         if not config.area_negative:  # the masks of false pairs are of no use
             logits = logits[own]  # [B, c, S, S] -> [t, S, S]
         masks = gumbel_mask(self.mask(logits), config.gumbel_temperature, config.gumbel_noise)

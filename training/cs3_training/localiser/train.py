@@ -122,7 +122,7 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-class Samples(Dataset[tuple[Tensor, Tensor]]):
+class PairSamples(Dataset[tuple[Tensor, Tensor]]):
     """Sample number n of a run, counted over all steps: which pair, and how it is augmented.
 
     Every epoch is a permutation of its own; nothing depends on what was asked for before.
@@ -135,10 +135,10 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         """Picture uint8 [H', W', 3] and sound float32 [N]."""
         seed, count = self._config.seed, len(self._pairs)
-        epoch, place = divmod(number, count)
+        epoch, index = divmod(number, count)
         if self._epoch[0] != epoch:
             self._epoch = (epoch, np.random.default_rng([seed, 0, epoch]).permutation(count))
-        image, sound = self._pairs[int(self._epoch[1][place])]
+        image, sound = self._pairs[int(self._epoch[1][index])]
         if self._config.augment:
             image = augment(image, np.random.default_rng([seed, 1, number]))
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(sound)
@@ -162,7 +162,7 @@ def batches(pairs: Pairs, config: TrainConfig, first_step: int) -> Iterator[list
     starts = (step * config.batch + rank() * share for step in range(first_step, config.steps))
     numbers = [list(range(start, start + share)) for start in starts]
     loader = DataLoader(
-        Samples(pairs, config),
+        PairSamples(pairs, config),
         batch_sampler=numbers,
         num_workers=config.workers,
         pin_memory=torch.cuda.is_available(),
@@ -273,8 +273,8 @@ class Trainer:
             figures = {name: getattr(losses, name) for name in LOSSES} | {'norm': norm}
             # Together: every single one would wait for the device.
             values = torch.stack([value.detach().float() for value in figures.values()]).tolist()
-            told = dict(zip(figures, values, strict=True))
-            if not math.isfinite(told['norm']):
+            values_by_name = dict(zip(figures, values, strict=True))
+            if not math.isfinite(values_by_name['norm']):
                 raise FloatingPointError(
                     f'step {step}: the gradient is not finite; lower lr and lr_token, or train '
                     'with precision float32'
@@ -283,9 +283,9 @@ class Trainer:
             self.step = step + 1
             if log is not None:
                 for name in LOSSES:
-                    log.add_scalar(f'loss/{name}', told[name], step)
-                log.add_scalar('gradient_norm', told['norm'], step)
-                steps.set_postfix(loss=f'{told["total"]:.3f}', best=f'{self.best:.4f}')
+                    log.add_scalar(f'loss/{name}', values_by_name[name], step)
+                log.add_scalar('gradient_norm', values_by_name['norm'], step)
+                steps.set_postfix(loss=f'{values_by_name["total"]:.3f}', best=f'{self.best:.4f}')
             last = self.step == config.steps
             if self._validate and (last or self.step % config.validate_every == 0):
                 self._choose(log)

@@ -28,7 +28,7 @@ from cs3_training.evaluation.runner import Job, identity, read_results, run
 from cs3_training.evaluation.tables import pairs_of, words_of
 from cs3_training.localiser.train import CHECKPOINT
 from cs3_training.nano.audio import load_audio
-from cs3_training.nano.config import AudioConfig, ClipConfig, NanoConfig, WeakConfig
+from cs3_training.nano.config import AudioStageConfig, ClipStageConfig, NanoConfig, WeakConfig
 from cs3_training.nano.loop import Machine
 from cs3_training.nano.recipe import Recipe
 from cs3_training.nano.weak import train_weak, training_config
@@ -61,7 +61,7 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class AblationRow:
     """A row of the table, in percent."""
 
     title: str
@@ -90,8 +90,8 @@ class Ablation:
         self._made_from: dict[str, str] = weak['made_from']
         self.config = NanoConfig(
             seed=weak['seed'],
-            clip=from_mapping(ClipConfig, _settings(run, 'clip')['config'], 'stage clip'),
-            audio=from_mapping(AudioConfig, _settings(run, 'audio')['config'], 'stage audio'),
+            clip=from_mapping(ClipStageConfig, _settings(run, 'clip')['config'], 'stage clip'),
+            audio=from_mapping(AudioStageConfig, _settings(run, 'audio')['config'], 'stage audio'),
             weak=from_mapping(WeakConfig, weak['config'], 'stage weak'),
         )
         if not (run / 'nano' / 'nano.yaml').is_file():
@@ -179,7 +179,7 @@ class Ablation:
         write_atomic(folder / 'bundle.yaml', yaml.safe_dump(data, sort_keys=False))
 
 
-def tabulate(results: Mapping[str, list[Result]]) -> dict[str, Row]:
+def tabulate(results: Mapping[str, list[Result]]) -> dict[str, AblationRow]:
     """Variant -> row, of results on the same scenes; partners are drawn together.
 
     Raises:
@@ -192,7 +192,7 @@ def tabulate(results: Mapping[str, list[Result]]) -> dict[str, Row]:
         name: {row: [r.scores[row] for r in rs] for row in ROWS} for name, rs in results.items()
     }
     return {
-        name: Row(
+        name: AblationRow(
             title=VARIANTS[name].title,
             av=summarise(own['av'], groups),
             shuffled=summarise(own['av_shuffled'], groups),
@@ -203,7 +203,7 @@ def tabulate(results: Mapping[str, list[Result]]) -> dict[str, Row]:
     }
 
 
-def as_markdown(rows: Mapping[str, Row]) -> str:
+def as_markdown(rows: Mapping[str, AblationRow]) -> str:
     """The table; brackets hold 95 % bootstrap intervals, paired ones for differences."""
     lines = [
         '| training | AV mIoU | less full | less shuffled sound |',
@@ -218,7 +218,7 @@ def as_markdown(rows: Mapping[str, Row]) -> str:
     return '\n'.join(lines)
 
 
-def write_table(folder: Path, rows: Mapping[str, Row]) -> None:
+def write_table(folder: Path, rows: Mapping[str, AblationRow]) -> None:
     """``table.md`` and ``table.json`` in the folder."""
     write_atomic(folder / 'table.md', as_markdown(rows) + '\n')
     write_json(folder / 'table.json', {name: asdict(row) for name, row in rows.items()})

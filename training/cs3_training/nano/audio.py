@@ -1,4 +1,4 @@
-"""Stage audio: BEATs learns which materials a sound is made of, and which shapes.
+"""PretrainStage audio: BEATs learns which materials a sound is made of, and which shapes.
 
 Several labels are true of a sound (binary cross-entropy each). Pooled by mean and maximum: a knock
 is short.
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from cs3_ros.networks.beats import Beats, beats_fbank
 from cs3_ros.networks.checkpoints import read_safetensors
-from cs3_training.nano.config import AudioConfig
-from cs3_training.nano.loop import Batch, Losses, Samples, Stage
+from cs3_training.nano.config import AudioStageConfig
+from cs3_training.nano.loop import Batch, Losses, PretrainStage, StepBatches
 from cs3_training.nano.networks import tiny_beats
 from cs3_training.synth.store import COLLIDING, SHAPE, Scenes
 from cs3_training.synth.vocabulary import MATERIALS, SHAPES
@@ -28,10 +28,10 @@ _SHIFT = 1600  # largest shift of a sound, samples: 0.1 s
 _BANDS = 16  # most mel bands that are covered
 
 
-class AudioSamples(Samples):
+class AudioSamples(StepBatches):
     """Sounds, shifted and mixed with a little noise, and what they are made of."""
 
-    def __init__(self, scenes: Scenes, config: AudioConfig, seed: int) -> None:
+    def __init__(self, scenes: Scenes, config: AudioStageConfig, seed: int) -> None:
         self._scenes, self._config, self._seed = scenes, config, seed
 
     def __getitem__(self, step: int) -> Batch:
@@ -76,20 +76,22 @@ class _Classifier(nn.Module):
         return self.head(torch.cat([x.mean(1), x.amax(1)], 1).float())  # [B, classes]
 
 
-class AudioStage(Stage):
+class AudioStage(PretrainStage):
     """Sound classification by a tiny BEATs."""
 
     name = 'audio'
     half = True
 
-    def __init__(self, config: AudioConfig, train: Scenes, validation: Scenes, seed: int) -> None:
-        self.config: AudioConfig = config
+    def __init__(
+        self, config: AudioStageConfig, train: Scenes, validation: Scenes, seed: int
+    ) -> None:
+        self.config: AudioStageConfig = config
         self._train, self._validation, self._seed = train, validation, seed
         torch.manual_seed(seed * 100 + 2)
         self._beats = tiny_beats(config)
         self.network = _Classifier(self._beats, config.width, len(MATERIALS) + len(SHAPES))
 
-    def samples(self) -> Samples:
+    def samples(self) -> StepBatches:
         return AudioSamples(self._train, self.config, self._seed)
 
     def losses(self, batch: Batch) -> Losses:
@@ -127,7 +129,7 @@ class AudioStage(Stage):
         save_file({name: value.contiguous() for name, value in state.items()}, folder / FILE)
 
 
-def load_audio(config: AudioConfig, folder: Path) -> Beats:
+def load_audio(config: AudioStageConfig, folder: Path) -> Beats:
     """What the stage wrote, in evaluation mode."""
     beats = tiny_beats(config)
     beats.load_state_dict(read_safetensors(folder / FILE)[0])

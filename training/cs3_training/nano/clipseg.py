@@ -1,4 +1,4 @@
-"""Stage clipseg: masks of whatever a text names (Lueddecke and Ecker, CVPR 2022).
+"""PretrainStage clipseg: masks of whatever a text names (Lueddecke and Ecker, CVPR 2022).
 
 Every picture of a step is asked for every text of the step, from one encoding; most texts then are
 about something that is not there. The towers are tuned lightly, with the patch-text loss of the
@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from cs3_ros.networks.clipseg import ClipSeg
-from cs3_training.nano.clip import (
+from cs3_training.nano.config import ClipSegConfig
+from cs3_training.nano.image_text import (
     JUDGED,
     PatchText,
     block_matrices,
@@ -24,8 +25,7 @@ from cs3_training.nano.clip import (
     view_batch,
     zero_shot,
 )
-from cs3_training.nano.config import ClipSegConfig
-from cs3_training.nano.loop import Batch, Losses, Samples, Stage
+from cs3_training.nano.loop import Batch, Losses, PretrainStage, StepBatches
 from cs3_training.nano.networks import write_clipseg
 from cs3_training.nano.queries import CLASSES, ask, name_objects, numbers_named
 from cs3_training.nano.tokens import Texts
@@ -35,7 +35,7 @@ from cs3_training.synth.store import Scenes
 _ABSENT = 0.3  # weight of pictures that show nothing of what is asked for
 
 
-class ClipSegSamples(Samples):
+class ClipSegSamples(StepBatches):
     """Views, texts, and which numbers of each view each text names."""
 
     def __init__(
@@ -60,7 +60,7 @@ class ClipSegSamples(Samples):
         }
 
 
-class ClipSegStage(Stage):
+class ClipSegStage(PretrainStage):
     """Text-prompted masks on the towers of the stage before."""
 
     name = 'clipseg'
@@ -85,7 +85,7 @@ class ClipSegStage(Stage):
         fast = [*model.decoder.parameters(), *self.patch_text.parameters()]
         return [(fast, 1.0), (list(model.clip.parameters()), self.config.tower_lr)]
 
-    def samples(self) -> Samples:
+    def samples(self) -> StepBatches:
         size = self.clipseg.image_size
         return ClipSegSamples(self._train, self._texts, self.config, size, self._seed)
 

@@ -43,7 +43,7 @@ class SceneConfig:
 
 
 @dataclass(frozen=True)
-class StageConfig:
+class PretrainConfig:
     """What every training has; warm-up, then a cosine to a hundredth."""
 
     steps: int = _steps(1)
@@ -58,7 +58,7 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
-class ClipConfig(StageConfig):
+class ClipStageConfig(PretrainConfig):
     """Image-text contrast, and the sizes of CLIP."""
 
     steps: int = _steps(2_500)
@@ -79,7 +79,7 @@ class ClipConfig(StageConfig):
 
 
 @dataclass(frozen=True)
-class ClipSegConfig(StageConfig):
+class ClipSegConfig(PretrainConfig):
     """Masks of what a text names."""
 
     steps: int = _steps(1_000)
@@ -95,7 +95,7 @@ class ClipSegConfig(StageConfig):
 
 
 @dataclass(frozen=True)
-class AudioConfig(StageConfig):
+class AudioStageConfig(PretrainConfig):
     """Materials by sound, and the sizes of BEATs."""
 
     steps: int = _steps(1_500)
@@ -107,7 +107,7 @@ class AudioConfig(StageConfig):
 
 
 @dataclass(frozen=True)
-class HandsConfig(StageConfig):
+class HandsConfig(PretrainConfig):
     """Boxes of hands and of what they hold, and the sizes of RT-DETRv2."""
 
     steps: int = _steps(3_600)
@@ -123,7 +123,7 @@ class HandsConfig(StageConfig):
 
 
 @dataclass(frozen=True)
-class MasksConfig(StageConfig):
+class MasksConfig(PretrainConfig):
     """Masks of what a box or points show, and the sizes of SAM 2."""
 
     steps: int = _steps(3_000)
@@ -183,9 +183,9 @@ class NanoConfig:
 
     seed: int = setting(0, 'Of weights, samples, augmentation and noise.', minimum=0)
     scenes: SceneConfig = field(default_factory=SceneConfig)
-    clip: ClipConfig = field(default_factory=ClipConfig)
+    clip: ClipStageConfig = field(default_factory=ClipStageConfig)
     clipseg: ClipSegConfig = field(default_factory=ClipSegConfig)
-    audio: AudioConfig = field(default_factory=AudioConfig)
+    audio: AudioStageConfig = field(default_factory=AudioStageConfig)
     hands: HandsConfig = field(default_factory=HandsConfig)
     masks: MasksConfig = field(default_factory=MasksConfig)
     weak: WeakConfig = field(default_factory=WeakConfig)
@@ -212,9 +212,9 @@ class NanoConfig:
 
 GROUPS: Mapping[str, type[Any]] = {
     'scenes': SceneConfig,
-    'clip': ClipConfig,
+    'clip': ClipStageConfig,
     'clipseg': ClipSegConfig,
-    'audio': AudioConfig,
+    'audio': AudioStageConfig,
     'hands': HandsConfig,
     'masks': MasksConfig,
     'weak': WeakConfig,

@@ -1,4 +1,4 @@
-"""Stage hands: boxes of both hands and of what they hold, by a detection transformer."""
+"""PretrainStage hands: boxes of both hands and of what they hold, by a detection transformer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cs3_ros.hands.detr import Preprocessing, best_boxes
 from cs3_training.evaluation.detection import average_precision, best_threshold, box_iou
 from cs3_training.nano.config import HandsConfig
-from cs3_training.nano.loop import Batch, Losses, Samples, Stage
+from cs3_training.nano.loop import Batch, Losses, PretrainStage, StepBatches
 from cs3_training.nano.networks import tiny_hands, write_hands
 from cs3_training.nano.views import View, look, whole
 from cs3_training.synth.store import HAND, HANDS, Scenes
@@ -38,7 +38,7 @@ def boxes(view: View) -> tuple[NDArray[np.float32], list[int]]:
     return np.concatenate([middle, size], 1), [label for _, label in found]
 
 
-class HandsSamples(Samples):
+class HandsSamples(StepBatches):
     """Views with their boxes."""
 
     def __init__(self, scenes: Scenes, config: HandsConfig, seed: int) -> None:
@@ -52,14 +52,14 @@ class HandsSamples(Samples):
         corners = torch.zeros(len(views), _MOST, 4)
         names = torch.full((len(views), _MOST), -1)
         for k, view in enumerate(views):
-            places, labels = boxes(view)
-            corners[k, : len(labels)] = torch.from_numpy(places)
+            targets, labels = boxes(view)
+            corners[k, : len(labels)] = torch.from_numpy(targets)
             names[k, : len(labels)] = torch.tensor(labels, dtype=torch.int64)
         pictures = torch.from_numpy(np.stack([view.image for view in views]))
         return {'pictures': pictures, 'boxes': corners, 'labels': names}
 
 
-class HandsStage(Stage):
+class HandsStage(PretrainStage):
     """Detection by a tiny RT-DETRv2."""
 
     name = 'hands'
@@ -75,13 +75,13 @@ class HandsStage(Stage):
         named = self.network.named_parameters()
         return [p for name, p in named if name.startswith(blocks) and p.ndim == 2]
 
-    def samples(self) -> Samples:
+    def samples(self) -> StepBatches:
         return HandsSamples(self._train, self.config, self._seed)
 
     def losses(self, batch: Batch) -> Losses:
         asked = [
-            {'class_labels': labels[labels >= 0], 'boxes': places[labels >= 0]}
-            for labels, places in zip(batch['labels'], batch['boxes'], strict=True)
+            {'class_labels': labels[labels >= 0], 'boxes': targets[labels >= 0]}
+            for labels, targets in zip(batch['labels'], batch['boxes'], strict=True)
         ]
         output = self.network(pixel_values=_pixels(batch['pictures']), labels=asked)
         kinds = {name: output.loss_dict[name] for name in ('loss_vfl', 'loss_bbox', 'loss_giou')}
@@ -102,11 +102,11 @@ class HandsStage(Stage):
             pixels = resize(torch.from_numpy(np.array(scenes.image[row])).to(device))
             seen = self.network(pixel_values=pixels)
             table = best_boxes(seen.logits, seen.pred_boxes).cpu().numpy()  # [4, 5]
-            places, labels = boxes(view)
+            targets, labels = boxes(view)
             scores.append(table[:, 0])
             hit, there = np.zeros(_LABELS, bool), np.zeros(_LABELS, bool)
-            for place, label in zip(places, labels, strict=True):
-                corners = np.concatenate([place[:2] - place[2:] / 2, place[:2] + place[2:] / 2])
+            for target, label in zip(targets, labels, strict=True):
+                corners = np.concatenate([target[:2] - target[2:] / 2, target[:2] + target[2:] / 2])
                 there[label] = True
                 hit[label] |= box_iou(corners, table[label, 1:]) >= 0.5
             hits.append(hit)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from cs3_training.nano.config import StageConfig
+from cs3_training.nano.config import PretrainConfig
 from cs3_training.runs import finish, finished
 
 Batch = dict[str, Tensor]
@@ -44,7 +44,7 @@ class Machine:
     """Whether networks run in bfloat16 under autocast; weights and losses stay float32."""
 
 
-class Samples(Dataset[Batch], ABC):
+class StepBatches(Dataset[Batch], ABC):
     """Batches by the number of their step; made in other processes, on the CPU."""
 
     @abstractmethod
@@ -52,18 +52,18 @@ class Samples(Dataset[Batch], ABC):
         """The batch of a step; equal for equal numbers."""
 
 
-class Stage(ABC):
+class PretrainStage(ABC):
     """A network and how it learns."""
 
     name: ClassVar[str]
     half: ClassVar[bool] = False
     """Whether bfloat16 serves it: transformers gain, coordinates and small convolutions do not."""
-    config: StageConfig
+    config: PretrainConfig
     network: nn.Module
     """All that is trained, and what is needed for that alone."""
 
     @abstractmethod
-    def samples(self) -> Samples:
+    def samples(self) -> StepBatches:
         """What it learns from."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class Stage(ABC):
     def write(self, folder: Path) -> None:
         """Leave the network for the next stages and the bundle, float32."""
 
-    def place(self, device: torch.device) -> nn.Module:
+    def to_device(self, device: torch.device) -> nn.Module:
         """The network on its device."""
         return self.network.to(device)
 
@@ -91,14 +91,14 @@ class Stage(ABC):
         return [([p for p in self.network.parameters() if p.requires_grad], 1.0)]
 
 
-def rate(step: int, config: StageConfig) -> float:
+def rate(step: int, config: PretrainConfig) -> float:
     """Factor of the learning rate in a step: a rise, then half a cosine down to a hundredth."""
     rise = min(1.0, (step + 1) / min(config.warm_up, max(config.steps // 4, 1)))
     return rise * (0.505 + 0.495 * math.cos(math.pi * step / config.steps))
 
 
 def train(
-    stage: Stage, folder: Path, machine: Machine, seed: int, made_from: Mapping[str, str]
+    stage: PretrainStage, folder: Path, machine: Machine, seed: int, made_from: Mapping[str, str]
 ) -> dict[str, Any]:
     """Run a stage to its end, from where it stands.
 
@@ -116,7 +116,7 @@ def train(
         ValueError: the folder belongs to a run with other settings or scenes.
         FloatingPointError: the gradient is not finite.
     """
-    config, network = stage.config, stage.place(machine.device)
+    config, network = stage.config, stage.to_device(machine.device)
     half = machine.half and stage.half
     settings = {'config': asdict(config), 'seed': seed, 'made_from': dict(made_from)}
     done = finished(folder, settings)
@@ -149,12 +149,12 @@ def train(
         norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
         last, now = step + 1 == config.steps, time.monotonic()
         saving = not last and now - saved >= machine.save_s
-        told = step % 10 == 0
-        if (told or saving or last) and not torch.isfinite(norm):  # asking waits for a GPU
+        logging = step % 10 == 0
+        if (logging or saving or last) and not torch.isfinite(norm):  # asking waits for a GPU
             raise FloatingPointError(
                 f'{stage.name}, step {step}: the gradient is not finite; lower lr'
             )
-        if told:
+        if logging:
             for name, loss in losses.items():
                 value = float(loss.detach())
                 means[name] = 0.7 * means.get(name, value) + 0.3 * value
@@ -180,7 +180,7 @@ def train(
     return done
 
 
-def _optimisers(stage: Stage) -> list[torch.optim.Optimizer]:
+def _optimisers(stage: PretrainStage) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon where the stage has matrices for it; its steps are as large as AdamW's."""
     matrices = {id(p) for p in stage.matrices()}
     decay, groups = stage.config.weight_decay, stage.rates()
@@ -200,7 +200,7 @@ def _optimisers(stage: Stage) -> list[torch.optim.Optimizer]:
     return found
 
 
-def _judge(stage: Stage) -> dict[str, float]:
+def _judge(stage: PretrainStage) -> dict[str, float]:
     stage.network.eval()
     with torch.no_grad():
         figures = stage.figures()

@@ -1,4 +1,4 @@
-"""Stage masks: what a box or points show, by a tiny SAM 2 (Ravi et al., 2408.00714).
+"""PretrainStage masks: what a box or points show, by a tiny SAM 2 (Ravi et al., 2408.00714).
 
 Truth is the visible part: what fingers cover does not belong to an object. The single mask learns,
 and the best of the three, since SAM 2 falls back on these where the single one is not stable. Boxes
@@ -29,7 +29,7 @@ from cs3_ros.networks.sam2_model import (
     Sam2Features,
 )
 from cs3_training.nano.config import MasksConfig
-from cs3_training.nano.loop import Batch, Losses, Samples, Stage
+from cs3_training.nano.loop import Batch, Losses, PretrainStage, StepBatches
 from cs3_training.nano.networks import tiny_sam2
 from cs3_training.nano.views import View, look, whole
 from cs3_training.synth.store import HANDS, Scenes
@@ -40,7 +40,7 @@ _POINTS = 3  # most points of a prompt
 _JUDGED = 100
 
 
-class MasksSamples(Samples):
+class MasksSamples(StepBatches):
     """Views and prompts on them."""
 
     def __init__(self, scenes: Scenes, config: MasksConfig, seed: int) -> None:
@@ -96,7 +96,7 @@ def prompt(view: View, rng: np.random.Generator) -> tuple[Tensor, Tensor, int]:
     return points, labels, asked
 
 
-class MasksStage(Stage):
+class MasksStage(PretrainStage):
     """Promptable masks by a tiny SAM 2."""
 
     name = 'masks'
@@ -107,7 +107,7 @@ class MasksStage(Stage):
         torch.manual_seed(seed * 100 + 4)
         self.network: Sam2 = tiny_sam2(config)
 
-    def samples(self) -> Samples:
+    def samples(self) -> StepBatches:
         return MasksSamples(self._train, self.config, self._seed)
 
     def losses(self, batch: Batch) -> Losses:

@@ -23,11 +23,11 @@ from cs3_ros.networks.beats import Beats
 from cs3_ros.networks.beats_format import BeatsConfig
 from cs3_ros.networks.clipseg import CLIP_MEAN, CLIP_STD, reset_decoder
 from cs3_ros.networks.sam2_model import Sam2, Sam2Architecture
-from cs3_training.nano.config import AudioConfig, ClipConfig, HandsConfig, MasksConfig
+from cs3_training.nano.config import AudioStageConfig, ClipStageConfig, HandsConfig, MasksConfig
 from cs3_training.nano.tokens import LENGTH
 
 
-def tiny_clipseg(config: ClipConfig, vocabulary: int) -> CLIPSegForImageSegmentation:
+def tiny_clipseg(config: ClipStageConfig, vocabulary: int) -> CLIPSegForImageSegmentation:
     """CLIP's towers and CLIPSeg's decoder; the last token of the vocabulary is the end of text."""
     layers = config.vision_layers
     sizes = CLIPSegConfig(
@@ -79,13 +79,13 @@ def _see_neighbours(tower: Any) -> None:
     nn.init.trunc_normal_(
         weights.patch_embedding.weight, std=weights.patch_embedding.weight[0].numel() ** -0.5
     )
-    place = weights.position_embedding.weight  # [1 + n * n, W]
-    side, quarter = math.isqrt(len(place) - 1), place.shape[1] // 4
+    table = weights.position_embedding.weight  # [1 + n * n, W]
+    side, quarter = math.isqrt(len(table) - 1), table.shape[1] // 4
     waves = 10_000 ** (-torch.arange(quarter) / quarter)  # [W/4]
     angles = torch.arange(side)[:, None] * waves  # [n, W/4]
     half = torch.cat([angles.sin(), angles.cos()], 1)  # [n, W/2]
     x, y = half.repeat(side, 1), half.repeat_interleave(side, 0)  # [n * n, W/2] each
-    place[1:, : 4 * quarter] = 0.5 * torch.cat([x, y], 1)
+    table[1:, : 4 * quarter] = 0.5 * torch.cat([x, y], 1)
     for layer in tower.encoder.layers:
         attention = layer.self_attn
         width, heads = attention.embed_dim, attention.num_heads
@@ -118,7 +118,7 @@ def write_clipseg(model: CLIPSegForImageSegmentation, folder: Path, size: int) -
     ).save_pretrained(folder)
 
 
-def tiny_beats(config: AudioConfig) -> Beats:
+def tiny_beats(config: AudioStageConfig) -> Beats:
     """BEATs without a classifier."""
     return Beats(
         BeatsConfig(

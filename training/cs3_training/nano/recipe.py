@@ -105,7 +105,7 @@ class Recipe:
         config, seed, folder = self.config, self.config.seed, self._folder(name)
         sets = self._set('pretrain'), self._set('validation')
         if name == 'clip':
-            from cs3_training.nano.clip import ClipStage
+            from cs3_training.nano.image_text import ClipStage
 
             return ClipStage(config.clip, *sets, folder, seed)
         if name == 'clipseg':

@@ -47,11 +47,11 @@ def _learn(words: Sequence[str]) -> list[tuple[str, str]]:
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
         for parts in spelled:
-            place = 0
-            while place < len(parts) - 1:
-                if (parts[place], parts[place + 1]) == best:
-                    parts[place : place + 2] = [''.join(best)]
-                place += 1
+            index = 0
+            while index < len(parts) - 1:
+                if (parts[index], parts[index + 1]) == best:
+                    parts[index : index + 2] = [''.join(best)]
+                index += 1
     return merges
 
 

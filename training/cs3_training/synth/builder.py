@@ -1,4 +1,4 @@
-"""What is where: vocabulary and tools of the stage, shared by its builders."""
+"""What is where: vocabulary and tools of a table top, shared by its builders."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Placed:
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class TableTop:
     """Everything that is to be drawn, in drawing order, at the moment of the collision."""
 
     table: Table
@@ -97,7 +97,7 @@ def choose_plan(config: WorldConfig, rng: np.random.Generator) -> Plan:
 
 
 class Builder:
-    """Makes things and hands of one stage: they share camera, person and scale."""
+    """Makes things and hands of one table top: they share camera, person and scale."""
 
     def __init__(self, config: WorldConfig, rng: np.random.Generator, margin: int) -> None:
         self.config, self.rng, self.margin = config, rng, margin

@@ -83,9 +83,9 @@ def _seeds(text: str) -> range:
 def _preview(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from cs3_training.synth.clip import make_clip, write_clip
     from cs3_training.synth.config import WorldConfig
     from cs3_training.synth.preview import write_sheet
+    from cs3_training.synth.video_clip import make_clip, write_clip
 
     config = WorldConfig()
     options.out.mkdir(parents=True, exist_ok=True)

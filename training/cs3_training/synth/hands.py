@@ -24,7 +24,7 @@ from cs3_training.synth.hand_shape import (
     palm,
     window_of,
 )
-from cs3_training.synth.materials import TEXTURE, VARIANTS, Look, choose_look, texture
+from cs3_training.synth.materials import TEXTURE, VARIANTS, Appearance, choose_appearance, texture
 from cs3_training.synth.shading import Sprite, cropped, paint, spread
 from cs3_training.synth.surface import Relief, Surface, Vector
 
@@ -47,8 +47,8 @@ _SKINS = (
 class Person:
     """Whose hands they are: the same for both."""
 
-    skin: Look
-    sleeve: Look | None
+    skin: Appearance
+    sleeve: Appearance | None
     """None: bare forearms."""
     cuff: float
     """Where the sleeve ends, in palm widths behind the wrist."""
@@ -59,7 +59,7 @@ def choose_person(rng: np.random.Generator) -> Person:
     base = np.array(_SKINS[rng.integers(len(_SKINS))], np.float32) * rng.uniform(0.92, 1.06)
     value = np.linspace(-0.5, 0.5, 256, dtype=np.float32)[:, None]
     ramp = base * (1 + np.array([0.1, 0.2, 0.22], np.float32) * value)
-    skin = Look(
+    skin = Appearance(
         material='skin',
         colour='brown',
         texture=texture('plastic', int(rng.integers(VARIANTS))),
@@ -68,7 +68,7 @@ def choose_person(rng: np.random.Generator) -> Person:
         bump=0.0,
         bands=(),
     )
-    sleeve = choose_look('cloth', rng) if rng.random() < 0.55 else None
+    sleeve = choose_appearance('cloth', rng) if rng.random() < 0.55 else None
     return Person(skin, sleeve, float(rng.uniform(0.35, 1.6)))
 
 

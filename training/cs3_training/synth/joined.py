@@ -17,9 +17,16 @@ from cs3_ros.collision import NS_PER_S
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.files.truth import ClipTruth, TrueEvent, TrueFrame, read_truth, runs_of, write_truth
 from cs3_ros.files.video_writer import VideoWriter
-from cs3_training.synth.clip import FRAME_RATE, SECONDS, SOUND_RATE, Clip, ClipFrame, make_clip
 from cs3_training.synth.config import SPLITS, WorldConfig
 from cs3_training.synth.impact import Samples
+from cs3_training.synth.video_clip import (
+    FRAME_RATE,
+    SECONDS,
+    SOUND_RATE,
+    Clip,
+    ClipFrame,
+    make_clip,
+)
 
 FORMAT = 1
 """Raised when the same settings and seeds give another clip."""

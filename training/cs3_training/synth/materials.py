@@ -74,7 +74,7 @@ _STRIPES: tuple[Colour, ...] = ((48, 84, 150), (150, 46, 48), (60, 104, 76), (60
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Appearance:
     """One object's appearance."""
 
     material: str
@@ -91,7 +91,7 @@ class Look:
     """Painted bands: from, to (share of the body's path) and colour."""
 
 
-def choose_look(material: str, rng: np.random.Generator) -> Look:
+def choose_appearance(material: str, rng: np.random.Generator) -> Appearance:
     """A random appearance of a material."""
     palette = PALETTE[material]
     colour = list(palette)[rng.integers(len(palette))]
@@ -115,7 +115,7 @@ def choose_look(material: str, rng: np.random.Generator) -> Look:
         bands = ((0.0, 0.16, (222, 206, 170)),)  # packing tape
     elif material == 'plastic' and draw < 0.2:
         bands = ((start, start + 0.12, (240, 240, 240)),)
-    return Look(
+    return Appearance(
         material=material,
         colour=colour,
         texture=texture(material, int(rng.integers(VARIANTS))),

@@ -1,4 +1,4 @@
-"""Laying sprites over a table, light, camera: from a stage to a picture and its instance map."""
+"""Laying sprites over a table, light, camera: from a table top to a picture and its instances."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_training.synth.materials import BALL, TEXTURE, Look, ball, noise
+from cs3_training.synth.materials import BALL, TEXTURE, Appearance, ball, noise
 from cs3_training.synth.surface import Array, Surface
 
 _CRISP = {'metal': 46.0, 'glass': 72.0, 'ceramic': 40.0, 'plastic': 40.0}
@@ -36,7 +36,7 @@ class Sprite:
     """Height over the table in pixels of the shadow it casts; 0 casts none."""
 
 
-def paint(surface: Surface, look: Look, light: int, seed: int) -> tuple[Array, Array]:
+def paint(surface: Surface, look: Appearance, light: int, seed: int) -> tuple[Array, Array]:
     """Colour times opacity [h, w, 3] and opacity [h, w] of a surface of that size.
 
     Args:

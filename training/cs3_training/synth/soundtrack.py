@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cs3_training.synth.ambience import background, in_room
-from cs3_training.synth.builder import Stage
+from cs3_training.synth.builder import TableTop
 from cs3_training.synth.config import WorldConfig
 from cs3_training.synth.impact import Samples, SoundingBody, impact
 from cs3_training.synth.shapes import SIZES
@@ -30,33 +30,33 @@ class Timing:
 
 
 def make_sound(
-    config: WorldConfig, stage: Stage, rng: np.random.Generator
+    config: WorldConfig, table_top: TableTop, rng: np.random.Generator
 ) -> tuple[Samples, int, tuple[str, str]]:
     """Sound of a scene, float32 [N]; its onset in samples; the materials of both bodies."""
     count = round(config.seconds * config.sample_rate)
     jitter = rng.uniform(-config.jitter_s, config.jitter_s)
     onset = round(count / 2 + jitter * config.sample_rate)
-    bodies = sounding_bodies(config, stage)
-    sound = soundtrack(config, bodies, stage, Timing(config.sample_rate, count, onset), rng)
+    bodies = sounding_bodies(config, table_top)
+    sound = soundtrack(config, bodies, table_top, Timing(config.sample_rate, count, onset), rng)
     return sound, onset, (bodies[0].material, bodies[1].material)
 
 
-def sounding_bodies(config: WorldConfig, stage: Stage) -> tuple[SoundingBody, SoundingBody]:
+def sounding_bodies(config: WorldConfig, table_top: TableTop) -> tuple[SoundingBody, SoundingBody]:
     """The two bodies of the collision: two objects, or one and the table."""
     scale = 352 / config.size
     bodies = [
         SoundingBody(p.thing.material, p.thing.shape, p.thing.size * scale, bool(p.side))
-        for p in stage.objects
+        for p in table_top.objects
         if p.colliding
     ]
-    bodies.append(SoundingBody(stage.table.material, 'table', _TABLE_SIZE, False))
+    bodies.append(SoundingBody(table_top.table.material, 'table', _TABLE_SIZE, False))
     return bodies[0], bodies[1]
 
 
 def soundtrack(
     config: WorldConfig,
     bodies: tuple[SoundingBody, SoundingBody],
-    stage: Stage,
+    table_top: TableTop,
     timing: Timing,
     rng: np.random.Generator,
 ) -> Samples:
@@ -77,7 +77,7 @@ def soundtrack(
         for _ in range(rng.integers(1, 3)):
             when = _other_time(timing, rng)
             if when is not None:
-                other = impact(*_other_bodies(stage, rng), rate, rng)
+                other = impact(*_other_bodies(table_top, rng), rate, rng)
                 _add(dry, other, when, 10 ** (-rng.uniform(5, 18) / 20))
     wet = in_room(dry, rate, rng)
     wet /= np.abs(wet).max() + np.float32(1e-9)
@@ -104,9 +104,11 @@ def _other_time(timing: Timing, rng: np.random.Generator) -> int | None:
     return place if place < before else timing.onset + gap + place - before
 
 
-def _other_bodies(stage: Stage, rng: np.random.Generator) -> tuple[SoundingBody, SoundingBody]:
+def _other_bodies(
+    table_top: TableTop, rng: np.random.Generator
+) -> tuple[SoundingBody, SoundingBody]:
     """Something out of sight, often of the materials of what lies about."""
-    around = [placed.thing.material for placed in stage.objects if not placed.colliding]
+    around = [placed.thing.material for placed in table_top.objects if not placed.colliding]
     bodies = []
     for _ in range(2):
         material = MATERIALS[rng.integers(len(MATERIALS))]

@@ -84,7 +84,7 @@ def measure_all(config: WorldConfig, seeds: range, workers: int = 1) -> Iterator
 
 
 @dataclass(frozen=True)
-class Row:
+class StatisticsRow:
     """One line of the table."""
 
     name: str
@@ -100,28 +100,28 @@ class Row:
         return self.low <= self.value <= self.high
 
 
-def difficulty(facts: list[SceneFacts]) -> list[Row]:
+def difficulty(facts: list[SceneFacts]) -> list[StatisticsRow]:
     """The properties that make the test set as hard as it has to be, and their bounds."""
     inf = float('inf')
     percent = 100 / len(facts)
     return [
-        Row('Centre mIoU, %', percent * sum(f.centre for f in facts), 5, 8),
-        Row(
+        StatisticsRow('Centre mIoU, %', percent * sum(f.centre for f in facts), 5, 8),
+        StatisticsRow(
             'median object area, %',
             100 * float(np.median([a for f in facts for a in f.areas])),
             0,
             10,
         ),
-        Row('pairs, %', percent * sum(f.pair for f in facts), 75, 79),
-        Row('in hand, %', percent * sum(f.in_hand for f in facts), 78, 82),
-        Row('fewest distractors', min(f.distractors for f in facts), 3, inf),
-        Row(
+        StatisticsRow('pairs, %', percent * sum(f.pair for f in facts), 75, 79),
+        StatisticsRow('in hand, %', percent * sum(f.in_hand for f in facts), 78, 82),
+        StatisticsRow('fewest distractors', min(f.distractors for f in facts), 3, inf),
+        StatisticsRow(
             'with a distractor of a colliding material, %',
             percent * sum(f.same_material for f in facts),
             40,
             inf,
         ),
-        Row(
+        StatisticsRow(
             'a colliding object without hand or its hand hidden, %',
             percent * sum(f.no_hand for f in facts),
             10,

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_training.synth.materials import Look, choose_look
+from cs3_training.synth.materials import Appearance, choose_appearance
 from cs3_training.synth.shading import Sprite, paint
 from cs3_training.synth.shapes import SIZES, make_body
 from cs3_training.synth.surface import Array, Vector, cropped
@@ -33,7 +33,7 @@ class Thing:
 
     material: str
     shape: str
-    look: Look
+    look: Appearance
     size: float
     """Length, pixels."""
     colour: Array
@@ -84,7 +84,7 @@ def make_thing(
     low, high = SIZES[shape]
     size = rng.uniform(low, high) * scale
     body = make_body(shape, size, angle, rng)
-    look = choose_look(material, rng)
+    look = choose_appearance(material, rng)
     surface, x, y = cropped(body.surface)
     colour, opacity = paint(surface, look, light, int(rng.integers(8000)))
     half = len(body.surface.mask) // 2

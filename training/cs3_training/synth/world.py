@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_training.synth.builder import Layer, Stage
+from cs3_training.synth.builder import Layer, TableTop
 from cs3_training.synth.config import WorldConfig
 from cs3_training.synth.hands import ARM_NUMBERS, HAND_NUMBERS
 from cs3_training.synth.picture import develop, lay, smear
 from cs3_training.synth.scene import Box, Hand, Instance, Scene
 from cs3_training.synth.soundtrack import make_sound
-from cs3_training.synth.stage import set_stage
+from cs3_training.synth.table_top import lay_table_top
 from cs3_training.synth.vocabulary import MATERIAL_WORDS, SCENE_PHRASES, false_names, name, phrase
 
 _NEGATIVES = 8
@@ -33,15 +33,15 @@ def make_scene(config: WorldConfig, seed: int) -> Scene:
     """
     cv2.setNumThreads(1)  # the pictures are small: threads cost more than they give
     rng = np.random.default_rng([seed, 1])
-    stage = set_stage(config, rng)
-    layers = _smeared(stage, config, rng)
-    canvas = stage.ground.copy()
+    table_top = lay_table_top(config, rng)
+    layers = _smeared(table_top, config, rng)
+    canvas = table_top.ground.copy()
     numbers = np.zeros(canvas.shape[:2], np.uint8)
     for layer in layers:
-        lay(canvas, numbers, layer.sprite, stage.camera)
-    image = develop(canvas, stage.camera, rng)
-    instances, hands = describe(stage, numbers)
-    sound, onset, materials = make_sound(config, stage, np.random.default_rng([seed, 2]))
+        lay(canvas, numbers, layer.sprite, table_top.camera)
+    image = develop(canvas, table_top.camera, rng)
+    instances, hands = describe(table_top, numbers)
+    sound, onset, materials = make_sound(config, table_top, np.random.default_rng([seed, 2]))
     words = np.random.default_rng([seed, 3])
     return Scene(
         seed=seed,
@@ -52,32 +52,34 @@ def make_scene(config: WorldConfig, seed: int) -> Scene:
         instance_map=numbers,
         instances=instances,
         hands=hands,
-        contact=stage.contact,
-        table=stage.table.material,
+        contact=table_top.contact,
+        table=table_top.table.material,
         sound_materials=materials,
-        captions=_captions(instances, stage.table.material, words),
+        captions=_captions(instances, table_top.table.material, words),
         negatives=false_names(
             [(i.colour, i.material, i.shape) for i in instances], words, _NEGATIVES
         ),
     )
 
 
-def _smeared(stage: Stage, config: WorldConfig, rng: np.random.Generator) -> tuple[Layer, ...]:
+def _smeared(
+    table_top: TableTop, config: WorldConfig, rng: np.random.Generator
+) -> tuple[Layer, ...]:
     """The layers with the motion blur of the moving objects."""
     if rng.random() >= config.motion_blur:
-        return stage.layers
+        return table_top.layers
     length = rng.uniform(2, 9) * config.size / 352
-    x, y = stage.travel
-    held = {placed.number: bool(placed.side) for placed in stage.objects if placed.colliding}
+    x, y = table_top.travel
+    held = {placed.number: bool(placed.side) for placed in table_top.objects if placed.colliding}
     moves = {0: (0.0, 0.0), 2: (x * length, y * length)}
     moves[1] = (-x * length, -y * length) if held.get(1) and len(held) > 1 else (0.0, 0.0)
     return tuple(
-        Layer(smear(layer.sprite, moves[layer.mover]), layer.mover) for layer in stage.layers
+        Layer(smear(layer.sprite, moves[layer.mover]), layer.mover) for layer in table_top.layers
     )
 
 
 def describe(
-    stage: Stage, numbers: NDArray[np.uint8]
+    table_top: TableTop, numbers: NDArray[np.uint8]
 ) -> tuple[tuple[Instance, ...], tuple[Hand, ...]]:
     """What is true of the objects and hands of an instance map."""
     boxes, counts = _boxes(numbers)
@@ -93,11 +95,11 @@ def describe(
             box=boxes.get(placed.number, (0, 0, 0, 0)),
             caption=name(placed.thing.look.colour, placed.thing.material, placed.thing.shape),
         )
-        for placed in stage.objects
+        for placed in table_top.objects
     )
     hands = []
     for side in ('left', 'right'):
-        held = next((placed.number for placed in stage.objects if placed.side == side), 0)
+        held = next((placed.number for placed in table_top.objects if placed.side == side), 0)
         hand, arm = HAND_NUMBERS[side], ARM_NUMBERS[side]
         if held or counts[hand] or counts[arm]:
             hands.append(

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip('cv2', reason='pip install "cs3_ros[train]"')
 from cs3_ros.files.media import VideoFile
 from cs3_training.synth import WorldConfig
-from cs3_training.synth.clip import FRAME_RATE, SOUND_RATE, make_clip, write_clip
+from cs3_training.synth.video_clip import FRAME_RATE, SOUND_RATE, make_clip, write_clip
 
 CONFIG = WorldConfig(size=128, background=0.0, other_impacts=0.0)
 

@@ -1,4 +1,4 @@
-"""The stage of a collision: the colliding objects, the hands that hold them, and all around."""
+"""The table top of a collision: the colliding objects, the hands that hold them, and all around."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cs3_training.synth.builder import (
     Layer,
     Placed,
     Plan,
-    Stage,
+    TableTop,
     choose_plan,
     draw_numbers,
 )
@@ -28,7 +28,7 @@ _REACH = 8  # pixels at 352 from the contact within which both objects are seen
 _TRIES = 16  # arrangements of the colliding objects before the best one is taken
 
 
-def set_stage(config: WorldConfig, rng: np.random.Generator, margin: int = 0) -> Stage:
+def lay_table_top(config: WorldConfig, rng: np.random.Generator, margin: int = 0) -> TableTop:
     """Choose and place everything.
 
     Args:
@@ -56,7 +56,7 @@ def set_stage(config: WorldConfig, rng: np.random.Generator, margin: int = 0) ->
         if trial_number >= 2:  # idle hands may be what hides them
             plan = replace(plan, others=('', ''))
     ground = draw_table(builder.table, (builder.side, builder.side), rng)
-    return Stage(
+    return TableTop(
         table=builder.table,
         ground=ground,
         layers=(*around, *layers),

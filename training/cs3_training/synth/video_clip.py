@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from cs3_ros.collision import NS_PER_S, Image
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.files.video_writer import VideoWriter
-from cs3_training.synth.builder import Layer, Stage
+from cs3_training.synth.builder import Layer, TableTop
 from cs3_training.synth.config import WorldConfig
 from cs3_training.synth.picture import develop, lay
 from cs3_training.synth.scene import Hand, Instance
 from cs3_training.synth.shading import Sprite
 from cs3_training.synth.soundtrack import Timing, sounding_bodies, soundtrack
-from cs3_training.synth.stage import set_stage
 from cs3_training.synth.surface import Array
+from cs3_training.synth.table_top import lay_table_top
 from cs3_training.synth.world import describe
 
 FRAME_RATE = 30
@@ -81,7 +81,7 @@ class Clip:
 
     seed: int
     config: WorldConfig
-    stage: Stage
+    table_top: TableTop
     motion: Motion
     sound: NDArray[np.float32]
     """[N] at SOUND_RATE."""
@@ -100,12 +100,12 @@ class Clip:
 
     def frames(self) -> Iterator[ClipFrame]:
         """All pictures in order; every call draws the same ones."""
-        still = [layer for layer in self.stage.layers if layer.mover == 0]
-        moving = [layer for layer in self.stage.layers if layer.mover]
-        ground = self.stage.ground.copy()
+        still = [layer for layer in self.table_top.layers if layer.mover == 0]
+        moving = [layer for layer in self.table_top.layers if layer.mover]
+        ground = self.table_top.ground.copy()
         numbers = np.zeros(ground.shape[:2], np.uint8)
         for layer in still:  # these are below everything that moves
-            lay(ground, numbers, layer.sprite, self.stage.camera)
+            lay(ground, numbers, layer.sprite, self.table_top.camera)
         for index in range(self.count):
             yield self._frame(index, moving, ground, numbers)
 
@@ -115,7 +115,7 @@ class Clip:
 
     def truth(self, frame: ClipFrame) -> tuple[tuple[Instance, ...], tuple[Hand, ...]]:
         """Objects and hands as they are seen in a frame."""
-        return describe(self.stage, frame.instance_map)
+        return describe(self.table_top, frame.instance_map)
 
     def _frame(
         self, index: int, moving: list[Layer], ground: Array, still: NDArray[np.uint8]
@@ -123,7 +123,7 @@ class Clip:
         time_s = index / FRAME_RATE
         canvas, numbers = ground.copy(), still.copy()
         for layer in moving:
-            lay(canvas, numbers, self._moved(layer, time_s), self.stage.camera)
+            lay(canvas, numbers, self._moved(layer, time_s), self.table_top.camera)
         side, size = len(canvas), self.config.size
         x, y, turn, zoom = self.motion.camera(time_s)
         view = cv2.getRotationMatrix2D((side / 2 + x, side / 2 + y), turn, zoom)
@@ -132,14 +132,14 @@ class Clip:
         picture = cv2.warpAffine(canvas, view, (size, size), flags=cv2.INTER_LINEAR)
         seen = cv2.warpAffine(numbers, view, (size, size), flags=cv2.INTER_NEAREST)
         rng = np.random.default_rng([self.seed, 4, index])
-        image = develop(np.asarray(picture, np.float32), self.stage.camera, rng)
+        image = develop(np.asarray(picture, np.float32), self.table_top.camera, rng)
         stamp_ns = round(index * NS_PER_S / FRAME_RATE)
         return ClipFrame(stamp_ns, image, np.asarray(seen, np.uint8))
 
     def _moved(self, layer: Layer, time_s: float) -> Sprite:
         distance = self.motion.distance(layer.mover, time_s)
         sign = -1 if layer.mover == 2 else 1  # the second comes along ``travel``
-        x, y = (sign * distance * part for part in self.stage.travel)
+        x, y = (sign * distance * part for part in self.table_top.travel)
         sprite = layer.sprite
         return replace(
             sprite,
@@ -158,17 +158,19 @@ def make_clip(config: WorldConfig, seed: int) -> Clip:
     """
     cv2.setNumThreads(1)
     rng = np.random.default_rng([seed, 5])
-    stage = set_stage(config, rng, round(_MARGIN * config.size))
-    stage = replace(stage, camera=replace(stage.camera, shake=(0.0, 0.0)))
+    table_top = lay_table_top(config, rng, round(_MARGIN * config.size))
+    table_top = replace(table_top, camera=replace(table_top.camera, shake=(0.0, 0.0)))
     event_frame = int(rng.integers(round(1.2 * FRAME_RATE), round(1.8 * FRAME_RATE)))
-    motion = _choose_motion(stage, config.size / 352, event_frame / FRAME_RATE, rng)
+    motion = _choose_motion(table_top, config.size / 352, event_frame / FRAME_RATE, rng)
     timing = Timing(SOUND_RATE, round(SECONDS * SOUND_RATE), round(motion.event_s * SOUND_RATE))
-    sound = soundtrack(config, sounding_bodies(config, stage), stage, timing, rng)
-    return Clip(seed, config, stage, motion, sound, event_frame)
+    sound = soundtrack(config, sounding_bodies(config, table_top), table_top, timing, rng)
+    return Clip(seed, config, table_top, motion, sound, event_frame)
 
 
-def _choose_motion(stage: Stage, unit: float, event_s: float, rng: np.random.Generator) -> Motion:
-    colliding = [placed for placed in stage.objects if placed.colliding]
+def _choose_motion(
+    table_top: TableTop, unit: float, event_s: float, rng: np.random.Generator
+) -> Motion:
+    colliding = [placed for placed in table_top.objects if placed.colliding]
     far, back = rng.uniform(45, 95) * unit, rng.uniform(18, 42) * unit
     parts = back if colliding[-1].side else 0.0  # what nobody holds stays where it came to rest
     first = len(colliding) > 1 and bool(colliding[0].side)
@@ -222,7 +224,7 @@ def _facts(clip: Clip, frame: ClipFrame) -> dict[str, object]:
         'event_frame': clip.event_frame,
         'frame_rate': FRAME_RATE,
         'sound_rate': SOUND_RATE,
-        'table': clip.stage.table.material,
+        'table': clip.table_top.table.material,
         'objects': [asdict(instance) for instance in instances],
         'hands': [
             {'side': h.side, 'box': h.box, 'holds': h.holds, 'object_box': h.object_box}

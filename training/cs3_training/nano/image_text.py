@@ -1,4 +1,4 @@
-"""Stage clip: pictures and texts in one space, for whole pictures and for every patch.
+"""PretrainStage clip: pictures and texts in one space, for whole pictures and for every patch.
 
 A picture is cut down to one or two objects and told from others by its caption (Radford et al.,
 ICML 2021, with several true captions per picture). Every patch is told what it shows, through the
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from cs3_ros.networks.clipseg import ClipSeg
 from cs3_training.localiser.losses import image_similarity
-from cs3_training.nano.config import ClipConfig
-from cs3_training.nano.loop import Batch, Losses, Samples, Stage
+from cs3_training.nano.config import ClipStageConfig
+from cs3_training.nano.loop import Batch, Losses, PretrainStage, StepBatches
 from cs3_training.nano.networks import tiny_clipseg, write_clipseg
 from cs3_training.nano.queries import CLASSES, class_numbers, name_objects
 from cs3_training.nano.tokens import Texts, write_tokenizer
@@ -36,10 +36,10 @@ JUDGED = 48
 """Validation scenes on which picture networks are judged."""
 
 
-class ClipSamples(Samples):
+class ClipSamples(StepBatches):
     """Views of scenes, pictures of single objects and captions."""
 
-    def __init__(self, scenes: Scenes, texts: Texts, config: ClipConfig, seed: int) -> None:
+    def __init__(self, scenes: Scenes, texts: Texts, config: ClipStageConfig, seed: int) -> None:
         self._scenes, self._texts, self._config, self._seed = scenes, texts, config, seed
 
     def __getitem__(self, step: int) -> Batch:
@@ -169,17 +169,17 @@ def contrast(similarity: Tensor, truth: Tensor) -> Tensor:
     return -(rows.mean() + columns.mean()) / 2
 
 
-class ClipStage(Stage):
+class ClipStage(PretrainStage):
     """Image-text contrast on a tiny CLIP."""
 
     name = 'clip'
     half = True
 
     def __init__(
-        self, config: ClipConfig, train: Scenes, validation: Scenes, folder: Path, seed: int
+        self, config: ClipStageConfig, train: Scenes, validation: Scenes, folder: Path, seed: int
     ) -> None:
         """``folder`` gets the tokenizer at once and the network in the end."""
-        self.config: ClipConfig = config
+        self.config: ClipStageConfig = config
         self._train, self._validation, self._seed = train, validation, seed
         vocabulary = write_tokenizer(folder)
         self._texts = Texts(folder)
@@ -191,15 +191,15 @@ class ClipStage(Stage):
         model.decoder.requires_grad_(False)
         self._classes = self._texts(CLASSES)  # [n, LENGTH]
 
-    def place(self, device: torch.device) -> nn.Module:
+    def to_device(self, device: torch.device) -> nn.Module:
         if device.type == 'cpu':  # the fused backward in bfloat16 takes 0.2 s more of 1.7 s a step
             self.clipseg.model.set_attn_implementation('eager')
-        return super().place(device)
+        return super().to_device(device)
 
     def matrices(self) -> list[nn.Parameter]:
         return block_matrices(self.clipseg.model.clip)
 
-    def samples(self) -> Samples:
+    def samples(self) -> StepBatches:
         return ClipSamples(self._train, self._texts, self.config, self._seed)
 
     def losses(self, batch: Batch) -> Losses:
