@@ -1,8 +1,7 @@
-"""Benchmarks behind ``cs3 bench``, and what they need.
+"""Benchmarks behind ``cs3 bench``, one file each, those of the node too; ``command.py`` runs them.
 
-``onset``, ``lite``, ``live``, ``pipeline``, ``precision`` and ``cs3_ros.bench.node`` have
-``add_arguments`` and ``main``; the others serve them, and the tests: synthetic sounds, stages that
-need no model, random weights in the official formats, a plain composition to compare with.
+The other files serve them and the tests: synthetic sounds, stages that need no model, a plain
+composition of the public packages to compare with.
 """
 
 from pathlib import Path

@@ -1,0 +1,4 @@
+"""Stages that find what each hand holds; each fits ``pipeline.HandDetector``.
+
+``bundles/stages.py`` lists them by name.
+"""
