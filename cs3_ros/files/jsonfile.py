@@ -1,4 +1,7 @@
-"""JSON files that commands leave behind where ``--json FILE`` asks for one."""
+"""JSON: what people or strangers wrote, read within bounds; what commands leave behind, written.
+
+``--json FILE`` of a command goes through ``prepare_json`` and ``write_json``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,61 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+
+from cs3_ros.files.atomic import write_text
+
+MAX_BYTES = 1 << 28
+"""Longest JSON text that is read, unless told otherwise: results of long recordings are large."""
+MAX_DEPTH = 64
+"""Deepest nesting that is read."""
+
+
+def load_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: not JSON, or nested deeper than ``MAX_DEPTH``.
+    """
+    try:
+        data = json.loads(text)
+    except RecursionError as error:
+        raise ValueError('nested too deeply') from error
+    layer, depth = [data], 0
+    while layer := [below for value in layer for below in _below(value)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f'nested too deeply: expected at most {MAX_DEPTH}')
+    return data
+
+
+def _below(value: Any) -> list[Any]:
+    """The containers directly inside of a value."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [below for below in inside if isinstance(below, (dict, list))]
+
+
+def read_json(path: Path, where: str, max_bytes: int = MAX_BYTES) -> Any:
+    """The value of a JSON file.
+
+    Args:
+        path: the file.
+        where: what it is, as errors shall name it: ``truth file 'a.json'``.
+        max_bytes: a longer file is refused.
+
+    Raises:
+        ValueError: it cannot be read, is too long or is not JSON; begins with ``where``.
+    """
+    try:
+        with path.open('rb') as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise ValueError(f'{where} cannot be read: {error}') from error
+    if len(data) > max_bytes:
+        raise ValueError(f'{where} is longer than the {max_bytes} bytes that are read')
+    try:
+        return load_json(data.decode('utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{where} is not valid JSON: {error}') from error
 
 
 def prepare_json(path: Path | None) -> None:
@@ -24,7 +82,11 @@ def prepare_json(path: Path | None) -> None:
 
 
 def write_json(path: Path | None, data: Any) -> None:
-    """Write dicts, lists, strings and numbers; None asks for no file."""
+    """Write dicts, lists, strings and numbers, whole or not at all; None asks for no file.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(data, indent=1) + '\n', 'utf-8')
+        write_text(path, json.dumps(data, indent=1) + '\n')
