@@ -89,4 +89,8 @@ def write_json(path: Path | None, data: Any) -> None:
     """
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(data, indent=1) + '\n')
+        text = json.dumps(data, indent=1) + '\n'
+        if path.exists() and not path.is_file():  # /dev/stdout and the like are written into
+            path.write_text(text, 'utf-8')
+        else:
+            write_text(path, text)

@@ -24,15 +24,13 @@ class NoAliases(yaml.parser.Parser, yaml.composer.Composer):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """yaml's own, for everything but an alias or what is nested too deeply."""
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent):
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
             raise yaml.composer.ComposerError(
                 None, None, f'alias *{event.anchor}: expected it written out', event.start_mark
             )
         if self._depth > MAX_DEPTH:
-            raise yaml.composer.ComposerError(
-                None, None, f'nested too deeply: expected at most {MAX_DEPTH}', event.start_mark
-            )
+            raise yaml.YAMLError(f'nested too deeply: expected at most {MAX_DEPTH}')
         self._depth += 1
         try:
             return super().compose_node(parent, index)
