@@ -176,7 +176,6 @@ def test_the_other_audio_package(arrays) -> None:
         (audio_stamped(int16_data=[1, 2, 3], channels=2), '3 samples, 2 channel'),
         (audio_stamped(int16_data=[1], channels=0), '0 channel'),
         (audio_stamped(int16_data=[1], rate=0), '0 Hz'),
-        (audio_stamped(int16_data=[1], rate=4_000), '4000 Hz: expected 8000 to 96000'),
     ],
 )
 def test_the_other_audio_package_may_be_wrong(message, words: str) -> None:
