@@ -24,8 +24,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
-test: lint ## lint, types, all tests, then gate (ARGS='-k onset' goes to pytest, without gate)
+test: lint ## lint, types, contracts, all tests, then gate (ARGS='-k onset' goes to pytest, no gate)
 	$(BIN)/python -m pytest $(ARGS)
 	$(if $(ARGS),,$(MAKE) gate)
 
