@@ -19,7 +19,7 @@ from cs3_ros.config import from_mapping, setting, validate
 from cs3_ros.files.pcm import FORMATS
 from cs3_ros.runtime import RuntimeConfig
 from cs3_ros.trigger.buffers import AudioConfig, FrameConfig
-from cs3_ros.trigger.onset import RATES, OnsetConfig
+from cs3_ros.trigger.onset import INPUT_RATES, OnsetConfig
 from cs3_ros.verification import VerificationConfig
 
 
@@ -46,7 +46,10 @@ class NodeConfig:
         choices=('AudioDataStamped', 'AudioStamped'),
     )
     audio_rate: int = setting(
-        0, 'Sound samples per second; 0 takes it from audio_info.', minimum=0, maximum=RATES[1]
+        0,
+        'Sound samples per second; 0 takes it from audio_info.',
+        minimum=0,
+        maximum=INPUT_RATES[1],
     )
     audio_channels: int = setting(
         0, 'Interleaved sound channels; 0 takes them from audio_info.', minimum=0, maximum=64
@@ -76,9 +79,10 @@ class NodeConfig:
                 f'audio_rate = {self.audio_rate} and audio_channels = {self.audio_channels}: '
                 'expected both, or neither to take them from audio_info'
             )
-        if 0 < self.audio_rate < RATES[0]:
+        if 0 < self.audio_rate < INPUT_RATES[0]:
             raise ValueError(
-                f'audio_rate = {self.audio_rate}: expected 0 or a value in [{RATES[0]}, {RATES[1]}]'
+                f'audio_rate = {self.audio_rate}: expected 0 or a value in '
+                f'[{INPUT_RATES[0]}, {INPUT_RATES[1]}]'
             )
 
 

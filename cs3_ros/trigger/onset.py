@@ -25,7 +25,9 @@ from cs3_ros.config import setting, validate
 from cs3_ros.trigger import onset_levels as levels
 
 RATES = (8_000, 96_000)
-"""Lowest and highest rate of sound that can be listened to, samples per second."""
+"""Lowest and highest rate that the detector works at, samples per second."""
+INPUT_RATES = (RATES[0], 768_000)
+"""Lowest and highest rate of sound that is taken; above ``RATES`` see ``decimation.py``."""
 
 LOOKAHEAD_S = 0.14
 """An onset is decided at the latest this long after its peak."""
@@ -103,13 +105,17 @@ class DetectedOnset:
     """Level of the peak above the running noise floor (RMS above 150 Hz), in dB."""
 
 
-def check_rate(rate: int) -> None:
+def check_rate(rate: int, rates: tuple[int, int] = INPUT_RATES) -> None:
     """Refuse sound that cannot be listened to.
 
+    Args:
+        rate: samples per second.
+        rates: lowest and highest that can be.
+
     Raises:
-        ValueError: the rate is out of ``RATES``.
+        ValueError: the rate is out of range.
     """
-    low, high = RATES
+    low, high = rates
     if not low <= rate <= high:
         raise ValueError(
             f'sound of {rate} Hz: expected {low} to {high} Hz; record at such a rate or resample'
@@ -128,7 +134,7 @@ class OnsetDetector:
     """
 
     def __init__(self, rate: int, config: OnsetConfig = OnsetConfig()) -> None:
-        check_rate(rate)
+        check_rate(rate, RATES)
         self.rate = rate
         self.config = config
         self._bands = levels.Bands(rate)

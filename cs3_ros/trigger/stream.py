@@ -25,7 +25,8 @@ from cs3_ros.trigger.buffers import (
     FrameBuffer,
     FrameConfig,
 )
-from cs3_ros.trigger.onset import RATES, DetectedOnset, OnsetConfig, OnsetDetector
+from cs3_ros.trigger.decimation import make_detector
+from cs3_ros.trigger.onset import INPUT_RATES, DetectedOnset, OnsetConfig
 
 SILENCE_S = 1.0
 """A gap this long ends the sound before it, as the node's ``flush`` does."""
@@ -140,7 +141,7 @@ class CollisionStream:
         onset_config: OnsetConfig = OnsetConfig(),
         audio_config: AudioConfig = AudioConfig(),
         frame_config: FrameConfig = FrameConfig(),
-        make_detector: Callable[[int, OnsetConfig], Detector] = OnsetDetector,
+        make_detector: Callable[[int, OnsetConfig], Detector] = make_detector,
     ) -> None:
         clip = clip_config
         _check_span('audio', clip.audio_before_s + clip.audio_after_s, audio_config.buffer_s)
@@ -173,7 +174,11 @@ class CollisionStream:
             self.counts['bad_stamps'] += 1
             return update
         samples = np.asarray(samples, np.float32)
-        if samples.ndim not in (1, 2) or not samples.size or not RATES[0] <= rate <= RATES[1]:
+        if (
+            samples.ndim not in (1, 2)
+            or not samples.size
+            or not INPUT_RATES[0] <= rate <= INPUT_RATES[1]
+        ):
             self.counts['bad_chunks'] += 1
             return update
         mono, channels = _downmixed(samples)

@@ -11,7 +11,8 @@ from cs3_ros.collision import NS_PER_S, Frame
 from cs3_ros.trigger import stream as stream_module
 from cs3_ros.trigger.assembler import ClipConfig
 from cs3_ros.trigger.buffers import AudioConfig, FrameConfig
-from cs3_ros.trigger.onset import RATES, DetectedOnset, OnsetConfig, OnsetDetector
+from cs3_ros.trigger.decimation import make_detector
+from cs3_ros.trigger.onset import INPUT_RATES, DetectedOnset, OnsetConfig
 from cs3_ros.trigger.stream import COUNTS, CollisionStream
 
 RATE = 8000
@@ -248,8 +249,8 @@ def test_bad_data_is_refused_and_counted():
         (np.zeros((0, 2), np.float32), RATE),
         (np.zeros((2, 2, 2), np.float32), RATE),
         (good, 0),
-        (good, RATES[0] - 1),
-        (good, RATES[1] + 1),
+        (good, INPUT_RATES[0] - 1),
+        (good, INPUT_RATES[1] + 1),
     ]:
         bench.take(stream.push_audio(at(0), samples, rate))
     assert bench.counted() == {'bad_stamps': 4, 'bad_chunks': 6}
@@ -329,10 +330,9 @@ def test_every_counter_is_there_from_the_start():
     assert {text.split("'")[0] for text in used} <= set(COUNTS)
 
 
-@pytest.mark.parametrize('rate', RATES)
+@pytest.mark.parametrize('rate', INPUT_RATES)
 def test_the_real_detector_takes_the_rates_that_are_let_in(rate):
-    OnsetDetector(rate)
-    bench = Bench([], OnsetDetector)
+    bench = Bench([], make_detector)
     samples = np.random.default_rng(0).normal(0, 1e-3, 3 * rate).astype(np.float32)
     decay = np.exp(-np.arange(rate // 5) / (0.02 * rate))
     samples[rate * 2 : rate * 2 + decay.size] += (
