@@ -1,6 +1,7 @@
 """The way of the data: one collision clip in, the masks of the colliding objects out.
 
-``Pipeline.prepare`` does all that needs no sound, ``Pipeline.finish`` the rest::
+``Pipeline.prepare`` does all that needs no sound, ``Pipeline.finish`` the rest; its half after the
+localiser is ``Pipeline.decide``::
 
     frames ──> hands.detect ─────────┐
            ├─> localiser.encode ──┐  │
@@ -8,7 +9,7 @@
                                │  │  │
     audio ──> localiser.locate <──┘  │            (finish)
                                │  │  │
-              masker.segment <─┴──┴──┘  boxes and points -> candidate masks
+              masker.segment <─┴──┴──┘  boxes and points -> candidate masks  (decide)
                    │
               verify (CS3 section 4.3)  candidates -> the one or two colliding objects
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
@@ -173,16 +174,29 @@ class Pipeline:
             prepared: from ``prepare`` on the same frames.
             clip: the complete clip; its sound and onset are used here.
         """
+        if self.localiser is None:
+            return self.decide(prepared, None, clip)
         timings = dict(prepared.timings_ms)
-        localisation = None
-        if self.localiser is not None:
-            localisation = self._run(
-                timings,
-                'localiser_locate',
-                self.localiser.locate,
-                prepared.localiser_state,
-                clip.audio,
-            )
+        localisation = self._run(
+            timings,
+            'localiser_locate',
+            self.localiser.locate,
+            prepared.localiser_state,
+            clip.audio,
+        )
+        return self.decide(replace(prepared, timings_ms=timings), localisation, clip)
+
+    def decide(
+        self, prepared: Prepared, localisation: Localisation | None, clip: CollisionClip
+    ) -> Collision:
+        """Cut out the candidates and choose the colliding ones, wherever the sound was located.
+
+        Args:
+            prepared: from ``prepare`` on the same frames.
+            localisation: the sounding region, from whatever localiser; None where there is none.
+            clip: its onset is used here.
+        """
+        timings = dict(prepared.timings_ms)
         labels, scores, prompts = _prompts(prepared.hands, localisation)
         masks: list[Mask] = []
         if prompts:

@@ -242,3 +242,27 @@ def test_threads_take_turns_at_a_stage():
     for thread in threads:
         thread.join()
     assert most == [1, 1]
+
+
+def test_decide_is_the_half_after_the_localiser():
+    localiser, masker = Localiser((5, 5, 20, 20)), Masker()
+    pipeline = Pipeline('mine', masker, Hands(hand('right', (20, 5, 40, 20))), localiser)
+    one = clip()
+    prepared = pipeline.prepare(one.frames, one.event_index)
+    whole = pipeline.finish(prepared, one)
+    calls = len(localiser.calls)
+    elsewhere = Localisation(np.full(SIZE, 0.25, np.float32), (40, 20, 59, 39), 0.3)
+    decided = pipeline.decide(prepared, elsewhere, one)
+    assert len(localiser.calls) == calls, 'the localiser is not asked'
+    assert [c.label for c in decided.candidates] == ['right_hand', 'audio_visual']
+    assert decided.candidates[1].score == 0.3 and decided.candidates[1].box == (40, 20, 59, 39)
+    assert decided.heat_map is elsewhere.heat_map and whole.heat_map is not elsewhere.heat_map
+    assert 'localiser_locate' in whole.timings_ms and 'localiser_locate' not in decided.timings_ms
+    assert 'masks' in decided.timings_ms and 'masks' not in prepared.timings_ms
+
+
+def test_decide_without_a_localisation_leaves_the_hands():
+    pipeline = Pipeline('mine', Masker(), Hands(hand('left', (20, 5, 40, 20))), Localiser())
+    one = clip()
+    decided = pipeline.decide(pipeline.prepare(one.frames, one.event_index), None, one)
+    assert [c.label for c in decided.candidates] == ['left_hand'] and decided.heat_map is None

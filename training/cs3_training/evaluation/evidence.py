@@ -1,6 +1,6 @@
 """What a bundle finds in a sample under several sounds and settings, with little work twice.
 
-Every variant goes through ``Pipeline.finish``, so rows of the tables are what the node would say.
+Every variant goes through ``Pipeline.decide``, so rows of the tables are what the node would say.
 The picture is encoded once for all localisers, the masker cuts out each prompt once, and a sound
 that several variants hear is embedded once.
 """
@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
-import numpy as np
 from torch import Tensor
 
-from cs3_ros.collision import AudioClip, Collision, Frame, Image, Localisation, Mask, Prompt
+from cs3_ros.collision import AudioClip, Collision, Image, Localisation, Mask, Prompt
 from cs3_ros.localisers.audio_visual import AudioVisualLocaliser
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
-from cs3_ros.pipeline import Localiser, Masker, Pipeline
+from cs3_ros.pipeline import Localiser, Masker, Pipeline, Prepared
 from cs3_ros.verification import VerificationConfig
 from cs3_training.evaluation.baselines import DRAWS, random_projection
 from cs3_training.evaluation.samples import Sample
@@ -67,46 +66,63 @@ class Evaluator:
         if rows and pipeline.localiser is None:
             raise ValueError(f'bundle {pipeline.name!r} has no localiser for {", ".join(rows)}')
         self.name = pipeline.name
-        self._localiser = pipeline.localiser
-        self._listeners = {} if self._localiser is None else listeners(self._localiser, rows)
-        self._shuffles = not rows or 'av_shuffled' in rows
+        self._heat_maps_only = bool(rows)
+        own = pipeline.localiser
+        self._localisers = {} if own is None else localisers(own, rows)
+        self._variants: tuple[Variant, ...] = (*self._localisers,) or ('own',)
+        if own is not None and (not rows or 'av_shuffled' in rows):
+            self._variants += ('shuffled',)
         self._pipeline = Pipeline(
             pipeline.name,
-            masker=NoMasker() if rows else OnceMasker(pipeline.masker),
+            masker=OnceMasker(pipeline.masker),
             hands=None if rows else pipeline.hands,
-            localiser=None if self._localiser is None else Told(),
+            # Encoded by the one that listens first: on a GPU each has a stream of its own, and
+            # `locate` waits for it, so what lies on the device is there for the others.
+            localiser=None if own is None else self._localisers['own'][0],
             verification=pipeline.verification,
         )
 
     def look(self, sample: Sample) -> Evidence:
         """Run every variant on one sample."""
         clip = sample.clip
-        prepared = self._pipeline.prepare(clip.frames, clip.event_index)
-        found: dict[Variant, Collision] = {}
-        if not self._listeners:
-            found['own'] = self._pipeline.finish(prepared, clip)
+        if self._heat_maps_only:
+            found = self._heat_maps(sample)
         else:
-            # Encoded by the one that listens first: on a GPU each has a stream of its own, and
-            # `locate` waits for it, so what lies on the device is there for the others.
-            encoded = self._listeners['own'][0].encode(clip.frames, clip.event_index)
-            variants: tuple[Variant, ...] = (*self._listeners,)
-            if self._shuffles:
-                variants += ('shuffled',)
-            for variant in variants:
-                turns = self._listeners.get(variant, self._listeners['own'])
-                listener = turns[sample.index % len(turns)]
-                audio = sample.other if variant == 'shuffled' else clip.audio
-                told = replace(prepared, localiser_state=listener.locate(encoded, audio))
-                found[variant] = self._pipeline.finish(told, clip)
+            prepared = self._pipeline.prepare(clip.frames, clip.event_index)
+            found = {
+                variant: self._pipeline.decide(
+                    prepared, self._locate(variant, prepared.localiser_state, sample), clip
+                )
+                for variant in self._variants
+            }
         return Evidence(
             found,
             has_hands=self._pipeline.hands is not None,
-            has_localiser=bool(self._listeners),
+            has_localiser=bool(self._localisers),
             verification=self._pipeline.verification,
         )
 
+    def _heat_maps(self, sample: Sample) -> dict[Variant, Collision]:
+        """The heat map of every variant in a Collision without any candidate."""
+        clip, found = sample.clip, dict[Variant, Collision]()
+        encoded = self._localisers['own'][0].encode(clip.frames, clip.event_index)
+        nothing = self._pipeline.decide(Prepared(clip.frame, (), encoded, None, {}), None, clip)
+        for variant in self._variants:
+            located = self._locate(variant, encoded, sample)
+            found[variant] = replace(
+                nothing, heat_map=None if located is None else located.heat_map
+            )
+        return found
 
-def listeners(
+    def _locate(self, variant: Variant, encoded: Any, sample: Sample) -> Localisation | None:
+        if not self._localisers:
+            return None
+        turns = self._localisers.get(variant, self._localisers['own'])
+        audio = sample.other if variant == 'shuffled' else sample.clip.audio
+        return turns[sample.index % len(turns)].locate(encoded, audio)
+
+
+def localisers(
     localiser: Localiser, rows: Collection[str] = ()
 ) -> dict[Variant, tuple[Localiser, ...]]:
     """The localisers of the variants that these rows need, all rows where none are named.
@@ -117,16 +133,16 @@ def listeners(
         return {'own': (localiser,)}
     embed = lru_cache(maxsize=4)(localiser.condition)
     found: dict[Variant, tuple[Localiser, ...]] = {
-        'own': (Listener(localiser, localiser.heat.crop, embed),)
+        'own': (SharedLocaliser(localiser, localiser.heat.crop, embed),)
     }
     if localiser.heat.crop and (not rows or 'av_no_crop' in rows):
-        found['no_crop'] = (Listener(localiser, False, embed),)
+        found['no_crop'] = (SharedLocaliser(localiser, False, embed),)
     if isinstance(localiser, AudioVisualLocaliser) and (not rows or 'random' in rows):
         found['random'] = tuple(random_projection(localiser, seed) for seed in range(DRAWS))
     return found
 
 
-class Listener(ConditionedLocaliser):
+class SharedLocaliser(ConditionedLocaliser):
     """The networks of another localiser, with or without the second look.
 
     Args:
@@ -145,17 +161,6 @@ class Listener(ConditionedLocaliser):
     def condition(self, audio: AudioClip) -> Tensor:
         """The prompt with the sound as its missing word, [1, P]."""
         return self._embed(audio)
-
-
-class Told:
-    """The localiser's place in the pipeline where the answer is known already."""
-
-    def encode(self, frames: Sequence[Frame], index: int) -> None:
-        """Nothing."""
-
-    def locate(self, encoded: Localisation | None, audio: AudioClip) -> Localisation | None:
-        """What was put in the place of the encoded picture."""
-        return encoded
 
 
 class OnceMasker:
@@ -177,18 +182,6 @@ class OnceMasker:
             masks = self._masker.segment(state, list(fresh.values()))
             known.update(zip(fresh, masks, strict=True))
         return [known[key] for key in keys]
-
-
-class NoMasker:
-    """The masker's place in the pipeline where only heat maps are asked for."""
-
-    def encode(self, image: Image) -> tuple[int, int]:
-        """Height and width."""
-        return image.shape[0], image.shape[1]
-
-    def segment(self, encoded: tuple[int, int], prompts: Sequence[Prompt]) -> list[Mask]:
-        """Nothing is cut out: one empty bool mask [H, W] per prompt."""
-        return [np.zeros(encoded, bool) for _ in prompts]
 
 
 def _key(prompt: Prompt) -> tuple[Any, ...]:
