@@ -1,10 +1,11 @@
 """``cs3-train`` as the documents call it, and how it starts and fails."""
 
+import re
 import subprocess
 import sys
 
 import pytest
-from documents import commands
+from documents import ROOT, commands
 
 from cs3_training import cli
 
@@ -19,6 +20,18 @@ def test_documented_commands_parse(command: str) -> None:
         assert end.code == 0 and command.endswith('--help'), command
     else:
         assert options.command == command.split()[1]
+
+
+def test_documented_python_imports_what_is_there() -> None:
+    text = (ROOT / 'training' / 'README.md').read_text('utf-8')
+    lines = [
+        line
+        for block in re.findall(r'```python\n(.*?)```', text, re.S)
+        for line in block.splitlines()
+        if line.startswith(('from ', 'import '))
+    ]
+    assert len(lines) > 4
+    exec('\n'.join(lines), {})
 
 
 def test_every_command_is_documented() -> None:

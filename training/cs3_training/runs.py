@@ -1,41 +1,116 @@
-"""What all runs share: folders that mark what is finished, files that are whole or not there."""
+"""What all trainings share: a folder to go on from, learning rates, gradients that are cut.
+
+The loops themselves are in ``localiser/train.py`` and ``nano/loop.py``.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
 
-def finished(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a finished stage left in ``done.json``; None where it is not finished.
+from cs3_ros.files.atomic import replacing
+from cs3_ros.files.jsonfile import read_json, write_json
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that belongs to one run, that is to its settings.
+
+    ``state.pt`` is what an interrupted run goes on from, ``done.json`` marks a finished one.
+    """
+
+    path: Path
+    """The folder."""
+    settings: Mapping[str, Any]
+    """All that decides the result, as JSON data; a run with others is refused."""
+
+    @property
+    def state_path(self) -> Path:
+        """Where the state lies."""
+        return self.path / 'state.pt'
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The state to go on from; None where there is none.
+
+        Args:
+            device: where its tensors go.
+
+        Raises:
+            ValueError: it belongs to a run with other settings.
+        """
+        if not self.state_path.is_file():
+            return None
+        state: dict[str, Any] = torch.load(self.state_path, map_location=device, weights_only=True)
+        if not self._are_mine(json.loads(state['settings'])):
+            raise ValueError(
+                f'{self.state_path} belongs to a run with other settings or data: give another '
+                'folder, or remove this one'
+            )
+        return state
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write the state, whole or not at all."""
+        with replacing(self.state_path) as part:
+            torch.save({'settings': json.dumps(self.settings), **state}, part)
+
+    def finished(self) -> dict[str, Any] | None:
+        """What ``finish`` noted; None where the run is not finished.
+
+        Raises:
+            ValueError: it was run with other settings.
+        """
+        path = self.path / 'done.json'
+        if not path.is_file():
+            return None
+        done: dict[str, Any] = read_json(path, f'{path}')
+        if not self._are_mine(done['settings']):
+            raise ValueError(
+                f'{self.path} was made with other settings or from other scenes: give another '
+                'folder, or remove this one and what follows from it'
+            )
+        return done
+
+    def finish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Mark the run as finished, with its facts; there is nothing left to go on from."""
+        done = {'settings': dict(self.settings), **facts}
+        write_json(self.path / 'done.json', done)
+        return done
+
+    def _are_mine(self, settings: Any) -> bool:
+        return bool(settings == json.loads(json.dumps(self.settings)))
+
+
+def warm_up(step: int, steps: int) -> float:
+    """Factor of the learning rate in the first steps, in (0, 1]: it rises evenly to 1."""
+    return min(1.0, (step + 1) / steps) if steps else 1.0
+
+
+def half_cosine(step: int, steps: int, end: float) -> float:
+    """Factor of the learning rate that falls from 1 to ``end`` over all steps."""
+    return (1 + end) / 2 + (1 - end) / 2 * math.cos(math.pi * step / steps)
+
+
+def cut_gradients(loss: Tensor, parameters: Iterable[nn.Parameter], most: float) -> Tensor:
+    """Fresh gradients of a loss [], their common norm cut to ``most``; returns the norm before."""
+    parameters = list(parameters)
+    for parameter in parameters:
+        parameter.grad = None
+    loss.backward()
+    return nn.utils.clip_grad_norm_(parameters, most)
+
+
+def check_gradient(norm: float, where: str, fix: str) -> None:
+    """Refuse to go on with a gradient that is not a number.
 
     Raises:
-        ValueError: it was run with other settings.
+        FloatingPointError: its norm is not finite; names the step and the fix.
     """
-    path = folder / 'done.json'
-    if not path.is_file():
-        return None
-    done: dict[str, Any] = json.loads(path.read_text('utf-8'))
-    if done['settings'] != json.loads(json.dumps(settings)):
-        raise ValueError(
-            f'{folder} was made with other settings or from other scenes: give another folder, or '
-            'remove this one and what follows from it'
-        )
-    return done
-
-
-def finish(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Mark a stage as finished."""
-    done = {'settings': dict(settings), **facts}
-    write_atomic(folder / 'done.json', json.dumps(done, indent=1) + '\n')
-    return done
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file that is either the old or the new one, whatever happens."""
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(text, 'utf-8')
-    os.replace(part, path)
+    if not math.isfinite(norm):
+        raise FloatingPointError(f'{where}: the gradient is not finite; {fix}')

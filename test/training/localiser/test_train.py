@@ -164,7 +164,7 @@ def test_settings_from_yaml(tmp_path):
         ('steps: 0', 'TrainConfig.steps = 0'),
         ('loss: {tau: 1}', r'mine.yaml.*loss: unknown key\(s\) tau'),
         ('loss: 3', 'loss: expected a mapping'),
-        ('[', 'cannot be read'),
+        ('[', 'is not valid YAML'),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=words):

@@ -1,4 +1,4 @@
-"""Scores of boxes: overlap, average precision, the best threshold."""
+"""Scores of detectors and classifiers: areas under their curves, the best threshold."""
 
 from __future__ import annotations
 
@@ -6,25 +6,39 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve, roc_auc_score
 
 
-def box_iou(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Overlap of two boxes x0, y0, x1, y1, intersection over union."""
-    low, high = np.maximum(first[:2], second[:2]), np.minimum(first[2:], second[2:])
-    shared = float(np.prod(np.clip(high - low, 0, None)))
-    areas = [float(np.prod(np.clip(box[2:] - box[:2], 0, None))) for box in (first, second)]
-    return shared / max(sum(areas) - shared, 1e-9)
+def roc_auc(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve.
+
+    Args:
+        scores: [N].
+        truth: [N].
+
+    Returns:
+        The chance that a true sample scores above a false one; 0.5 where one kind is missing.
+    """
+    return 0.5 if truth.all() or not truth.any() else float(roc_auc_score(truth, scores))
 
 
 def average_precision(scores: NDArray[Any], hits: NDArray[np.bool_], count: int) -> float:
-    """Area under precision over recall, precision made monotone; ``count`` true boxes in all."""
-    if not count:
+    """Area under precision over recall, precision made monotone, as detections are scored.
+
+    Args:
+        scores: of boxes, [N].
+        hits: whether each is right, [N].
+        count: true boxes in all, those that no box found among them.
+
+    Returns:
+        In [0, 1]; 0 where there is no true box or no hit.
+    """
+    if not count or not hits.any():
         return 0.0
-    order = np.argsort(-scores, kind='stable')
-    found = np.cumsum(hits[order])
-    precision = found / np.arange(1, len(found) + 1)
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    return float((precision * hits[order]).sum() / count)
+    precision, recall, _ = precision_recall_curve(hits, scores)  # by rising score
+    best = np.maximum.accumulate(precision)  # at this recall or a higher one
+    found = hits.sum() / count  # recall so far counts hits alone
+    return float(-(np.diff(recall) * best[:-1]).sum() * found)
 
 
 def best_threshold(scores: NDArray[Any], hits: NDArray[np.bool_], count: int) -> float:

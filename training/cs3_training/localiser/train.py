@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,7 +20,6 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.distributed as dist
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -31,10 +29,13 @@ from tqdm import tqdm
 
 from cs3_ros.collision import Image
 from cs3_ros.config import from_mapping, setting, validate
+from cs3_ros.files.atomic import replacing
+from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.networks.audio_visual import save_checkpoint
 from cs3_ros.networks.beats import beats_fbank
 from cs3_training.localiser.losses import LossConfig
 from cs3_training.localiser.model import CollisionSegmenter, rank
+from cs3_training.runs import RunFolder, check_gradient, cut_gradients, half_cosine, warm_up
 
 CHECKPOINT = 'audio_visual.safetensors'
 """What a run leaves for the node."""
@@ -108,10 +109,7 @@ def load_config(path: Path | str) -> TrainConfig:
         ValueError: not such a file, an unknown name or a value out of range; says which.
     """
     where = f'training settings {str(path)!r}'
-    try:
-        values = yaml.safe_load(Path(path).read_text('utf-8')) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f'{where} cannot be read: {error}') from error
+    values = read_yaml(Path(path), where) or {}
     if isinstance(values, dict) and 'loss' in values:
         values = {**values, 'loss': from_mapping(LossConfig, values['loss'], f'{where}, loss')}
     return from_mapping(TrainConfig, values, where)
@@ -156,8 +154,17 @@ def augment(image: Image, rng: np.random.Generator) -> Image:
     return window[:, ::-1] if rng.random() < 0.5 else window
 
 
-def batches(pairs: Pairs, config: TrainConfig, first_step: int) -> Iterator[list[Tensor]]:
-    """This process's share of every batch from ``first_step`` on: pictures and sounds."""
+def batches(
+    pairs: Pairs, config: TrainConfig, first_step: int, pinned: bool = False
+) -> Iterator[list[Tensor]]:
+    """This process's share of every batch from ``first_step`` on: pictures and sounds.
+
+    Args:
+        pairs: the training set.
+        config: settings.
+        first_step: number of the first batch.
+        pinned: whether they go to a GPU.
+    """
     share = config.batch // world_size()
     starts = (step * config.batch + rank() * share for step in range(first_step, config.steps))
     numbers = [list(range(start, start + share)) for start in starts]
@@ -165,17 +172,15 @@ def batches(pairs: Pairs, config: TrainConfig, first_step: int) -> Iterator[list
         PairSamples(pairs, config),
         batch_sampler=numbers,
         num_workers=config.workers,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pinned,
     )
     return iter(loader)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Factor of the learning rates in a step, in (0, 1]."""
-    rise = min(1.0, (step + 1) / config.warm_up) if config.warm_up else 1.0
-    if config.schedule == 'constant':
-        return rise
-    return rise * (0.525 + 0.475 * math.cos(math.pi * step / config.steps))
+    rise = warm_up(step, config.warm_up)
+    return rise if config.schedule == 'constant' else rise * half_cosine(step, config.steps, 0.05)
 
 
 def noise_seed(seed: int, step: int) -> int:
@@ -222,11 +227,12 @@ class Trainer:
         self.model, self.config, self.folder = model, config, folder
         self.step, self.best, self.seconds = 0, -math.inf, 0.0
         self._pairs, self._validate, self._about = pairs, validate, dict(about or {})
-        self._settings = {
+        settings = {
             'config': asdict(config),
             'about': self._about,
             'processes': world_size(),  # their noise differs
         }
+        self._run = RunFolder(folder, settings)
         self.device = next(model.parameters()).device
         beats = [p for p in model.beats.parameters() if p.requires_grad]
         parts = (
@@ -239,8 +245,7 @@ class Trainer:
             [group for group in groups if group['params']], weight_decay=config.weight_decay
         )
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / 'state.pt').exists():
-            self._resume()
+        self._resume()
 
     def run(self) -> None:
         """Train to the last step; what is interrupted goes on from the last saved state."""
@@ -251,7 +256,9 @@ class Trainer:
         began = time.monotonic() - self.seconds
         steps = tqdm(
             zip(
-                range(self.step, config.steps), batches(self._pairs, config, self.step), strict=True
+                range(self.step, config.steps),
+                batches(self._pairs, config, self.step, self.device.type == 'cuda'),
+                strict=True,
             ),
             initial=self.step,
             total=config.steps,
@@ -267,18 +274,13 @@ class Trainer:
             half = config.precision == 'bfloat16'
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
                 losses = module(pixels, fbank, config.loss, config.columns, config.recompute)
-            self.optimiser.zero_grad()
-            losses.total.backward()
-            norm = nn.utils.clip_grad_norm_(self._trained(), config.clip_norm)
+            norm = cut_gradients(losses.total, self._trained(), config.clip_norm)
             figures = {name: getattr(losses, name) for name in LOSSES} | {'norm': norm}
             # Together: every single one would wait for the device.
             values = torch.stack([value.detach().float() for value in figures.values()]).tolist()
             values_by_name = dict(zip(figures, values, strict=True))
-            if not math.isfinite(values_by_name['norm']):
-                raise FloatingPointError(
-                    f'step {step}: the gradient is not finite; lower lr and lr_token, or train '
-                    'with precision float32'
-                )
+            fix = 'lower lr and lr_token, or train with precision float32'
+            check_gradient(values_by_name['norm'], f'step {step}', fix)
             self.optimiser.step()
             self.step = step + 1
             if log is not None:
@@ -316,16 +318,14 @@ class Trainer:
             return
         model = self.model
         notes = {
-            'training': json.dumps(self._settings['config']),
+            'training': json.dumps(asdict(self.config)),
             'step': str(self.step),
             'validation': '' if score is None else f'{score:.6f}',
             **self._about,
         }
         beats = model.beats if model.train_beats else None
-        path = self.folder / CHECKPOINT
-        part = path.with_suffix('.part')
-        save_checkpoint(part, model.audio_token, model.mask, beats, notes)
-        os.replace(part, path)
+        with replacing(self.folder / CHECKPOINT) as part:
+            save_checkpoint(part, model.audio_token, model.mask, beats, notes)
 
     def _save(self) -> None:
         """Write all that is needed to go on, and without validation the checkpoint, too."""
@@ -333,26 +333,21 @@ class Trainer:
             self._write_checkpoint(None)
         if rank() > 0:
             return
-        state = {
-            'settings': json.dumps(self._settings),
-            'step': self.step,
-            'best': self.best,
-            'seconds': self.seconds,
-            'optimiser': self.optimiser.state_dict(),
-            'model': {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad},
-        }
-        part = self.folder / 'state.part'
-        torch.save(state, part)
-        os.replace(part, self.folder / 'state.pt')
+        trained = {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
+        self._run.save(
+            {
+                'step': self.step,
+                'best': self.best,
+                'seconds': self.seconds,
+                'optimiser': self.optimiser.state_dict(),
+                'model': trained,
+            }
+        )
 
     def _resume(self) -> None:
-        path = self.folder / 'state.pt'
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if json.loads(state['settings']) != json.loads(json.dumps(self._settings)):
-            raise ValueError(
-                f'{path} belongs to a run with other settings or data: give another folder, or '
-                'remove this one'
-            )
+        state = self._run.load(self.device)
+        if state is None:
+            return
         own = dict(self.model.named_parameters())
         with torch.no_grad():
             for name, value in state['model'].items():

@@ -19,7 +19,8 @@ import yaml
 
 from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.config import from_mapping
-from cs3_ros.files.jsonfile import write_json
+from cs3_ros.files.atomic import write_text
+from cs3_ros.files.jsonfile import read_json, write_json
 from cs3_ros.networks.audio_visual import load_checkpoint, save_checkpoint
 from cs3_ros.networks.checkpoints import read_safetensors
 from cs3_training.evaluation.intervals import Difference, Summary, compare, summarise
@@ -32,7 +33,6 @@ from cs3_training.nano.config import AudioStageConfig, ClipStageConfig, NanoConf
 from cs3_training.nano.loop import Machine
 from cs3_training.nano.recipe import Recipe
 from cs3_training.nano.weak import train_weak, training_config
-from cs3_training.runs import write_atomic
 from cs3_training.synth.store import open_scenes
 
 FULL = 'full'
@@ -176,7 +176,7 @@ class Ablation:
             },
             'masker': {'type': 'grabcut'},
         }  # fmt: skip
-        write_atomic(folder / 'bundle.yaml', yaml.safe_dump(data, sort_keys=False))
+        write_text(folder / 'bundle.yaml', yaml.safe_dump(data, sort_keys=False))
 
 
 def tabulate(results: Mapping[str, list[Result]]) -> dict[str, AblationRow]:
@@ -220,7 +220,7 @@ def as_markdown(rows: Mapping[str, AblationRow]) -> str:
 
 def write_table(folder: Path, rows: Mapping[str, AblationRow]) -> None:
     """``table.md`` and ``table.json`` in the folder."""
-    write_atomic(folder / 'table.md', as_markdown(rows) + '\n')
+    write_text(folder / 'table.md', as_markdown(rows) + '\n')
     write_json(folder / 'table.json', {name: asdict(row) for name, row in rows.items()})
 
 
@@ -254,7 +254,7 @@ def _settings(run: Path, stage: str) -> dict[str, Any]:
     path = run / 'stages' / stage / 'done.json'
     if not path.is_file():
         raise ValueError(f'{run}: no stages/{stage}/done.json: {_finish_first(run)}')
-    return dict(json.loads(path.read_text('utf-8'))['settings'])
+    return dict(read_json(path, str(path))['settings'])
 
 
 def _finish_first(run: Path) -> str:

@@ -51,16 +51,11 @@ def run(options: argparse.Namespace) -> int:
         tabulate,
         write_table,
     )
-    from cs3_training.nano.loop import Machine
+    from cs3_training.nano.loop import machine_of
 
     names = check_names(options.variants)
     runtime = Runtime(RuntimeConfig(device=options.device, threads=options.threads))
-    if runtime.on_gpu:
-        import torch
-
-        torch.set_float32_matmul_precision('high')  # as the recipe
-    loaders = min(8, len(os.sched_getaffinity(0))) if runtime.on_gpu else 1
-    ablation = Ablation(options.run, Machine(runtime.device, loaders, half=runtime.on_gpu))
+    ablation = Ablation(options.run, machine_of(runtime))
     for name in names:  # all of them first: scoring computes with one thread
         print(f'training: {VARIANTS[name].title}', flush=True)
         ablation.train(name)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from cs3_ros.networks.beats import Beats, beats_fbank
 from cs3_ros.networks.checkpoints import read_safetensors
+from cs3_training.evaluation.detection import roc_auc
 from cs3_training.nano.config import AudioStageConfig
 from cs3_training.nano.loop import Batch, Losses, PretrainStage, StepBatches
 from cs3_training.nano.networks import tiny_beats
@@ -134,13 +135,3 @@ def load_audio(config: AudioStageConfig, folder: Path) -> Beats:
     beats = tiny_beats(config)
     beats.load_state_dict(read_safetensors(folder / FILE)[0])
     return beats.eval()
-
-
-def roc_auc(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
-    """Chance that a true sample scores above a false one; 0.5 where there are none to compare."""
-    count = np.count_nonzero(truth)
-    if count in (0, len(truth)):
-        return 0.5
-    order = np.empty(len(scores))
-    order[np.argsort(scores, kind='stable')] = np.arange(1, len(scores) + 1)
-    return float((order[truth].sum() - count * (count + 1) / 2) / (count * (len(truth) - count)))

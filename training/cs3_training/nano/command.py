@@ -56,29 +56,17 @@ def run(options: argparse.Namespace) -> int:
     config = make_config(options.preset, options.settings).scaled(options.minutes_scale)
     if options.threads < 0 or (options.loaders or 0) < 0:
         raise ValueError('--threads and --loaders: expected 0 or more')
-    import torch
-
-    from cs3_training.nano.loop import Machine
+    from cs3_ros.runtime import Runtime, RuntimeConfig
+    from cs3_training.nano.loop import machine_of
     from cs3_training.nano.recipe import Recipe
 
-    cuda = torch.cuda.is_available()
-    if options.device == 'cuda' and not cuda:
-        raise ValueError('--device cuda: torch sees no GPU; take --device cpu')
-    device = torch.device('cuda' if cuda and options.device != 'cpu' else 'cpu')
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(options.threads or cores)
-    if device.type == 'cuda':
-        torch.set_float32_matmul_precision('high')  # TF32
-    loaders = options.loaders
-    if loaders is None:
-        loaders = min(8, cores) if device.type == 'cuda' else 1
+    runtime = Runtime(RuntimeConfig(device=options.device, threads=options.threads))
     half = options.precision == 'bfloat16'
     if options.precision == 'auto':
-        half = device.type == 'cuda' or 'amx_bf16' in _cpu_flags()
-    machine = Machine(device, loaders, half=half)
-    folder = Recipe(config, options.out, machine, options.threads or cores).run(
-        options.stages or STAGES
-    )
+        half = runtime.on_gpu or 'amx_bf16' in _cpu_flags()
+    machine = machine_of(runtime, options.loaders, half)
+    workers = options.threads or len(os.sched_getaffinity(0))
+    folder = Recipe(config, options.out, machine, workers).run(options.stages or STAGES)
     print(folder)
     return 0
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cs3_ros.config import from_mapping, setting, validate
+from cs3_ros.files.yamlfile import read_yaml
 
 STAGES = ('scenes', 'clip', 'clipseg', 'audio', 'hands', 'masks', 'weak', 'bundle')
 """In the order in which they are run; clip, audio, hands and masks need the scenes alone."""
@@ -253,10 +252,7 @@ def make_config(preset: str = 'default', path: Path | None = None) -> NanoConfig
     given: Any = {}
     if path is not None:
         where = f'nano settings {str(path)!r}'
-        try:
-            given = yaml.safe_load(path.read_text('utf-8')) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ValueError(f'{where} cannot be read: {error}') from error
+        given = read_yaml(path, where) or {}
     if not isinstance(given, dict):
         raise ValueError(f'{where}: expected a mapping of stages to settings, got {given!r}')
     values = dict(given)

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchvision.ops import box_convert, box_iou
 
 from cs3_ros.hands.detr import Preprocessing, best_boxes
-from cs3_training.evaluation.detection import average_precision, best_threshold, box_iou
+from cs3_training.evaluation.detection import average_precision, best_threshold
 from cs3_training.nano.config import HandsConfig
 from cs3_training.nano.loop import Batch, Losses, PretrainStage, StepBatches
 from cs3_training.nano.networks import tiny_hands, write_hands
@@ -105,10 +106,11 @@ class HandsStage(PretrainStage):
             targets, labels = boxes(view)
             scores.append(table[:, 0])
             hit, there = np.zeros(_LABELS, bool), np.zeros(_LABELS, bool)
-            for target, label in zip(targets, labels, strict=True):
-                corners = np.concatenate([target[:2] - target[2:] / 2, target[:2] + target[2:] / 2])
+            corners = box_convert(torch.from_numpy(targets), 'cxcywh', 'xyxy')  # [n, 4]
+            overlaps = box_iou(corners, torch.from_numpy(table[labels, 1:])).diagonal()  # [n]
+            for label, overlap in zip(labels, overlaps.tolist(), strict=True):
                 there[label] = True
-                hit[label] |= box_iou(corners, table[label, 1:]) >= 0.5
+                hit[label] |= overlap >= 0.5
             hits.append(hit)
             truth.append(there)
         score, hit, there = np.stack(scores), np.stack(hits), np.stack(truth)  # [N, 4] each

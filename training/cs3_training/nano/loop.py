@@ -7,7 +7,6 @@ figures, and what the stage writes in the end; ``done.json`` marks that it is fi
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from abc import ABC, abstractmethod
@@ -22,8 +21,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from cs3_ros.runtime import Runtime
 from cs3_training.nano.config import PretrainConfig
-from cs3_training.runs import finish, finished
+from cs3_training.runs import RunFolder, check_gradient, cut_gradients, half_cosine, warm_up
 
 Batch = dict[str, Tensor]
 Losses = dict[str, Tensor]
@@ -91,10 +91,25 @@ class PretrainStage(ABC):
         return [([p for p in self.network.parameters() if p.requires_grad], 1.0)]
 
 
+def machine_of(runtime: Runtime, loaders: int | None = None, half: bool | None = None) -> Machine:
+    """What the recipe runs on, by the device that the runtime has chosen.
+
+    Args:
+        runtime: device and threads.
+        loaders: processes that make batches; None takes 1, on a GPU up to 8.
+        half: whether networks run in bfloat16; None means on a GPU.
+    """
+    if runtime.on_gpu:
+        torch.set_float32_matmul_precision('high')  # TF32
+    if loaders is None:
+        loaders = min(8, len(os.sched_getaffinity(0))) if runtime.on_gpu else 1
+    return Machine(runtime.device, loaders, half=runtime.on_gpu if half is None else half)
+
+
 def rate(step: int, config: PretrainConfig) -> float:
     """Factor of the learning rate in a step: a rise, then half a cosine down to a hundredth."""
-    rise = min(1.0, (step + 1) / min(config.warm_up, max(config.steps // 4, 1)))
-    return rise * (0.505 + 0.495 * math.cos(math.pi * step / config.steps))
+    rise = warm_up(step, min(config.warm_up, max(config.steps // 4, 1)))
+    return rise * half_cosine(step, config.steps, 0.01)
 
 
 def train(
@@ -119,12 +134,13 @@ def train(
     config, network = stage.config, stage.to_device(machine.device)
     half = machine.half and stage.half
     settings = {'config': asdict(config), 'seed': seed, 'made_from': dict(made_from)}
-    done = finished(folder, settings)
+    run = RunFolder(folder, settings)
+    done = run.finished()
     if done is not None:
         return done
     folder.mkdir(parents=True, exist_ok=True)
     optimisers = _optimisers(stage)
-    first, spent = _resume(folder, settings, network, optimisers, machine)
+    first, spent = _resume(run, network, optimisers, machine.device)
     cv2.setNumThreads(1)  # the pictures are small, and the networks have the cores
     began = saved = time.monotonic()
     loader = DataLoader(
@@ -144,16 +160,12 @@ def train(
         batch = {k: v.to(machine.device, non_blocking=True) for k, v in batch.items()}
         with torch.autocast(machine.device.type, torch.bfloat16, enabled=half):
             losses = stage.losses(batch)
-        network.zero_grad()
-        losses['total'].backward()
-        norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+        norm = cut_gradients(losses['total'], network.parameters(), config.clip_norm)
         last, now = step + 1 == config.steps, time.monotonic()
         saving = not last and now - saved >= machine.save_s
         logging = step % 10 == 0
-        if (logging or saving or last) and not torch.isfinite(norm):  # asking waits for a GPU
-            raise FloatingPointError(
-                f'{stage.name}, step {step}: the gradient is not finite; lower lr'
-            )
+        if logging or saving or last:  # asking waits for a GPU
+            check_gradient(float(norm), f'{stage.name}, step {step}', 'lower lr')
         if logging:
             for name, loss in losses.items():
                 value = float(loss.detach())
@@ -169,14 +181,21 @@ def train(
             _log(folder, step + 1, spent + now - began, means)
         if saving:
             saved = now
-            _save(folder, settings, network, optimisers, step + 1, spent + now - began)
+            run.save(
+                {
+                    'step': step + 1,
+                    'seconds': spent + now - began,
+                    'network': network.state_dict(),
+                    'optimisers': [optimiser.state_dict() for optimiser in optimisers],
+                }
+            )
     figures = _judge(stage)
     seconds = round(spent + time.monotonic() - began, 1)
     _log(folder, config.steps, seconds, means, figures)
     stage.write(folder)
     facts = {'figures': figures, 'losses': means, 'steps': config.steps, 'seconds': seconds}
-    done = finish(folder, settings, facts)
-    (folder / 'state.pt').unlink(missing_ok=True)
+    done = run.finish(facts)
+    run.state_path.unlink(missing_ok=True)
     return done
 
 
@@ -217,42 +236,16 @@ def _log(folder: Path, step: int, seconds: float, *rows: Mapping[str, float]) ->
         file.write(json.dumps(line) + '\n')
 
 
-def _save(
-    folder: Path,
-    settings: Mapping[str, Any],
-    network: nn.Module,
-    optimisers: Sequence[torch.optim.Optimizer],
-    step: int,
-    seconds: float,
-) -> None:
-    state = {
-        'settings': json.dumps(settings),
-        'step': step,
-        'seconds': seconds,
-        'network': network.state_dict(),
-        'optimisers': [optimiser.state_dict() for optimiser in optimisers],
-    }
-    torch.save(state, folder / 'state.part')
-    os.replace(folder / 'state.part', folder / 'state.pt')
-
-
 def _resume(
-    folder: Path,
-    settings: Mapping[str, Any],
+    run: RunFolder,
     network: nn.Module,
     optimisers: Sequence[torch.optim.Optimizer],
-    machine: Machine,
+    device: torch.device,
 ) -> tuple[int, float]:
     """First step that is left and the seconds spent before."""
-    path = folder / 'state.pt'
-    if not path.is_file():
+    state = run.load(device)
+    if state is None:
         return 0, 0.0
-    state = torch.load(path, map_location=machine.device, weights_only=True)
-    if json.loads(state['settings']) != json.loads(json.dumps(settings)):
-        raise ValueError(
-            f'{path} belongs to a run with other settings or scenes: give another folder, or '
-            'remove this one'
-        )
     network.load_state_dict(state['network'])
     for optimiser, kept in zip(optimisers, state['optimisers'], strict=True):
         optimiser.load_state_dict(kept)

@@ -14,7 +14,7 @@ from typing import Any
 from cs3_training.nano.bundle import write_bundle
 from cs3_training.nano.config import STAGES, NanoConfig
 from cs3_training.nano.loop import Machine, train
-from cs3_training.runs import finish, finished
+from cs3_training.runs import RunFolder
 from cs3_training.synth.config import WorldConfig, split_seeds
 from cs3_training.synth.store import Scenes, make_scenes, open_scenes
 
@@ -83,7 +83,7 @@ class Recipe:
             sets = self._set('pairs'), self._set('validation')
             made_from = settings['made_from']
             return train_weak(self.config, *sets, self.stages, self.machine, made_from)
-        done = finished(folder, settings)
+        done = RunFolder(folder, settings).finished()
         if done is not None:
             return done
         stage = self._stage(name)
@@ -96,9 +96,9 @@ class Recipe:
 
     def _check_chain(self) -> None:
         """Refuse stages of other settings, and what was made of something older."""
-        finished(self._folder('scenes'), {'config': asdict(self.config.scenes)})
+        self._run_folder('scenes', {'config': asdict(self.config.scenes)}).finished()
         for name in STAGES[1:-1]:
-            finished(self._folder(name), self._settings(name))
+            self._run_folder(name, self._settings(name)).finished()
 
     def _stage(self, name: str) -> Any:
         """A stage with its network; only its own module is imported."""
@@ -130,7 +130,8 @@ class Recipe:
     def _make_scenes(self) -> Mapping[str, Any]:
         scenes, folder = self.config.scenes, self._folder('scenes')
         settings = {'config': asdict(scenes)}
-        done = finished(folder, settings)
+        run = self._run_folder('scenes', settings)
+        done = run.finished()
         if done is not None:
             return done
         folder.mkdir(parents=True, exist_ok=True)
@@ -144,10 +145,13 @@ class Recipe:
             name: make_scenes(folder / name, world, seeds, self._workers).digest
             for name, seeds in asked.items()
         }
-        return finish(folder, settings, {'digests': digests})
+        return run.finish({'digests': digests})
 
     def _set(self, name: str) -> Scenes:
         return open_scenes(self._folder('scenes') / name)
+
+    def _run_folder(self, name: str, settings: Mapping[str, Any]) -> RunFolder:
+        return RunFolder(self._folder(name), settings)
 
     def _folder(self, name: str) -> Path:
         return self.out / 'scenes' if name == 'scenes' else self.stages / name

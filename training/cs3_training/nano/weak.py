@@ -19,7 +19,7 @@ from cs3_training.localiser.validation import HeatMapScore
 from cs3_training.nano.audio import load_audio
 from cs3_training.nano.config import NanoConfig
 from cs3_training.nano.loop import Machine
-from cs3_training.runs import finish, finished
+from cs3_training.runs import RunFolder
 from cs3_training.synth.store import Scenes
 
 
@@ -55,7 +55,8 @@ def train_weak(
     settings = {'config': weak.__dict__, 'seed': config.seed, 'made_from': made_from}
     if changed:
         settings['changed'] = changed
-    done = finished(folder, settings)
+    run = RunFolder(folder, settings)
+    done = run.finished()
     if done is not None:
         return done
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ def train_weak(
         'AV mIoU, shuffled sound': HeatMapScore(validation, weak.judged, shuffle=True)(best),
     }
     facts = {'figures': figures, 'steps': weak.steps, 'seconds': round(trainer.seconds, 1)}
-    return finish(folder, settings, facts)
+    return run.finish(facts)
 
 
 def training_config(

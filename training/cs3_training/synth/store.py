@@ -8,9 +8,7 @@ was killed goes on with the next one. At 352 a scene takes 0.56 MB, at 224 0.27 
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -24,6 +22,7 @@ from tqdm import tqdm
 
 from cs3_ros.collision import Image
 from cs3_ros.config import from_mapping
+from cs3_ros.files.jsonfile import read_json, write_json
 from cs3_training.synth.config import WorldConfig
 from cs3_training.synth.hands import ARM_NUMBERS, HAND_NUMBERS
 from cs3_training.synth.scene import Scene
@@ -118,10 +117,8 @@ def make_scenes(folder: Path, config: WorldConfig, seeds: range, workers: int = 
         for name, (shape, kind) in _layout(config, len(seeds)).items():
             open_memmap(folder / f'{name}.npy', 'w+', kind, shape)
         np.save(folder / 'digests.npy', np.zeros((len(chunks), 32), np.uint8))
-        part = folder / 'store.part'
-        part.write_text(json.dumps(about, indent=1) + '\n', 'utf-8')
-        os.replace(part, index)
-    elif json.loads(index.read_text('utf-8')) != about:
+        write_json(index, about)
+    elif read_json(index, str(index)) != about:
         raise ValueError(
             f'{folder}: holds scenes of other settings or seeds; name another folder, or remove it'
         )
@@ -146,7 +143,7 @@ def open_scenes(folder: Path) -> Scenes:
     index = folder / 'store.json'
     if not index.exists():
         raise ValueError(f'{folder}: no scenes there; make them with cs3-train synth make')
-    about = json.loads(index.read_text('utf-8'))
+    about = read_json(index, str(index))
     if about.get('format') != FORMAT:
         raise ValueError(f'{index}: format {about.get("format")!r}: expected {FORMAT!r}')
     config = from_mapping(WorldConfig, about['config'], str(index))
