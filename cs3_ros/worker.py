@@ -1,6 +1,6 @@
 """One thread that runs the pipeline on events; when it falls behind, the oldest event is dropped.
 
-``prepare`` of an event starts as soon as its frames are there, ``finish`` when its sound is.
+An event enters as soon as its frames are there, and is completed when its sound is.
 """
 
 from __future__ import annotations
@@ -8,20 +8,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from cs3_ros.collision import Collision, CollisionClip, Frame
+from cs3_ros.collision import Collision, CollisionClip
 from cs3_ros.pipeline import Pipeline, Prepared
+from cs3_ros.trigger.assembler import Event
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class _Job:
-    onset_ns: int
-    frames: Sequence[Frame]
-    index: int
+    event: Event
     clip: CollisionClip | None = None
     prepared: Prepared | None = None
 
@@ -33,8 +32,8 @@ class Worker:
         pipeline: the four stages.
         capacity: events that may wait, at least 1; a further one drops the oldest waiting.
         on_collision: called on the worker thread with every answer.
-        on_error: called on the worker thread with the onset stamp and what a stage raised; what it
-            raises itself is logged.
+        on_error: called on the worker thread with the event and what a stage raised; what it raises
+            itself is logged.
 
     ``counts`` holds ``done``, ``dropped`` and ``failed``; it is read from any thread.
     """
@@ -44,7 +43,7 @@ class Worker:
         pipeline: Pipeline,
         capacity: int,
         on_collision: Callable[[Collision], None],
-        on_error: Callable[[int, BaseException], None],
+        on_error: Callable[[Event, BaseException], None],
     ) -> None:
         if capacity < 1:
             raise ValueError(f'capacity = {capacity}: expected at least 1 waiting event')
@@ -53,7 +52,7 @@ class Worker:
         self._capacity = capacity
         self._on_collision = on_collision
         self._on_error = on_error
-        self._jobs: list[_Job] = []
+        self._jobs: dict[Event, _Job] = {}  # in the order in which they entered
         self._running: _Job | None = None
         self._changed = threading.Condition()
         self._stopping = False
@@ -64,26 +63,28 @@ class Worker:
     def waiting(self) -> int:
         """Events that wait, the running one not counted."""
         with self._changed:
-            return sum(job is not self._running for job in self._jobs)
+            return len(self._jobs) - (self._running is not None)
 
-    def prepare(self, onset_ns: int, frames: Sequence[Frame], index: int) -> None:
-        """Enter an event whose frames are settled; its sound may still be arriving."""
+    def enter(self, event: Event) -> None:
+        """Take in an event whose frames are settled; its sound may still be arriving."""
         with self._changed:
-            waiting = [job for job in self._jobs if job is not self._running]
-            for job in waiting[: max(0, len(waiting) - self._capacity + 1)]:
-                self._jobs.remove(job)
+            waiting = [job.event for job in self._jobs.values() if job is not self._running]
+            for oldest in waiting[: max(0, len(waiting) - self._capacity + 1)]:
+                del self._jobs[oldest]
                 self.counts['dropped'] += 1
-            self._jobs.append(_Job(onset_ns, frames, index))
+            self._jobs[event] = _Job(event)
             self._changed.notify_all()
 
-    def finish(self, clip: CollisionClip) -> None:
-        """Give the complete clip of an event entered before; nothing happens if it was dropped."""
+    def complete(self, event: Event) -> None:
+        """The sound of an event that entered before is there; nothing happens if it was dropped.
+
+        Raises:
+            ValueError: its sound or its frames are not settled.
+        """
         with self._changed:
-            for job in self._jobs:
-                if job.onset_ns == clip.onset.stamp_ns and job.clip is None:
-                    job.clip = clip
-                    break
-            self._changed.notify_all()
+            if event in self._jobs:
+                self._jobs[event].clip = event.clip
+                self._changed.notify_all()
 
     def stop(self) -> None:
         """Drop what waits, let the running stage end, end the thread."""
@@ -96,10 +97,11 @@ class Worker:
 
     def _next(self) -> _Job | None:
         """The oldest event that can be finished, else the oldest that can be prepared."""
-        for job in self._jobs:
+        jobs = self._jobs.values()
+        for job in jobs:
             if job.clip is not None:
                 return job
-        return next((job for job in self._jobs if job.prepared is None), None)
+        return next((job for job in jobs if job.prepared is None), None)
 
     def _run(self) -> None:
         while True:
@@ -113,24 +115,25 @@ class Worker:
             assert job is not None
             try:
                 if job.prepared is None:
-                    job.prepared = self._pipeline.prepare(job.frames, job.index)
+                    event = job.event
+                    job.prepared = self._pipeline.prepare(event.frames, event.event_index)
                 if job.clip is None:
                     continue
                 self._on_collision(self._pipeline.finish(job.prepared, job.clip))
             except BaseException as error:  # anything, even SystemExit; the thread must live
                 self._end(job, 'failed')
-                self._report(job.onset_ns, error)
+                self._report(job.event, error)
             else:
                 self._end(job, 'done')
 
-    def _report(self, onset_ns: int, error: BaseException) -> None:
+    def _report(self, event: Event, error: BaseException) -> None:
         try:
-            self._on_error(onset_ns, error)
+            self._on_error(event, error)
         except BaseException:  # else no further event would be answered, without a word
             _LOG.exception('on_error failed')
 
     def _end(self, job: _Job, outcome: str) -> None:
         with self._changed:
-            self._jobs.remove(job)
+            del self._jobs[job.event]
             self._running = None
             self.counts[outcome] += 1

@@ -10,6 +10,7 @@ wearer's (hanging from above, tiny) are dropped.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import weakref
@@ -21,6 +22,8 @@ import numpy as np
 
 from cs3_ros.collision import NS_PER_S, SIDES, Frame, HandObject, Image, Points, Side
 from cs3_ros.config import setting, validate
+
+log = logging.getLogger(__name__)
 
 WRIST, THUMB_TIP, INDEX_BASE, INDEX_TIP, MIDDLE_BASE, PINKY_BASE = 0, 4, 5, 8, 9, 17
 TIPS = (4, 8, 12, 16, 20)
@@ -288,8 +291,9 @@ def hull(landmarks: Points, shape: tuple[int, int]) -> Points:
 
 def _load(min_confidence: float) -> Any:
     """The network; imported late because mediapipe takes seconds."""
-    os.environ.setdefault('GLOG_minloglevel', '2')
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    if not log.isEnabledFor(logging.DEBUG):
+        os.environ.setdefault('GLOG_minloglevel', '2')
+        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     try:
         import mediapipe
     except ImportError as error:
@@ -307,7 +311,10 @@ def _load(min_confidence: float) -> Any:
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Keep what native code says while the graph is built off the terminal."""
+    """Keep what native code says while the graph is built off the terminal, unless debugging."""
+    if log.isEnabledFor(logging.DEBUG):
+        yield
+        return
     sys.stderr.flush()
     try:
         saved = os.dup(2)

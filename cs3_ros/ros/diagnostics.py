@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
+
+from cs3_ros.collision import NS_PER_S, Collision
+from cs3_ros.runtime import gpu_memory_gib
+from cs3_ros.trigger.stream import CollisionStream
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -130,3 +135,49 @@ class Diagnostics:
             hardware_id=snapshot.bundle,
             values=[KeyValue(key=key, value=value) for key, value in readings.items()],
         )
+
+
+def memory_readings() -> dict[str, str]:
+    """GPU memory of this process; nothing where there is no GPU."""
+    memory = gpu_memory_gib()
+    if memory is None:
+        return {}
+    now_gib, most_gib = memory
+    return {'gpu_memory_gib': f'{now_gib:.2f}', 'gpu_memory_peak_gib': f'{most_gib:.2f}'}
+
+
+def skew_s(stream: CollisionStream) -> float | None:
+    """Seconds by which the newest sound is ahead of the newest frame; None without both."""
+    image, audio = stream.frames.latest, stream.audio
+    sound_ns = None if audio is None else audio.end_ns
+    if image is None or sound_ns is None:
+        return None
+    return (sound_ns - image.stamp_ns) / NS_PER_S
+
+
+def stream_readings(stream: CollisionStream, now_ns: int) -> dict[str, dict[str, str]]:
+    """Ages of the newest frame and sound, and their skew, in seconds.
+
+    Args:
+        stream: what the inputs push into.
+        now_ns: time of the node's clock.
+    """
+    readings: dict[str, dict[str, str]] = {'image': {}, 'audio': {}}
+    image, audio = stream.frames.latest, stream.audio
+    sound_ns = None if audio is None else audio.end_ns
+    if image is not None:
+        readings['image']['age_s'] = f'{(now_ns - image.stamp_ns) / NS_PER_S:.3f}'
+    if sound_ns is not None:
+        readings['audio']['age_s'] = f'{(now_ns - sound_ns) / NS_PER_S:.3f}'
+    if (ahead_s := skew_s(stream)) is not None:
+        readings['audio']['ahead_of_image_s'] = f'{ahead_s:.3f}'
+    return readings
+
+
+def event_readings(last: Collision | None, counts: Counter[str]) -> dict[str, str]:
+    """The last answer with the time of its stages, and how many there were."""
+    readings = {name: str(counts[name]) for name in ('done', 'with_objects', 'without_objects')}
+    if last is None:
+        return readings
+    answered = {'last_answered': last.id, 'last_rule': last.verdict.rule}
+    return answered | {f'{k}_ms': f'{v:.1f}' for k, v in last.timings_ms.items()} | readings

@@ -28,6 +28,8 @@ from cs3_ros.trigger.onset import check_rate
 UNREAD_CHUNKS = 200
 """Sound messages kept until the first audio_info tells how to read them."""
 
+_NO_INFO = 'no audio_info says how to read the sound; publish it or set audio_rate'
+
 
 def check_audio(config: NodeConfig) -> tuple[type, SoundFormat | None]:
     """Message class of the sound, and its format where the parameters say it.
@@ -57,6 +59,7 @@ class Inputs:
 
     Attributes:
         format: how the bytes of the sound are read; None until audio_info tells.
+        image_encoding: of the last picture, as its message names it.
         refusals: ``image`` or ``audio`` -> why the last message was refused.
 
     Raises:
@@ -72,6 +75,7 @@ class Inputs:
         on_sound: Callable[[SoundChunk], None],
     ) -> None:
         audio_type, self.format = check_audio(config)
+        self.image_encoding = ''
         self.refusals: dict[str, str] = {}
         self.audio_frame_id = ''
         self.silent_since = time.monotonic()
@@ -109,6 +113,15 @@ class Inputs:
             found[what][subscription.topic] = subscription.publishers
         return found
 
+    def listening(self) -> dict[str, str]:
+        """Full topic name -> its publishers and the QoS of the subscription, in words."""
+        return {each.topic: each.describe() for each in self._subscriptions}
+
+    def why_unused(self) -> dict[str, str]:
+        """``image`` or ``audio`` -> why what comes cannot be used, as far as that is known."""
+        waiting = {'audio': _NO_INFO} if self._unread else {}
+        return waiting | self.refusals
+
     def update(self) -> None:
         """Follow the publishers: their QoS, and one of the two transports of a camera."""
         # The raw transport costs ten times as much: only while the compressed one is not there.
@@ -140,6 +153,7 @@ class Inputs:
         except ValueError as error:
             self._refuse('image', error)
         else:
+            self.image_encoding = getattr(message, 'encoding', '') or message.format
             self._on_frame(frame)
 
     def _audio_info(self, info: AudioInfo) -> None:
@@ -166,12 +180,7 @@ class Inputs:
         self._unread.append(message)
         if len(self._unread) > UNREAD_CHUNKS:
             self._unread.popleft()
-            self._refuse(
-                'audio',
-                ValueError(
-                    'no audio_info says how to read the sound; publish it or set audio_rate'
-                ),
-            )
+            self._refuse('audio', ValueError(_NO_INFO))
 
     def _audio_stamped(self, message: Any) -> None:
         self.silent_since = time.monotonic()

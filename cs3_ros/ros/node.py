@@ -1,12 +1,12 @@
-"""The managed node: topics in, topics out, states; every algorithm lives in the library.
+"""The managed node: states, parameters, diagnostics; every algorithm lives in the library.
 
-Callbacks only store; one worker thread runs the pipeline and publishes its answers.
+What exists only while it is active, the way of the data, is in ``active.py``.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,26 +14,25 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.logging import get_logger
+from rclpy.logging import LoggingSeverity, get_logger
 from rclpy.parameter import Parameter
 from rclpy.signals import uninstall_signal_handlers
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from cs3_ros.bundles.bundle import Bundle, load_bundle
-from cs3_ros.collision import Collision, Frame, event_id
-from cs3_ros.files.pcm import SoundChunk
+from cs3_ros.collision import Collision
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.ros import parameters
-from cs3_ros.ros.diagnostics import Diagnostics, Snapshot
+from cs3_ros.ros.active import Active, make_stream, reason_of
+from cs3_ros.ros.diagnostics import Diagnostics, Snapshot, event_readings, memory_readings
 from cs3_ros.ros.environment import ros
-from cs3_ros.ros.inputs import Inputs, check_audio
+from cs3_ros.ros.inputs import check_audio
+from cs3_ros.ros.narrator import RosLogHandler
 from cs3_ros.ros.outputs import Outputs
 from cs3_ros.ros.spin import Interrupts, Spinner
-from cs3_ros.runtime import free_gpu_memory, gpu_memory_gib
+from cs3_ros.runtime import free_gpu_memory
 from cs3_ros.settings import NodeConfig, Settings
-from cs3_ros.trigger.stream import CollisionStream, Update
-from cs3_ros.worker import Worker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 HOUSEKEEPING_S = 0.2
@@ -53,23 +52,27 @@ class Cs3Node(LifecycleNode):
     Args:
         factory: makes the pipeline at configure; tests and benchmarks give their own.
         options: further arguments of rclpy's node.
+
+    Attributes:
+        settings: what decides the result, as the parameters say now.
+        pipeline: the loaded stages; None while the node is not configured.
+        active: what listens and answers; None while the node is not active.
+        problem: why the last transition failed, or what a stage last raised; '' when all is well.
     """
 
     def __init__(self, factory: PipelineFactory = build_pipeline, **options: Any) -> None:
         super().__init__('cs3', **{'namespace': 'cs3', **options})
         self._factory = factory
         self._refused = parameters.declare(self)
-        self._config, self._settings = NodeConfig(), Settings()
+        self._config, self.settings = NodeConfig(), Settings()
         self._bundle: Bundle | None = None
-        self._pipeline: Pipeline | None = None
+        self.pipeline: Pipeline | None = None
         self._outputs: Outputs | None = None
         self._segment_service: Any = None
-        self._stream: CollisionStream | None = None
-        self._worker: Worker | None = None
-        self._inputs: Inputs | None = None
-        self._counts: Counter[str] = Counter()
+        self.active: Active | None = None
+        self._counts: Counter[str] = Counter()  # of the time before it was deactivated
         self._last: Collision | None = None
-        self._problem = ''
+        self.problem = ''
         self._diagnostics = Diagnostics(self.get_fully_qualified_name())
         self._diagnostics_out = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # Wall time: with use_sim_time and no /clock the node must still say what is wrong.
@@ -84,43 +87,53 @@ class Cs3Node(LifecycleNode):
         for name in parameters.unknown_overrides(self):
             self.get_logger().warning(f'parameter {name!r} is not known and has no effect')
 
+    @property
+    def state(self) -> str:
+        """Lifecycle state: unconfigured, inactive, active, finalized, or a transition."""
+        return str(self._state_machine.current_state[1])
+
     # ---- lifecycle ------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Parameters, bundle, warm-up, publishers."""
+        began, log = time.monotonic(), self.get_logger()
         try:
             if self._refused:
                 raise ValueError('; '.join(self._refused.values()))
-            self._config, self._settings = parameters.read(self)
+            self._config, self.settings = parameters.read(self)
             self._bundle = load_bundle(self._config.bundle)
             check_audio(self._config)
-            self._new_stream()  # refuses buffers that are too short for the bundle
-            self._pipeline = self._factory(self._bundle, self._settings)
-            self._pipeline.warm_up(self._bundle.audio_s)
+            make_stream(self._bundle, self.settings)  # refuses buffers too short for the bundle
+            self.pipeline = self._factory(self._bundle, self.settings)
+            self.pipeline.warm_up(self._bundle.audio_s)
         except Exception as error:  # a stage may raise anything while it loads
-            self._bundle = self._pipeline = None
+            self._bundle = self.pipeline = None
             return self._failed('configure', error)
-        self._problem = ''
+        self.problem = ''
         self._outputs = Outputs(self)
         self._segment_service = self.create_service(Trigger, '~/segment_now', self._segment_now)
-        self.get_logger().info(f'bundle {self._bundle.name}: {self._bundle.description}')
+        name = self._bundle.name
+        log.info(f'bundle {name} is loaded and warm after {time.monotonic() - began:.1f} s')
+        log.debug(f'bundle {name}: {self._bundle.description}')
         if self._bundle.warning:
-            self.get_logger().warning(f'bundle {self._bundle.name}: {self._bundle.warning}')
+            log.warning(f'bundle {name}: {self._bundle.warning}')
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Worker and subscriptions."""
-        assert self._bundle and self._pipeline and self._outputs
-        config = self._config
+        assert self._bundle and self.pipeline and self._outputs
         self._counts.clear()
         try:
-            self._stream = self._new_stream()
-            self._worker = Worker(
-                self._pipeline, config.queue_size, self._on_collision, self._on_error
+            self.active = Active(
+                self,
+                self._config,
+                self.settings,
+                self._bundle,
+                self.pipeline,
+                self._outputs,
+                self._on_problem,
             )
-            self._inputs = Inputs(self, config, self._counts, self._on_frame, self._on_sound)
         except (ValueError, ImportError) as error:
-            self._stop()
             return self._failed('activate', error)
         result = super().on_activate(state)
         self._outputs.label_info(Header(stamp=self.get_clock().now().to_msg()))
@@ -143,7 +156,7 @@ class Cs3Node(LifecycleNode):
             self._outputs.destroy()
             self.destroy_service(self._segment_service)
         self._outputs = self._segment_service = None
-        self._pipeline = self._bundle = self._last = None
+        self.pipeline = self._bundle = self._last = None
         free_gpu_memory()
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -167,144 +180,76 @@ class Cs3Node(LifecycleNode):
             response.success = False
             return response
 
-    def _new_stream(self) -> CollisionStream:
-        assert self._bundle is not None
-        settings = self._settings
-        return CollisionStream(self._bundle.clip, settings.onset, settings.audio, settings.frames)
-
     def _failed(self, transition: str, error: Exception) -> TransitionCallbackReturn:
-        self._problem = f'{transition} failed: {_reason(error)}'
-        self.get_logger().error(self._problem)
+        self._on_problem(f'{transition} failed: {reason_of(error)}')
         return FAILURE
 
+    def _on_problem(self, problem: str) -> None:
+        self.problem = problem
+        self.get_logger().error(problem)
+
     def _stop(self) -> None:
-        if self._inputs is not None:
-            self._inputs.destroy()
-        if self._worker is not None:
-            self._worker.stop()
-            self._counts.update(self._worker.counts)
-        if self._stream is not None:
-            self._counts.update(self._stream.counts)
-        self._inputs = self._worker = self._stream = None
-        self._problem = ''
+        if self.active is not None:
+            self.active.stop()
+            self._counts = self.active.counts
+            self._last = self.active.last or self._last
+        self.active = None
+        self.problem = ''
 
-    # ---- the way of the data --------------------------------------------------------------
-
-    def _on_frame(self, frame: Frame) -> None:
-        if self._stream is not None:
-            self._advance(self._stream.push_frame(frame))
-
-    def _on_sound(self, chunk: SoundChunk) -> None:
-        if self._stream is not None:
-            self._advance(self._stream.push_audio(chunk.stamp_ns, chunk.samples, chunk.rate))
-
-    def _advance(self, update: Update) -> None:
-        """Publish what was heard, hand to the worker what is ready."""
-        assert self._worker and self._outputs and self._inputs
-        for onset in update.onsets:
-            self._outputs.onset(onset, self._inputs.audio_frame_id)
-        for event in update.ready:
-            self._worker.prepare(event.onset.stamp_ns, event.frames, event.event_index)
-        for event in update.complete:
-            self._worker.finish(event.clip)
+    # ---- services, parameters, upkeep -----------------------------------------------------
 
     def _segment_now(self, request: Trigger.Request, response: Trigger.Response) -> Any:
-        if self._stream is None or self._worker is None:
+        if self.active is None:
             response.message = 'the node is not active'
             return response
-        clip = self._stream.clip_now()
-        if clip is None:
-            response.message = 'no frame has arrived yet'
-            return response
-        self._worker.prepare(clip.onset.stamp_ns, clip.frames, clip.event_index)
-        self._worker.finish(clip)
-        response.success, response.message = True, event_id(clip.onset.stamp_ns)
+        try:
+            response.message = self.active.segment_now()
+        except ValueError as error:
+            response.message = str(error)
+        else:
+            response.success = True
         return response
 
-    def _on_collision(self, collision: Collision) -> None:
-        """On the worker thread: publish an answer."""
-        assert self._outputs is not None
-        self._outputs.collision(collision)
-        self._last = collision
-        self._counts['with_objects' if collision.objects else 'without_objects'] += 1
-
-    def _on_error(self, onset_ns: int, error: BaseException) -> None:
-        """On the worker thread: an event is lost, the node goes on."""
-        self._problem = f'event {event_id(onset_ns)} failed: {_reason(error)}'
-        self.get_logger().error(self._problem)
-
-    # ---- upkeep ---------------------------------------------------------------------------
-
     def _keep_house(self) -> None:
-        """Follow the publishers; close open events when no sound comes any more."""
-        if self._inputs is None or self._stream is None:
-            return
-        self._inputs.update()
-        if time.monotonic() - self._inputs.silent_since > self._config.audio_timeout_s:
-            self._inputs.silent_since = time.monotonic()
-            self._advance(self._stream.flush())
+        if self.active is not None:
+            self.active.keep_house()
 
     def _apply_parameters(self, changes: Sequence[Parameter]) -> None:
         """Hot parameters take effect at once."""
         for change in changes:
             self._refused.pop(change.name, None)
-        self._config, self._settings = parameters.read(self)
-        if self._stream is not None:
-            self._stream.reconfigure(self._settings.onset)
-        if self._pipeline is not None:
-            self._pipeline.verification = self._settings.verification
+        self._config, self.settings = parameters.read(self)
+        if self.active is not None:
+            self.active.stream.reconfigure(self.settings.onset)
+        if self.pipeline is not None:
+            self.pipeline.verification = self.settings.verification
 
     def _publish_diagnostics(self) -> None:
         now = self.get_clock().now()
-        counts = Counter(self._counts)
-        readings: dict[str, dict[str, str]] = {'node': {}, 'image': {}, 'audio': {}, 'events': {}}
-        if self._pipeline is not None:
-            counts.update(dict(self._pipeline.counts))
-        if (memory := gpu_memory_gib()) is not None:
-            now_gib, most_gib = memory
-            readings['node']['gpu_memory_gib'] = f'{now_gib:.2f}'
-            readings['node']['gpu_memory_peak_gib'] = f'{most_gib:.2f}'
-        if self._worker and self._stream and self._inputs:
-            counts.update(dict(self._worker.counts))  # a copy: the worker goes on counting
-            counts.update(self._stream.counts)
-            for name, reason in self._inputs.refusals.items():
-                readings[name]['last_refused'] = reason
-            readings['events']['queue'] = str(self._worker.waiting)
-            readings['audio']['format'] = str(self._inputs.format or 'unknown')
-            image, audio = self._stream.frames.latest, self._stream.audio
-            sound_ns = None if audio is None else audio.end_ns
-            if image is not None:
-                readings['image']['age_s'] = f'{(now.nanoseconds - image.stamp_ns) / 1e9:.3f}'
-            if sound_ns is not None:
-                readings['audio']['age_s'] = f'{(now.nanoseconds - sound_ns) / 1e9:.3f}'
-            if image is not None and sound_ns is not None:
-                ahead_ns = sound_ns - image.stamp_ns
-                readings['audio']['ahead_of_image_s'] = f'{ahead_ns / 1e9:.3f}'
-        if (last := self._last) is not None:
-            readings['events'] |= {'last_answered': last.id, 'last_rule': last.verdict.rule}
-            readings['events'] |= {f'{k}_ms': f'{v:.1f}' for k, v in last.timings_ms.items()}
-        for name in ('done', 'with_objects', 'without_objects'):
-            readings['events'][name] = str(counts[name])
-        snapshot = Snapshot(
-            state=self._state_machine.current_state[1],
-            bundle=self._config.bundle,
-            problem=self._problem,
-            counts=counts,
-            publishers=self._inputs.publishers() if self._inputs else {},
-            values=readings,
-        )
+        snapshot = self._snapshot(now.nanoseconds)
+        if self.active is not None:
+            self.active.narrator.observe(snapshot)
         self._diagnostics_out.publish(
             self._diagnostics.message(Header(stamp=now.to_msg()), snapshot)
         )
 
-
-def _reason(error: BaseException) -> str:
-    """What an error says; its class where it says nothing or cannot say it."""
-    try:
-        text = str(error)
-    except Exception:  # its __str__ may raise anything
-        text = ''
-    return text or traceback.format_exception_only(error)[-1].strip()
+    def _snapshot(self, now_ns: int) -> Snapshot:
+        """The state of the node at this moment."""
+        active = self.active
+        counts = Counter(self._counts) if active is None else active.counts
+        if self.pipeline is not None:
+            counts.update(dict(self.pipeline.counts))
+        values = {'node': memory_readings(), **(active.readings(now_ns) if active else {})}
+        last = (active and active.last) or self._last
+        values['events'] = values.get('events', {}) | event_readings(last, counts)
+        return Snapshot(
+            state=self.state,
+            bundle=self._config.bundle,
+            problem=self.problem,
+            counts=counts,
+            publishers=active.publishers() if active else {},
+            values=values,
+        )
 
 
 def main(arguments: Sequence[str] | None = None, factory: PipelineFactory = build_pipeline) -> int:
@@ -326,6 +271,12 @@ def main(arguments: Sequence[str] | None = None, factory: PipelineFactory = buil
 
 def _run(factory: PipelineFactory, interrupts: Interrupts) -> None:
     node = Cs3Node(factory)
+    library = logging.getLogger('cs3_ros')
+    handler = RosLogHandler(node.get_logger())
+    library.addHandler(handler)
+    library.propagate = False
+    if node.get_logger().get_effective_level() == LoggingSeverity.DEBUG:
+        library.setLevel(logging.DEBUG)
     try:
         if node.get_parameter('autostart').value:
             node.autostart()
@@ -335,5 +286,6 @@ def _run(factory: PipelineFactory, interrupts: Interrupts) -> None:
         finally:
             spinner.close()
     finally:
+        library.removeHandler(handler)
         node.close()
         node.destroy_node()

@@ -63,6 +63,15 @@ class FollowingSubscription:
         """How many publishers the topic has now."""
         return self._node.count_publishers(self.topic)
 
+    def describe(self) -> str:
+        """Publishers and QoS in words."""
+        best_effort = self._qos.reliability == ReliabilityPolicy.BEST_EFFORT
+        latched = self._qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        return (
+            f'{self.publishers} publisher(s), {"best effort" if best_effort else "reliable"}'
+            f'{", latched" if latched else ""}, depth {self._qos.depth}'
+        )
+
     def update(self, listen: bool = True) -> None:
         """Follow the publishers of this moment; cheap when nothing changed.
 

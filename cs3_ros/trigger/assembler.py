@@ -115,8 +115,8 @@ class ClipAssembler:
         for event in self._pending:
             self._cut_audio(event, audio)
 
-    def clip_now(self, onset: Onset, audio: AudioBuffer) -> CollisionClip | None:
-        """A clip round a moment that nobody heard; None where no frame is near.
+    def event_now(self, onset: Onset, audio: AudioBuffer) -> Event | None:
+        """A complete event at a moment that nobody heard; None where no frame is near.
 
         Sound that is still to come is made up for by as much earlier sound.
         """
@@ -128,7 +128,7 @@ class ClipAssembler:
             end_ns = min(end_ns, audio.end_ns)
         span_ns = _ns(self.config.audio_before_s) + _ns(self.config.audio_after_s)
         event.audio = audio.window(end_ns - span_ns, end_ns)
-        return event.clip
+        return event
 
     def _advance(self, audio: AudioBuffer, closing: bool) -> Progress:
         ready, complete, pending = [], [], []

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.collision import CollisionClip, Frame, Onset
+from cs3_ros.collision import Frame, Onset
 from cs3_ros.trigger.assembler import ClipAssembler, ClipConfig, Event, Progress
 from cs3_ros.trigger.buffers import (
     JUMP_BACK_NS,
@@ -245,8 +245,8 @@ class CollisionStream:
         if self._track is not None:
             self._track.detector.reconfigure(onset_config)
 
-    def clip_now(self) -> CollisionClip | None:
-        """A clip on the newest frame and sound, with NaN for the onset's levels.
+    def event_now(self) -> Event | None:
+        """A complete event on the newest frame and sound, with NaN for the onset's levels.
 
         None without frames.
         """
@@ -254,7 +254,7 @@ class CollisionStream:
         if latest is None:
             return None
         onset = Onset(latest.stamp_ns, float('nan'), float('nan'))
-        return self._assembler.clip_now(
+        return self._assembler.event_now(
             onset, self.audio or AudioBuffer(SILENT_RATE, self._audio_config)
         )
 

@@ -164,11 +164,11 @@ class Rig:
 
     @property
     def state(self) -> str:
-        return self.node._state_machine.current_state[1]
+        return self.node.state
 
     def start(self) -> Rig:
         self.node.autostart()
-        assert self.state == 'active', self.node._problem
+        assert self.state == 'active', self.node.problem
         return self
 
     def until(self, condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:

@@ -46,7 +46,7 @@ def test_every_counter_of_a_loss_is_shown(rig) -> None:
     rig.send(*clip_messages())
     assert rig.counted(done=1)
     node = rig.node
-    counted = {*COUNTS, *node._worker.counts, *node._counts, *node._pipeline.counts}
+    counted = {*COUNTS, *node.active.counts, *node.pipeline.counts}
     counted |= {'failed', 'dropped'}
     counted |= {'lost_frames', 'lost_audio', 'refused_frames', 'refused_audio'}
     assert counted - GOOD == shown

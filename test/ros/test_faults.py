@@ -29,7 +29,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from cs3_ros.files.images import ENCODINGS
-from cs3_ros.ros import node
+from cs3_ros.ros import active, node
 from cs3_ros.ros.messages import stamp_to_ns
 from cs3_ros.trigger.onset import DetectedOnset, OnsetConfig
 from cs3_ros.trigger.stream import CollisionStream
@@ -213,6 +213,7 @@ FORMATS = [
     (44_100, 1, 'S32LE'),
     (48_000, 6, 'F32LE'),
     (96_000, 2, 'S32LE'),
+    (192_000, 1, 'S16LE'),
 ]
 
 
@@ -331,8 +332,8 @@ def test_an_odd_number_of_bytes(rig) -> None:
         (info_message(coding='mp3'), ("'mp3'", 'format:=wave')),
         (info_message(fmt='S8'), ("'S8'", 'S16LE')),
         (info_message(rate=0), ('0 samples per second',)),
-        (info_message(rate=7_999), ('sound of 7999 Hz', '8000 to 96000')),
-        (info_message(rate=192_000), ('sound of 192000 Hz', '8000 to 96000')),
+        (info_message(rate=7_999), ('sound of 7999 Hz', '8000 to 768000')),
+        (info_message(rate=768_001), ('sound of 768001 Hz', '8000 to 768000')),
         (info_message(rate=4_000_000_000), ('4000000000 Hz',)),
         (info_message(channels=0), ('0 channels',)),
     ],
@@ -596,7 +597,7 @@ class Peaks:
 
 def test_events_faster_than_the_pipeline(rig, monkeypatch) -> None:
     """20 per second against a stage of 200 ms: the newest win, the others are counted."""
-    monkeypatch.setattr(node, 'CollisionStream', partial(CollisionStream, make_detector=Peaks))
+    monkeypatch.setattr(active, 'CollisionStream', partial(CollisionStream, make_detector=Peaks))
     clicks_s = [0.5 + k / 20 for k in range(40)]
     rig = rig(lambda bundle, settings: fake_pipeline(0.2), queue_size=2).start()
     masks, onsets = rig.listen(Image, 'collision_masks'), rig.listen(Header, 'onset')

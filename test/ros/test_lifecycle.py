@@ -221,8 +221,8 @@ def test_a_hot_parameter_can_be_set_right(rig) -> None:
     (result,) = rig.node.set_parameters([rclpy.Parameter('verification.beta', value=20.0)])
     assert result.successful, result.reason
     assert change(rig, 'configure')
-    assert rig.node._pipeline.verification.beta == 15.0  # the factory's own: it ignored settings
-    assert rig.node._settings.verification.beta == 20.0
+    assert rig.node.pipeline.verification.beta == 15.0  # the factory's own: it ignored settings
+    assert rig.node.settings.verification.beta == 20.0
 
 
 def test_an_event_that_failed_is_no_failure_of_the_next_life(rig) -> None:
@@ -260,7 +260,7 @@ def test_an_error_that_cannot_say_what_it_is(rig) -> None:
     for failed, name in enumerate(('Unspeakable', 'KeyError'), 1):
         assert rig.call(Trigger, 'cs3/segment_now').success
         assert rig.counted(failed=failed)
-        assert name in rig.node._problem
+        assert name in rig.node.problem
 
 
 def test_an_event_of_what_is_gone_does_not_end_the_node(domain) -> None:

@@ -129,8 +129,8 @@ def test_of_two_transports_the_compressed_one_wins(rig) -> None:
         raw.publish(picture_message(k / 10))
         compressed.publish(jpeg_message(k / 10))
     assert rig.counted(frames=4, duplicate_frames=0)
-    assert isinstance(rig.node._stream.frames.latest.payload, array.array | bytes)
-    assert rig.node._stream.frames.latest.nbytes < 3000
+    assert isinstance(rig.node.active.stream.frames.latest.payload, array.array | bytes)
+    assert rig.node.active.stream.frames.latest.nbytes < 3000
 
 
 def test_the_raw_transport_comes_back_when_the_compressed_one_goes(rig) -> None:

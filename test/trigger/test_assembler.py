@@ -169,13 +169,13 @@ def test_sound_without_video_does_not_pile_up():
     assert bench.counts['no_frame'] >= 16
 
 
-def test_a_clip_now_has_the_newest_sound():
+def test_an_event_now_has_the_newest_sound():
     bench = Bench(audio_before_s=0.5, audio_after_s=0.5)
-    assert bench.assembler.clip_now(Onset(START, 0, 0), bench.audio) is None
+    assert bench.assembler.event_now(Onset(START, 0, 0), bench.audio) is None
     bench.see(1.0)
-    assert not bench.assembler.clip_now(Onset(at(1.0), 0, 0), bench.audio).audio.present.any()
+    assert not bench.assembler.event_now(Onset(at(1.0), 0, 0), bench.audio).clip.audio.present.any()
     bench.hear(0, 1.2)
-    clip = bench.assembler.clip_now(Onset(at(1.0), 0, 0), bench.audio)
+    clip = bench.assembler.event_now(Onset(at(1.0), 0, 0), bench.audio).clip
     assert clip.audio.start_ns == at(0.2) and clip.audio.present.all()
     assert clip.audio.samples.size == RATE
 

@@ -304,13 +304,13 @@ def test_onset_thresholds_change_at_once_and_for_later_detectors():
     assert len(Clicks.made) == 2 and Clicks.made[-1].config is config
 
 
-def test_a_clip_now_is_on_the_newest_frame():
+def test_an_event_now_is_on_the_newest_frame():
     bench = Bench(audio_before_s=0.5)
-    assert bench.stream.clip_now() is None
+    assert bench.stream.event_now() is None
     bench.see(1.0, 1.1)
-    assert not bench.stream.clip_now().audio.present.any()
+    assert not bench.stream.event_now().clip.audio.present.any()
     bench.hear(0, 1.5)
-    clip = bench.stream.clip_now()
+    clip = bench.stream.event_now().clip
     assert clip.onset.stamp_ns == clip.frame.stamp_ns == at(1.1) and np.isnan(clip.onset.peak_dbfs)
     assert clip.audio.start_ns == at(0.6) and clip.audio.present.all()
     assert not bench.counted().get('onsets')

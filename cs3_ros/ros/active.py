@@ -1,0 +1,176 @@
+"""What exists while the node is active: the way from the inputs over the worker to the outputs.
+
+Callbacks only store; one worker thread runs the pipeline and publishes its answers.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from rclpy.lifecycle import LifecycleNode
+
+from cs3_ros.bundles.bundle import Bundle
+from cs3_ros.collision import Collision, Frame, event_id
+from cs3_ros.files.pcm import SoundChunk
+from cs3_ros.pipeline import Pipeline
+from cs3_ros.ros.diagnostics import skew_s, stream_readings
+from cs3_ros.ros.inputs import Inputs
+from cs3_ros.ros.narrator import Narrator
+from cs3_ros.ros.outputs import Outputs
+from cs3_ros.settings import NodeConfig, Settings
+from cs3_ros.trigger.assembler import Event
+from cs3_ros.trigger.stream import CollisionStream, Update
+from cs3_ros.worker import Worker
+
+
+def make_stream(bundle: Bundle, settings: Settings) -> CollisionStream:
+    """The engine for a bundle.
+
+    Raises:
+        ValueError: a buffer is too short for the clips of the bundle.
+    """
+    return CollisionStream(bundle.clip, settings.onset, settings.audio, settings.frames)
+
+
+class Active:
+    """Listens, lets the worker think, publishes.
+
+    Args:
+        node: the owner.
+        config: settings of the node.
+        settings: thresholds and buffers.
+        bundle: spans round the onset.
+        pipeline: the stages of the bundle.
+        outputs: publishers.
+        on_problem: called, on the worker thread too, with the reason when an event fails.
+
+    Attributes:
+        stream: the engine, with its counters.
+        last: the newest answer; None before the first.
+        narrator: writes the log.
+
+    Raises:
+        ImportError, ValueError: as ``Inputs`` and ``make_stream`` do.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        config: NodeConfig,
+        settings: Settings,
+        bundle: Bundle,
+        pipeline: Pipeline,
+        outputs: Outputs,
+        on_problem: Callable[[str], None],
+    ) -> None:
+        self.stream = make_stream(bundle, settings)
+        self.last: Collision | None = None
+        self.narrator = Narrator(node.get_logger())
+        self._timeout_s = config.audio_timeout_s
+        self._outputs = outputs
+        self._on_problem = on_problem
+        self._counts: Counter[str] = Counter()
+        self._inputs = Inputs(node, config, self._counts, self._on_frame, self._on_sound)
+        self._worker = Worker(pipeline, config.queue_size, self._on_collision, self._on_error)
+        self.narrator.activated(self._inputs.listening())
+
+    @property
+    def counts(self) -> Counter[str]:
+        """All counters since activation."""
+        counts = Counter(self._counts)
+        counts.update(dict(self._worker.counts))  # a copy: the worker goes on counting
+        counts.update(self.stream.counts)
+        return counts
+
+    def stop(self) -> None:
+        """Stop listening; what waits is dropped and counted."""
+        self._inputs.destroy()
+        self._worker.stop()
+
+    def segment_now(self) -> str:
+        """Run the pipeline on the newest frame and sound; returns the id of the event.
+
+        Raises:
+            ValueError: no frame has arrived yet.
+        """
+        event = self.stream.event_now()
+        if event is None:
+            raise ValueError('no frame has arrived yet')
+        self._worker.enter(event)
+        self._worker.complete(event)
+        return event_id(event.onset.stamp_ns)
+
+    def keep_house(self) -> None:
+        """Follow the publishers; close open events when no sound comes any more."""
+        self._inputs.update()
+        if time.monotonic() - self._inputs.silent_since > self._timeout_s:
+            self._inputs.silent_since = time.monotonic()
+            self._advance(self.stream.flush())
+
+    def publishers(self) -> dict[str, dict[str, int]]:
+        """``image`` and ``audio`` -> topic -> publishers now."""
+        return self._inputs.publishers()
+
+    def readings(self, now_ns: int) -> Mapping[str, dict[str, str]]:
+        """What the diagnostics show of inputs and queue, by status.
+
+        Args:
+            now_ns: time of the node's clock.
+        """
+        readings = stream_readings(self.stream, now_ns)
+        readings['audio']['format'] = str(self._inputs.format or 'unknown')
+        for name, reason in self._inputs.why_unused().items():
+            readings[name]['last_refused'] = reason
+        return readings | {'events': {'queue': str(self._worker.waiting)}}
+
+    # ---- the way of the data --------------------------------------------------------------
+
+    def _on_frame(self, frame: Frame) -> None:
+        self._advance(self.stream.push_frame(frame))
+        if not self.narrator.began('image'):
+            image = replace(frame).image_or_none  # a copy: the buffer keeps the frame undecoded
+            size = 'broken' if image is None else f'{image.shape[1]}x{image.shape[0]}'
+            ahead_s = skew_s(self.stream)
+            text = f'{size}, {self._inputs.image_encoding}'
+            self.narrator.first('image', text, None if ahead_s is None else -ahead_s)
+
+    def _on_sound(self, chunk: SoundChunk) -> None:
+        self._advance(self.stream.push_audio(chunk.stamp_ns, chunk.samples, chunk.rate))
+        if not self.narrator.began('audio'):
+            sound_format = self._inputs.format  # AudioStamped has none
+            text = str(sound_format or f'{chunk.rate} Hz, {chunk.samples.shape[1]} ch')
+            self.narrator.first('audio', text, skew_s(self.stream))
+
+    def _advance(self, update: Update) -> None:
+        """Publish what was heard, hand to the worker what is ready."""
+        for onset in update.onsets:
+            self._outputs.onset(onset, self._inputs.audio_frame_id)
+            self.narrator.onset(onset)
+        for event in update.ready:
+            self._worker.enter(event)
+        for event in update.complete:
+            self._worker.complete(event)
+
+    def _on_collision(self, collision: Collision) -> None:
+        """On the worker thread: publish an answer."""
+        self._outputs.collision(collision)
+        self.narrator.answered(collision)
+        self.last = collision
+        self._counts['with_objects' if collision.objects else 'without_objects'] += 1
+
+    def _on_error(self, event: Event, error: BaseException) -> None:
+        """On the worker thread: an event is lost, the node goes on."""
+        self._on_problem(self.narrator.failed(event.onset, reason_of(error)))
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says; its class where it says nothing or cannot say it."""
+    try:
+        text = str(error)
+    except Exception:  # its __str__ may raise anything
+        text = ''
+    return text or traceback.format_exception_only(error)[-1].strip()
