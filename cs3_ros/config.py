@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from cs3_ros.files.fields import mapping, shown
+
 T = TypeVar('T')
 
 
@@ -24,6 +26,8 @@ def setting(
     weights: bool = False,
 ) -> Any:
     """Declare one documented dataclass field.
+
+    What is declared is checked by ``validate``, which a dataclass calls in ``__post_init__``.
 
     Args:
         default: the default value; its type is the type of the setting.
@@ -58,15 +62,15 @@ def validate(config: Any) -> None:
             object.__setattr__(config, field.name, value)
         if type(value) is not expected:
             raise ValueError(
-                f'{name} = {value!r}: expected {expected.__name__}, got {type(value).__name__}'
+                f'{name} = {shown(value)}: expected {expected.__name__}, got {type(value).__name__}'
             )
         low, high, choices = meta.get('minimum'), meta.get('maximum'), meta.get('choices')
         if expected is float and value != value:
             raise ValueError(f'{name} is NaN: expected a finite number')
         if (low is not None and value < low) or (high is not None and value > high):
-            raise ValueError(f'{name} = {value!r}: expected a value in [{low}, {high}]')
+            raise ValueError(f'{name} = {shown(value)}: expected a value in [{low}, {high}]')
         if choices and value not in choices:
-            raise ValueError(f'{name} = {value!r}: expected one of {", ".join(choices)}')
+            raise ValueError(f'{name} = {shown(value)}: expected one of {", ".join(choices)}')
 
 
 def require(config: Any, *names: str) -> None:
@@ -90,18 +94,16 @@ def require(config: Any, *names: str) -> None:
 def from_mapping(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """Build a settings dataclass from a mapping, refusing unknown keys.
 
+    Args:
+        cls: the dataclass; checks its values itself, with ``validate``.
+        values: name of a field -> its value; what is not named keeps its default.
+        where: what the mapping is, as errors shall name it.
+
     Raises:
         ValueError: no mapping, an unknown key or a bad value; the message begins with ``where``.
     """
-    if not isinstance(values, Mapping):
-        raise ValueError(f'{where}: expected a mapping of names to values, got {values!r}')
-    known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(str(key) for key in set(values) - known)
-    if unknown:
-        raise ValueError(
-            f'{where}: unknown key(s) {", ".join(unknown)}; known: {", ".join(sorted(known))}'
-        )
+    given = mapping(values, where, others=[field.name for field in dataclasses.fields(cls)])  # type: ignore[arg-type]
     try:
-        return cls(**values)
+        return cls(**given)
     except ValueError as error:
         raise ValueError(f'{where}: {error}') from error

@@ -28,7 +28,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from cs3_ros.files.images import ENCODINGS
+from cs3_ros.files.encodings import ENCODINGS
 from cs3_ros.ros import node
 from cs3_ros.ros.messages import stamp_to_ns
 from cs3_ros.trigger.onset import DetectedOnset, OnsetConfig

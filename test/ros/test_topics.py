@@ -25,7 +25,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from cs3_ros.drawing import overlay as draw
-from cs3_ros.files.images import decode_image
+from cs3_ros.files.encodings import decode_image
 from cs3_ros.ros import topics
 from cs3_ros.ros.messages import stamp_to_ns
 from cs3_ros.ros.subscription import matching_qos
