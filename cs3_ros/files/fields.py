@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -50,7 +51,7 @@ def mapping(
         ValueError: it is something else, lacks a key or has one that is not known.
     """
     if not isinstance(value, Mapping):
-        raise ValueError(f'{where}: expected a mapping, got {shown(value)}')
+        raise ValueError(f'{where}: expected a mapping of names to values, got {shown(value)}')
     if lacking := sorted(name for name in needed if name not in value):
         raise ValueError(
             f'{where}: missing {", ".join(lacking)}: expected {", ".join(sorted(needed))}'
@@ -116,7 +117,8 @@ def number(value: Any, where: str, low: float = -math.inf, high: float = math.in
     Raises:
         ValueError: it is none, or out of that range.
     """
-    good = type(value) in (int, float) and math.isfinite(value) and low <= value <= high
+    finite = type(value) in (int, float) and abs(value) <= sys.float_info.max
+    good = finite and low <= value <= high
     bounds = '' if (low, high) == (-math.inf, math.inf) else f' of {low} to {high}'
     expect(good, where, value, f'a number{bounds}')
     return float(value)

@@ -92,7 +92,12 @@ class VideoFile:
         return heapq.merge(self.frames(), self.sound(), key=lambda item: item.stamp_ns)
 
     def frames(self) -> Iterator[Frame]:
-        """Frames with strictly rising times; pixels are converted when ``Frame.image`` asks."""
+        """Frames with strictly rising times; pixels are converted when ``Frame.image`` asks.
+
+        Raises:
+            OSError: the file is no longer there.
+            ValueError: it can no longer be read.
+        """
         with _open(self.path) as container:
             video, _ = _tracks(container, self.path)
             video.thread_type = 'AUTO'
@@ -114,12 +119,16 @@ class VideoFile:
         """Sound quantised to 16 bits, in chunks of 20 ms; nothing without a sound track.
 
         A gap in the file is a gap between chunks; samples that overlap earlier ones are dropped.
+
+        Raises:
+            OSError: the file is no longer there.
+            ValueError: it can no longer be read.
         """
         if self.sound_format is None:
             return
         with _open(self.path) as container:
             _, track = _tracks(container, self.path)
-            cutter: _Cutter | None = None
+            cutter: SoundCutter | None = None
             overlap = 0
             for frame in _decoded(container, track, self.path):
                 samples = _int16(frame)
@@ -128,7 +137,7 @@ class VideoFile:
                     if cutter is not None:
                         yield from cutter.flush()
                     end_ns = 0 if cutter is None else cutter.end_ns
-                    cutter = _Cutter(*key, self.origin_ns, end_ns)
+                    cutter = SoundCutter(*key, self.origin_ns, end_ns)
                 stamp_ns = self._stamp(frame)
                 if stamp_ns is None:
                     stamp_ns = cutter.end_ns
@@ -242,8 +251,15 @@ class _Picture:
         return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
-class _Cutter:
-    """Cuts decoded sound of one rate and channel count into chunks with exact times."""
+class SoundCutter:
+    """Cuts decoded sound of one rate and channel count into chunks with exact times.
+
+    Args:
+        rate: samples per second.
+        channels: of the sound.
+        origin_ns: stamp of media time 0.
+        start_ns: media time of the first sample, where the first packet does not say otherwise.
+    """
 
     def __init__(self, rate: int, channels: int, origin_ns: int, start_ns: int) -> None:
         self.key = (rate, channels)
@@ -260,6 +276,12 @@ class _Cutter:
         return self._time(self.taken + len(self.pending))
 
     def push(self, stamp_ns: int, samples: NDArray[np.int16]) -> Iterator[SoundChunk]:
+        """The chunks that a packet makes whole.
+
+        Args:
+            stamp_ns: media time of its first sample.
+            samples: int16 [N, C].
+        """
         ahead_ns = stamp_ns - self.end_ns
         # Packet times are rounded to the container's ticks, so a small step is no gap.
         tolerance_ns = RESYNC_NS if self.taken or len(self.pending) else 0
@@ -273,6 +295,7 @@ class _Cutter:
             yield self._take(self.size)
 
     def flush(self) -> Iterator[SoundChunk]:
+        """What is left, a shorter chunk."""
         if len(self.pending):
             yield self._take(len(self.pending))
 

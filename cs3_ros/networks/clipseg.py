@@ -340,7 +340,7 @@ def _image_size(path: Path) -> int:
     """Side of the pictures from a preprocessor_config.json, in either of its two forms."""
     if not path.is_file():
         return IMAGE_SIZE
-    size = mapping(read_json(path, f'{path}'), f'{path}', ('size',), None)['size']
+    size = mapping(read_json(path, f'{path}'), f'{path}', others=None).get('size')
     side: Any = size.get('height', size.get('shortest_edge')) if isinstance(size, dict) else size
     good = type(side) is int and 1 <= side <= MAX_SIZE
     wanted = f'{{"height": {IMAGE_SIZE}, "width": {IMAGE_SIZE}}}, up to {MAX_SIZE}'
