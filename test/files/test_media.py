@@ -11,7 +11,7 @@ from shared_data import shared_data
 from tiny_media import brightness, grey_ramp, impulses, sample_times_s, split, write_media
 
 from cs3_ros.collision import NS_PER_S
-from cs3_ros.files.media import VideoFile, SoundCutter
+from cs3_ros.files.media import SoundCutter, VideoFile
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 
 

@@ -173,7 +173,7 @@ BAD_PICTURES: dict[str, tuple[Callable[[], Any], str]] = {
     'truncated JPEG': (truncated, 'cut off'),
     'no picture at all': (text_file, 'expected JPEG or PNG'),
     'empty file': (lambda: CompressedImage(format='jpeg'), 'expected JPEG or PNG'),
-    'unknown encoding': (lambda: raw(blocks(), 'nv21'), "'nv21'"),
+    'unknown encoding': (lambda: raw(blocks(), '32FC1'), "'32FC1'"),
     'zero size': (lambda: Image(encoding='rgb8'), '0x0'),
     'too few bytes': (lambda: Image(encoding='rgb8', height=4, width=4, step=12), '48 bytes'),
     'too short a step': (
