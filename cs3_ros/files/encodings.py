@@ -3,7 +3,7 @@
 The names are those of sensor_msgs/image_encodings.hpp, and ``nv12``, ``i420`` and ``yuv420``, which
 drivers use. Of planar ones ``height`` and ``width`` are those of the picture and ``step`` is that
 of the luma plane; the chroma planes follow it, padded likewise (V4L2's layout). OpenCV is imported
-late: what lists or checks pictures does without it.
+late: a base install, which only lists and checks encodings, does without it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pictures of ROS messages and of files, JPEG and PNG, without ROS.
 
-OpenCV is imported late: a node or a player that only passes pictures on does without it.
+OpenCV is imported late: a base install, which only passes pictures on, does without it.
 """
 
 from __future__ import annotations

@@ -14,16 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Frame, Image
 from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
-
-if TYPE_CHECKING:
-    import av
 
 log = logging.getLogger(__name__)
 
@@ -158,8 +156,6 @@ class VideoFile:
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
     """The opened container; errors name the file."""
-    import av
-
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such video file')
     try:
@@ -175,8 +171,6 @@ def _open(path: Path) -> Iterator[Any]:
 
 def _tracks(container: Any, path: Path) -> tuple[Any, Any]:
     """The first video track that is not a cover picture, and the first sound track or None."""
-    import av
-
     cover = av.stream.Disposition.attached_pic
     videos = [track for track in container.streams.video if not track.disposition & cover]
     if not videos:
@@ -188,8 +182,6 @@ def _tracks(container: Any, path: Path) -> tuple[Any, Any]:
 
 def _decoded(container: Any, track: Any, path: Path) -> Iterator[Any]:
     """Decoded frames of one track; broken packets are left out and reported once."""
-    import av
-
     packets, broken = container.demux(track), 0
     while True:
         try:
