@@ -10,8 +10,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from cs3_ros.files.fields import mapping, shown
-
 T = TypeVar('T')
 
 
@@ -62,15 +60,15 @@ def validate(config: Any) -> None:
             object.__setattr__(config, field.name, value)
         if type(value) is not expected:
             raise ValueError(
-                f'{name} = {shown(value)}: expected {expected.__name__}, got {type(value).__name__}'
+                f'{name} = {value!r}: expected {expected.__name__}, got {type(value).__name__}'
             )
         low, high, choices = meta.get('minimum'), meta.get('maximum'), meta.get('choices')
         if expected is float and value != value:
             raise ValueError(f'{name} is NaN: expected a finite number')
         if (low is not None and value < low) or (high is not None and value > high):
-            raise ValueError(f'{name} = {shown(value)}: expected a value in [{low}, {high}]')
+            raise ValueError(f'{name} = {value!r}: expected a value in [{low}, {high}]')
         if choices and value not in choices:
-            raise ValueError(f'{name} = {shown(value)}: expected one of {", ".join(choices)}')
+            raise ValueError(f'{name} = {value!r}: expected one of {", ".join(choices)}')
 
 
 def require(config: Any, *names: str) -> None:
@@ -102,8 +100,15 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     Raises:
         ValueError: no mapping, an unknown key or a bad value; the message begins with ``where``.
     """
-    given = mapping(values, where, others=[field.name for field in dataclasses.fields(cls)])  # type: ignore[arg-type]
+    if not isinstance(values, Mapping):
+        raise ValueError(f'{where}: expected a mapping of names to values, got {values!r}')
+    known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(str(key) for key in set(values) - known)
+    if unknown:
+        raise ValueError(
+            f'{where}: unknown key(s) {", ".join(unknown)}; known: {", ".join(sorted(known))}'
+        )
     try:
-        return cls(**given)
+        return cls(**values)
     except ValueError as error:
         raise ValueError(f'{where}: {error}') from error

@@ -34,10 +34,10 @@ from cs3_ros.runtime import Runtime
 LABELS = ('left_hand', 'right_hand', 'left_hand_object', 'right_hand_object')
 MODEL_TYPES = ('rt_detr_v2', 'd_fine')
 
-MAX_SIDE = 4096
-"""Largest height and width that a network may ask for."""
-
 _RESAMPLE = {2: 'bilinear', 3: 'bicubic'}  # numbers of PIL
+
+MAX_SIDE = 4096
+"""Largest height and width that a network may ask for, pixels."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,10 @@ class Preprocessing:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Preprocessing:
-        """What ``preprocessor_config.json`` says; the defaults where there is no such file.
+        """Read ``preprocessor_config.json``; the defaults where there is no such file.
 
         Raises:
-            ValueError: it cannot be read, or asks for something else than a fixed size; names the
-                file and the field.
+            ValueError: no JSON, no fixed size, or an interpolation or statistics of another kind.
         """
         path = folder / 'preprocessor_config.json'
         if not path.is_file():

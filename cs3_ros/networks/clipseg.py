@@ -20,14 +20,14 @@ from transformers import CLIPSegForImageSegmentation, CLIPTokenizer
 from cs3_ros.files.fields import expect, mapping
 from cs3_ros.files.jsonfile import read_json
 
+MAX_SIZE = 4096
+"""Largest side of pictures that a folder may ask for, pixels."""
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 """Mean of the pictures that CLIP was trained on, RGB in [0, 1]."""
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Their standard deviation."""
 IMAGE_SIZE = 352
 """Side of CLIPSeg's pictures where its folder does not tell, pixels."""
-MAX_SIZE = 4096
-"""Largest side that a folder may ask for, pixels."""
 
 
 @dataclass(frozen=True, eq=False)
