@@ -25,6 +25,8 @@ def setting(
 ) -> Any:
     """Declare one documented dataclass field.
 
+    What is declared is checked by ``validate``, which a dataclass calls in ``__post_init__``.
+
     Args:
         default: the default value; its type is the type of the setting.
         doc: one sentence with the unit.
@@ -89,6 +91,11 @@ def require(config: Any, *names: str) -> None:
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """Build a settings dataclass from a mapping, refusing unknown keys.
+
+    Args:
+        cls: the dataclass; checks its values itself, with ``validate``.
+        values: name of a field -> its value; what is not named keeps its default.
+        where: what the mapping is, as errors shall name it.
 
     Raises:
         ValueError: no mapping, an unknown key or a bad value; the message begins with ``where``.

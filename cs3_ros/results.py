@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from cs3_ros.collision import NS_PER_S, Collision
 from cs3_ros.drawing.overlay import overlay
 from cs3_ros.files.images import save_image
-from cs3_ros.files.jsonfile import write_json
+from cs3_ros.files.jsonfile import read_json, write_json
 
 FOLDERS = ('labels', 'masks', 'overlays')
 
@@ -114,10 +113,10 @@ class ResultWriter:
 def _written_before(events: Path) -> Iterator[Path]:
     """The files that an earlier ``events.json`` names, and its overlay video."""
     try:
-        entries = json.loads(events.read_text('utf-8'))
+        entries = read_json(events, f'{events}')
         names = [entry[key] for entry in entries for key in ('label_image', 'overlay')]
         names += [found['mask'] for entry in entries for found in entry['objects']]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return  # there is none, or it is somebody else's
     folder = events.parent.resolve()
     for name in ('overlay.mp4', *filter(None, names)):

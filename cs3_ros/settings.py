@@ -7,16 +7,15 @@ and the node read the very same file. ``config/cs3.yaml`` lists every setting.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cs3_ros.config import from_mapping, setting, validate
+from cs3_ros.files.fields import shown
 from cs3_ros.files.pcm import FORMATS
+from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.runtime import RuntimeConfig
 from cs3_ros.trigger.buffers import AudioConfig, FrameConfig
 from cs3_ros.trigger.onset import INPUT_RATES, OnsetConfig
@@ -125,16 +124,11 @@ def load_parameters(path: Path | str) -> tuple[NodeConfig, Settings]:
         ValueError: not such a file, an unknown name or a value out of range; says which.
     """
     where = f'settings file {str(path)!r}'
-    try:
-        data = yaml.safe_load(Path(path).read_text('utf-8'))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f'{where} cannot be read: {error}') from error
-    except yaml.YAMLError as error:
-        raise _no_parameter_file(where, str(error)) from error
+    data = read_yaml(Path(path), where)
     found: dict[str, dict[str, Any]] = {}
     for name, parameters in _nodes(data, ''):
         if not isinstance(parameters, dict):
-            raise _no_parameter_file(where, f'{parameters!r} below {name}')
+            raise _no_parameter_file(where, f'{shown(parameters)} below {name}')
         if _means_node(name):
             found.setdefault(name, {}).update(_flat(parameters, ''))
     if not found:
@@ -189,8 +183,15 @@ def _nodes(data: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _means_node(name: str) -> bool:
-    pattern = re.escape(name).replace(r'/\*\*', r'(/\w+)*').replace(r'/\*', r'/\w+')
-    return re.fullmatch(pattern, NODE) is not None
+    """Whether a node name, where ``*`` is any part and ``**`` any number of them, fits ``NODE``."""
+    own = NODE.split('/')[1:]
+    reached = {0}  # how many parts of NODE the name may stand for so far
+    for part in name.split('/')[1:]:
+        if part == '**':
+            reached = {end for start in reached for end in range(start, len(own) + 1)}
+        else:
+            reached = {k + 1 for k in reached if k < len(own) and part in ('*', own[k])}
+    return len(own) in reached
 
 
 def _flat(parameters: Mapping[Any, Any], prefix: str) -> dict[str, Any]:

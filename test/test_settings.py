@@ -111,9 +111,7 @@ def test_a_wrong_setting_is_named(tmp_path, text, words):
         'onset: {floor_s: 2}',
         '[1, 2]',
         '/**: {}',
-        '/**: [',
         '/**:\n  ros__parameters: 3',
-        '\x00',
         'cs3:\n  ros__parameters: {queue_size: 7}',
         '/robot/cs3:\n  ros__parameters: {queue_size: 7}',
         '/*:\n  ros__parameters: {queue_size: 7}',
@@ -122,6 +120,43 @@ def test_a_wrong_setting_is_named(tmp_path, text, words):
 def test_what_is_no_parameter_file_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match='my.yaml.: expected a ROS parameter file'):
         load_parameters(write(tmp_path, text))
+
+
+@pytest.mark.parametrize('text', ['/**: [', '\x00', '/**: &a {ros__parameters: *a}'])
+def test_what_is_no_yaml_is_refused(tmp_path, text):
+    with pytest.raises(ValueError, match='settings file .*my.yaml. is not valid YAML'):
+        load_parameters(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    'name, means',
+    [
+        ('/**', True),
+        ('/cs3/cs3', True),
+        ('cs3/cs3', True),
+        ('/*/cs3', True),
+        ('/cs3/*', True),
+        ('/**/cs3', True),
+        ('/cs3/**', True),
+        ('/**/cs3/**/cs3/**', True),
+        ('/**' + '/**' * 500 + '/cs3', True),
+        ('/**' + '/**' * 500 + '/other', False),
+        ('/*', False),
+        ('/*/*/*', False),
+        ('/cs3', False),
+        ('/cs3/cs3/cs3', False),
+        ('/cs3/c*', False),
+        ('/robot/**', False),
+    ],
+)
+def test_which_names_mean_the_node(tmp_path, name, means):
+    """A file that has nothing for the node is refused."""
+    path = write(tmp_path, f'? "{name}"\n: ros__parameters: {{queue_size: 7}}\n')
+    if means:
+        assert load_parameters(path)[0].queue_size == 7
+    else:
+        with pytest.raises(ValueError, match='expected a ROS parameter file'):
+            load_parameters(path)
 
 
 def test_a_file_of_other_bytes_is_refused(tmp_path):

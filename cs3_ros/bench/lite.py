@@ -10,7 +10,6 @@ that a figure is not the luck of a few frames. ``--without`` leaves a stage out.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,9 @@ from cs3_ros.collision import (
     Onset,
 )
 from cs3_ros.drawing.overlay import OBJECT_COLOURS, overlay
+from cs3_ros.files.fields import mapping, whole
 from cs3_ros.files.images import save_image
-from cs3_ros.files.jsonfile import prepare_json, write_json
+from cs3_ros.files.jsonfile import prepare_json, read_json, write_json
 from cs3_ros.files.media import VideoFile
 from cs3_ros.metrics import auc, centred_square, sample_score
 from cs3_ros.pipeline import Pipeline
@@ -75,9 +75,11 @@ def read_clips(folder: Path) -> Iterator[AnnotatedClip]:
     if not names:
         raise ValueError(f'{folder}: expected clip folders with clip.json and clip.mp4, found none')
     for path in names:
-        peak = json.loads((path / 'clip.json').read_text('utf-8'))['peak_frame']
+        about = path / 'clip.json'
+        facts = mapping(read_json(about, f'{about}'), f'{about}', ('peak_frame',), None)
+        peak = whole(facts['peak_frame'], f'{about}: peak_frame', 0)
         frames = tuple(VideoFile(path / 'clip.mp4').frames())
-        if not 0 <= peak < len(frames):
+        if peak >= len(frames):
             raise ValueError(f'{path}/clip.json: peak_frame {peak}, but {len(frames)} frames')
         yield AnnotatedClip(path.name, path, frames, peak)
 

@@ -28,6 +28,7 @@ from std_msgs.msg import Header
 from cs3_ros.bench.fake_stages import BothHands, BoxMasker, click_sound
 from cs3_ros.bundles.bundle import Bundle
 from cs3_ros.collision import NS_PER_S, Image
+from cs3_ros.files.images import as_jpeg
 from cs3_ros.files.pcm import SoundFormat, encode
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.ros.environment import ros
@@ -38,7 +39,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 RATE = 48_000
 CHUNK_S, FRAME_RATE = 0.02, 30
 NOISE_DBFS = -60.0
-PICTURES = 8
+PICTURES, JPEG_QUALITY = 8, 80
 
 
 class CameraNode(Node):
@@ -56,7 +57,9 @@ class CameraNode(Node):
         self._audio = self.create_publisher(AudioDataStamped, 'audio', 100)
         info = self.create_publisher(AudioInfo, 'audio_info', LATCHED)
         info.publish(info_message(SoundFormat(RATE, 1, 'S16LE')))
-        self._jpegs = [array.array('B', jpeg(textured(k))) for k in range(PICTURES)]
+        self._jpegs = [
+            array.array('B', as_jpeg(textured(k), JPEG_QUALITY)) for k in range(PICTURES)
+        ]
         rng, count = np.random.default_rng(1), round(RATE * CHUNK_S)
         level = 10 ** (NOISE_DBFS / 20)
         self._chunks = [
@@ -126,7 +129,7 @@ class Clicks(Node):
         on_masks: Any = self._masks
         self.create_subscription(Header, 'onset', on_onset, 100)
         self.create_subscription(ImageMessage, 'collision_masks', on_masks, 100)
-        self._jpeg = array.array('B', jpeg(textured(0, 96, 64)))
+        self._jpeg = array.array('B', as_jpeg(textured(0, 96, 64), JPEG_QUALITY))
         self._periods = [
             encode(click_sound((self.CLICK_S,), self.PERIOD_S, RATE, seed)) for seed in range(16)
         ]
@@ -182,15 +185,6 @@ def textured(seed: int, width: int = 1280, height: int = 720) -> Image:
         )
         image += smooth
     return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def jpeg(image: Image, quality: int = 80) -> bytes:
-    """The picture as a JPEG file."""
-    import cv2
-
-    written, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert written
-    return bytes(data)
 
 
 def fake_pipeline(bundle: Bundle, settings: Settings) -> Pipeline:

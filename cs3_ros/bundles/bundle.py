@@ -11,12 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cs3_ros.bundles.stages import INSTALL, STAGES, Stage
 from cs3_ros.bundles.weights import WeightFile, how_to_bring, locate, missing, parse
 from cs3_ros.config import from_mapping
-from cs3_ros.files.yamlfile import load_yaml
+from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_ros.trigger.assembler import ClipConfig
@@ -176,22 +174,15 @@ def load_bundle(name: str) -> Bundle:
     shipped = _shipped()
     if name in shipped:
         path = shipped[name]
-        text = path.read_text('utf-8')
     elif name.endswith(('.yaml', '.yml')):
         path = Path(name)
-        try:
-            text = path.read_text('utf-8')
-        except (OSError, UnicodeDecodeError) as error:
-            raise BundleError(f'bundle file {name!r} cannot be read: {error}') from error
     else:
         raise BundleError(
             f'bundle {name!r} not found: expected one of {", ".join(sorted(shipped))} '
             'or the path of a .yaml file'
         )
     try:
-        return _parse(load_yaml(text), name, path.resolve().parent)
-    except yaml.YAMLError as error:
-        raise BundleError(f'bundle {name!r} is not valid YAML: {error}') from error
+        return _parse(read_yaml(path, f'bundle {name!r}'), name, path.resolve().parent)
     except ValueError as error:
         raise BundleError(str(error)) from error
 

@@ -9,10 +9,12 @@ import hashlib
 import os
 import re
 import urllib.parse
-from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from cs3_ros.files.atomic import write_text
+from cs3_ros.files.fields import expect, mapping, whole
 
 SUMS = 'SHA256SUMS'
 """File in the home folder that holds the digests of what was fetched; ``sha256sum -c`` reads it."""
@@ -60,13 +62,22 @@ def missing(files: tuple[WeightFile, ...], beside: Path) -> list[WeightFile]:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal."""
+    """SHA-256 of a file in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def recorded_digests() -> dict[str, str]:
-    """Path below the home folder -> SHA-256 that it had when it was fetched."""
+    """Path below the home folder -> SHA-256 that it had when it was fetched.
+
+    Raises:
+        OSError: the list of them cannot be read.
+        ValueError: it is no text.
+    """
     try:
         lines = (home() / SUMS).read_text('utf-8').splitlines()
     except FileNotFoundError:
@@ -78,12 +89,19 @@ def recorded_digests() -> dict[str, str]:
 
 
 def record_digest(path: str, digest: str) -> None:
-    """Keep the SHA-256 of a fetched file, in place of an earlier one."""
+    """Keep the SHA-256 of a fetched file, in place of an earlier one.
+
+    Args:
+        path: of the file below the home folder.
+        digest: its SHA-256 in hexadecimal.
+
+    Raises:
+        OSError: the list of them cannot be read or written.
+        ValueError: it is no text.
+    """
     digests = recorded_digests() | {path: digest}
     text = ''.join(f'{value}  {name}\n' for name, value in sorted(digests.items()))
-    temporary = home() / f'{SUMS}.part'
-    temporary.write_text(text, 'utf-8')
-    temporary.replace(home() / SUMS)
+    write_text(home() / SUMS, text)
 
 
 def how_to_bring(file: WeightFile, bundle: str) -> str:
@@ -114,25 +132,23 @@ def parse(data: Any) -> tuple[WeightFile, ...]:
     files: list[WeightFile] = []
     for number, entry in enumerate(data if isinstance(data, list) else [data]):
         where = f'weights[{number}]'
-        entry = _mapping(entry, where, {'folder', 'licence', 'files'}, {'source', 'origin'})
+        entry = mapping(entry, where, ('folder', 'licence', 'files'), ('source', 'origin'))
         source, origin = str(entry.get('source', '')), str(entry.get('origin', ''))
         if bool(source) == bool(origin):
             raise ValueError(f'{where}: expected either source (a URL) or origin (words)')
-        if source and not re.match(r'https?://', source):
-            raise ValueError(f'{where}.source = {source!r}: expected a URL, https://...')
-        for name, facts in _mapping(entry['files'], f'{where}.files').items():
+        good = not source or re.match(r'https?://', source) is not None
+        expect(good, f'{where}.source', source, 'a URL, https://...')
+        for name, facts in mapping(entry['files'], f'{where}.files', others=None).items():
             here = f'{where}.files.{name}'
-            facts = _mapping(facts or {}, here, set(), {'bytes', 'sha256'})
+            facts = mapping(facts or {}, here, others=('bytes', 'sha256'))
             path = PurePosixPath(str(entry['folder']), str(name))
             _check_path(path, here)
-            size, digest = facts.get('bytes', 0), str(facts.get('sha256', ''))
-            if type(size) is not int or size < 0:
-                raise ValueError(f'{here}.bytes = {size!r}: expected a number of bytes')
-            if digest and not re.fullmatch(r'[0-9a-f]{64}', digest):
-                raise ValueError(f'{here}.sha256 = {digest!r}: expected 64 hexadecimal digits')
+            size, digest = whole(facts.get('bytes', 0), f'{here}.bytes', 0), facts.get('sha256', '')
+            good = digest == '' or re.fullmatch(r'[0-9a-f]{64}', str(digest)) is not None
+            expect(good, f'{here}.sha256', digest, '64 hexadecimal digits')
             url = f'{source.rstrip("/")}/{urllib.parse.quote(str(name))}' if source else ''
             licence = str(entry['licence'])
-            files.append(WeightFile(str(path), licence, url, origin, size, digest))
+            files.append(WeightFile(str(path), licence, url, origin, size, str(digest)))
     paths = [file.path for file in files]
     if twice := sorted({path for path in paths if paths.count(path) > 1}):
         raise ValueError(f'weights: listed twice: {", ".join(twice)}')
@@ -147,21 +163,3 @@ def _check_path(path: PurePosixPath, where: str) -> None:
     kept = path.suffix in ('.part', '.etag') or str(path) == SUMS
     if not parts or kept or not str(path).isprintable():
         raise ValueError(f'{where}: {str(path)!r} cannot be the name of a file of weights')
-
-
-def _mapping(
-    data: Any,
-    where: str,
-    needed: Set[str] | None = None,
-    allowed: Set[str] = frozenset(),
-) -> Mapping[str, Any]:
-    """Checked: a mapping that has the needed keys and, where these are given, no further ones."""
-    if not isinstance(data, Mapping):
-        raise ValueError(f'{where}: expected a mapping, got {data!r}')
-    if needed is not None:
-        if lacking := needed - set(data):
-            raise ValueError(f'{where}: missing {", ".join(sorted(lacking))}')
-        if unknown := sorted(str(key) for key in set(data) - needed - allowed):
-            known = ', '.join(sorted(needed | allowed))
-            raise ValueError(f'{where}: unknown key(s) {", ".join(unknown)}; known: {known}')
-    return data

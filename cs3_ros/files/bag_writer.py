@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from rosbags import interfaces as ros
+from rosbags.rosbag2 import StoragePlugin, Writer
+from tqdm import tqdm
 
 from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Image
 from cs3_ros.files.bags import (
@@ -25,6 +28,7 @@ from cs3_ros.files.bags import (
     RAW_TOPIC,
     typestore,
 )
+from cs3_ros.files.images import as_jpeg
 from cs3_ros.files.media import Recording, VideoFile
 from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
 
@@ -59,9 +63,6 @@ def make_bag(
         FileNotFoundError: there is no such video.
         ValueError: a wrong argument or an unreadable video.
     """
-    from rosbags.rosbag2 import StoragePlugin, Writer
-    from tqdm import tqdm
-
     out_dir = Path(out_dir)
     if out_dir.exists():
         raise FileExistsError(f'{out_dir}: exists already; remove it or name another folder')
@@ -129,17 +130,13 @@ class _BagWriter:
                 data=pixels,
             )
             return
-        import cv2
-
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        _, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])
         self._write(
             COMPRESSED_TOPIC,
             COMPRESSED,
             stamp_ns,
             header=self._header(stamp_ns, 'camera'),
             format='rgb8; jpeg compressed bgr8',
-            data=data.reshape(-1),
+            data=np.frombuffer(as_jpeg(image, self.jpeg_quality), np.uint8),
         )
 
     def sound(self, stamp_ns: int, chunk: SoundChunk) -> None:
@@ -177,8 +174,6 @@ class _BagWriter:
 
 def _qos(topic: str) -> Any:
     """The offered QoS profile of a written topic: reliable, so that a replay loses nothing."""
-    from rosbags import interfaces as ros
-
     latched = topic == INFO_TOPIC
     unset = ros.QosTime(0, 0)
     return ros.Qos(

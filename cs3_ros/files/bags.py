@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import sqlite3
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -14,8 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from cs3_ros.collision import NS_PER_S, Frame
-from cs3_ros.files.message_fields import frame_from_message, sound_from_data, stamp_of
+from cs3_ros.files.fields import mapping
+from cs3_ros.files.message_fields import (
+    format_from_info,
+    frame_from_message,
+    sound_from_data,
+    stamp_of,
+)
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
+from cs3_ros.files.yamlfile import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +36,9 @@ RAW = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 AUDIO = 'audio_common_msgs/msg/AudioDataStamped'
 INFO = 'audio_common_msgs/msg/AudioInfo'
+
+METADATA = 'metadata.yaml'
+"""File of a bag's folder that says what the other files are."""
 
 ORIGIN_KEY = 'cs3.media_time_0_ns'
 """Custom data of the bag: the stamp of media time 0."""
@@ -81,12 +90,29 @@ class BagMessage:
     data: bytes
     """The CDR serialisation."""
 
+    def content(self) -> Any:
+        """The message, with the fields of its type as attributes.
+
+        Raises:
+            ValueError: the bytes are not one of its type.
+        """
+        from rosbags.serde import SerdeError
+
+        try:
+            return typestore().deserialize_cdr(self.data, self.topic.msgtype)
+        # rosbags checks no lengths, so that its generated code stumbles over what was cut off
+        except (SerdeError, struct.error, ValueError, IndexError, AssertionError) as error:
+            raise ValueError(
+                f'{self.topic.msgtype} of {len(self.data)} bytes cannot be read: {error}'
+            ) from error
+
 
 class Bag:
     """The messages of a bag as they are stored.
 
     Attributes:
-        path: folder of the bag, or a single .mcap or .db3 file.
+        path: folder of the bag, or a single .mcap or .db3 file. A folder without metadata.yaml, as
+            an interrupted recording leaves it, is read where it has one such file.
         topics: its topics, sorted by name.
         start_ns: log time of the first message; 0 for an empty bag.
         end_ns: log time of the last message; 0 for an empty bag.
@@ -99,11 +125,15 @@ class Bag:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        with _reader(self.path) as reader:
+        self._source = _source(self.path)
+        with self._reader() as reader:
             empty = reader.message_count == 0
             self.start_ns: int = 0 if empty else reader.start_time
             self.end_ns: int = 0 if empty else reader.end_time - 1
-            self.custom_data: dict[str, str] = dict(reader.storage.metadata.custom or {})
+            custom = mapping(
+                reader.storage.metadata.custom or {}, f'{path}: custom_data', others=None
+            )
+            self.custom_data: dict[str, str] = {str(k): str(v) for k, v in custom.items()}
             self.topics: tuple[BagTopic, ...] = tuple(
                 _topic(name, info) for name, info in sorted(reader.topics.items())
             )
@@ -125,14 +155,35 @@ class Bag:
 
         Args:
             topics: names of the wanted topics; empty means all.
+
+        Raises:
+            ValueError: the bag does not have one of them, or is damaged there.
         """
         wanted = {name: self.topic(name) for name in topics or [t.name for t in self.topics]}
-        with _reader(self.path) as reader:
+        with self._reader() as reader:
             connections = [c for c in reader.connections if c.topic in wanted]
             if not connections:
                 return
             for connection, log_ns, data in reader.messages(connections):
                 yield BagMessage(wanted[connection.topic], log_ns, bytes(data))
+
+    @contextmanager
+    def _reader(self) -> Iterator[Any]:
+        """The opened rosbags reader; errors name the bag."""
+        from rosbags.rosbag2 import Reader
+
+        try:
+            reader = Reader(self._source)
+            reader.open()
+        except Exception as error:  # a damaged file makes the parsers below raise anything
+            raise _unreadable(self.path, error) from error
+        with closing(reader):
+            try:
+                yield reader
+            except ValueError:
+                raise
+            except Exception as error:
+                raise _unreadable(self.path, error) from error
 
 
 class BagRecording:
@@ -189,12 +240,12 @@ class BagRecording:
         for message in self.bag.messages([topic.name for topic in topics if topic is not None]):
             try:
                 if message.topic == self.image_topic:
-                    yield _frame(message)
+                    yield frame_from_message(message.content())
                 elif message.topic == self._info_topic:
                     fmt = None
-                    fmt = _format(message)
+                    fmt = format_from_info(message.content())
                 elif fmt is not None:
-                    yield _sound(message, fmt)
+                    yield sound_from_data(message.content(), fmt)
                 else:
                     raise ValueError('the last AudioInfo cannot be used')
             except ValueError as error:
@@ -224,11 +275,14 @@ class BagRecording:
         assert self.audio_topic is not None
         if self._info_topic is None:
             raise ValueError(
-                f'{self.path}: {self.audio_topic.name} comes without a topic of {INFO}; '
-                'give the rate, channels and sample format of the sound'
+                f'{self.path}: {self.audio_topic.name} comes without a topic of {INFO}, so the '
+                'rate, channels and sample format of its sound are not known: expected them from '
+                'you, for 48 kHz mono, for example, --set audio_rate=48000 --set audio_channels=1'
             )
         try:
-            return _format(next(self.bag.messages([self._info_topic.name])))
+            for message in self.bag.messages([self._info_topic.name]):
+                return format_from_info(message.content())
+            raise ValueError('has no message, although the bag counts some')
         except ValueError as error:
             raise ValueError(f'{self.path}: {self._info_topic.name}: {error}') from error
 
@@ -250,7 +304,7 @@ class BagRecording:
         """The first stamp of a topic that can be used; empty where there is none."""
         for message in self.bag.messages([topic.name]):
             try:
-                stamp_ns = stamp_of(_content(message))
+                stamp_ns = stamp_of(message.content())
             except ValueError:  # reported when the messages are read
                 continue
             if stamp_ns > 0:
@@ -261,7 +315,7 @@ class BagRecording:
         reason = ''
         for message in self.bag.messages([self.image_topic.name]):
             try:
-                height, width = _frame(message).image.shape[:2]
+                height, width = frame_from_message(message.content()).image.shape[:2]
             except ValueError as error:
                 reason = reason or str(error)
             else:
@@ -269,26 +323,36 @@ class BagRecording:
         raise ValueError(f'{self.path}: not one picture can be decoded: {reason}')
 
 
-@contextmanager
-def _reader(path: Path) -> Iterator[Any]:
-    """The opened rosbags reader; errors name the bag."""
-    from rosbags.rosbag2 import Reader, ReaderError
-
+def _source(path: Path) -> Path:
+    """What rosbags can open: a file, a folder, or the only file of a folder without metadata."""
     if not path.exists():
         raise FileNotFoundError(f'{path}: no such bag')
-    reader = None
-    try:
-        reader = Reader(path)
-        reader.open()
-    # a damaged file shows as any of these in the parsers below
-    except (ReaderError, OSError, ValueError, AssertionError, struct.error, sqlite3.Error) as error:
+    if not path.is_dir():
+        return path
+    if (path / METADATA).exists():
+        try:
+            read_yaml(path / METADATA, METADATA)  # rosbags reads it again, but without bounds
+        except ValueError as error:
+            raise _unreadable(path, error) from error
+        return path
+    files = sorted(file for file in path.iterdir() if file.suffix in ('.mcap', '.db3'))
+    if len(files) > 1:
         raise ValueError(
-            f'{path}: cannot be read as a bag ({error}); expected a rosbag2 folder with '
-            'metadata.yaml, an .mcap or a .db3 file; a recording that was cut off is mended by '
-            '`ros2 bag reindex` or `mcap recover`'
-        ) from error
-    with closing(reader):
-        yield reader
+            f'{path}: has {", ".join(file.name for file in files)} and no {METADATA} that says how '
+            f'they belong together; `ros2 bag reindex {path}` writes it, or name one of the files'
+        )
+    if not files:
+        raise _unreadable(path, ValueError(f'it has neither {METADATA} nor a file of a bag'))
+    log.warning('%s: has no %s; its only file, %s, is read', path, METADATA, files[0].name)
+    return files[0]
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f'{path}: cannot be read as a bag ({str(error) or type(error).__name__}); expected a '
+        f'rosbag2 folder with {METADATA}, an .mcap or a .db3 file; a recording that was cut off is '
+        'mended by `ros2 bag reindex` or `mcap recover`'
+    )
 
 
 def _topic(name: str, info: Any) -> BagTopic:
@@ -307,28 +371,3 @@ def _topic(name: str, info: Any) -> BagTopic:
         'best_effort' if best_effort else 'reliable',
         'transient_local' if latched else 'volatile',
     )
-
-
-def _content(message: BagMessage) -> Any:
-    from rosbags.serde import SerdeError
-
-    try:
-        return typestore().deserialize_cdr(message.data, message.topic.msgtype)
-    # rosbags checks no lengths, so that its generated code stumbles over what was cut off
-    except (SerdeError, struct.error, ValueError, IndexError, AssertionError) as error:
-        raise ValueError(
-            f'{message.topic.msgtype} of {len(message.data)} bytes cannot be read: {error}'
-        ) from error
-
-
-def _frame(message: BagMessage) -> Frame:
-    return frame_from_message(_content(message))
-
-
-def _sound(message: BagMessage, fmt: SoundFormat) -> SoundChunk:
-    return sound_from_data(_content(message), fmt)
-
-
-def _format(message: BagMessage) -> SoundFormat:
-    info = _content(message)
-    return SoundFormat(info.sample_rate, info.channels, info.sample_format, info.coding_format)

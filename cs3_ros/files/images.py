@@ -1,130 +1,18 @@
-"""Pictures of ROS messages to RGB: raw encodings and compressed files, without ROS."""
+"""Pictures of ROS messages and of files, JPEG and PNG, without ROS.
+
+OpenCV is imported late: a base install, which only passes pictures on, does without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from cs3_ros.collision import Frame, Image
-
-Data = bytes | bytearray | memoryview | ArrayLike
-
-
-def _mono(pixels: NDArray[Any]) -> Image:
-    return np.repeat(pixels, 3, axis=2)
-
-
-def _mono16(pixels: NDArray[Any]) -> Image:
-    return _mono((pixels >> 8).astype(np.uint8))
-
-
-def _picked(*channels: int) -> Callable[[NDArray[Any]], Image]:
-    return lambda pixels: pixels[:, :, channels]
-
-
-def _opencv(conversion: str) -> Callable[[NDArray[Any]], Image]:
-    def convert(pixels: NDArray[Any]) -> Image:
-        import cv2
-
-        # OpenCV wants contiguous rows
-        image = cv2.cvtColor(np.ascontiguousarray(pixels), getattr(cv2, conversion))
-        return np.asarray(image, np.uint8)
-
-    return convert
-
-
-# encoding -> bytes per channel, channels, conversion. OpenCV names a Bayer pattern by its second
-# row and column, ROS by its first; generic encodings hold blue first, as cv_bridge reads them.
-_ENCODINGS: dict[str, tuple[int, int, Callable[[NDArray[Any]], Image]]] = {
-    'rgb8': (1, 3, _picked(0, 1, 2)),
-    'bgr8': (1, 3, _picked(2, 1, 0)),
-    'rgba8': (1, 4, _picked(0, 1, 2)),
-    'bgra8': (1, 4, _picked(2, 1, 0)),
-    'mono8': (1, 1, _mono),
-    'mono16': (2, 1, _mono16),
-    '8UC1': (1, 1, _mono),
-    '8UC3': (1, 3, _picked(2, 1, 0)),
-    '16UC1': (2, 1, _mono16),
-    'bayer_rggb8': (1, 1, _opencv('COLOR_BayerBG2RGB')),
-    'bayer_bggr8': (1, 1, _opencv('COLOR_BayerRG2RGB')),
-    'bayer_gbrg8': (1, 1, _opencv('COLOR_BayerGR2RGB')),
-    'bayer_grbg8': (1, 1, _opencv('COLOR_BayerGB2RGB')),
-    'yuv422': (1, 2, _opencv('COLOR_YUV2RGB_UYVY')),
-    'uyvy': (1, 2, _opencv('COLOR_YUV2RGB_UYVY')),
-    'yuv422_yuy2': (1, 2, _opencv('COLOR_YUV2RGB_YUYV')),
-    'yuyv': (1, 2, _opencv('COLOR_YUV2RGB_YUYV')),
-}
-
-ENCODINGS = tuple(_ENCODINGS)
-"""Names of the sensor_msgs/Image encodings that ``decode_image`` reads."""
-
-
-def decode_image(
-    encoding: str, height: int, width: int, step: int, is_bigendian: bool | int, data: Data
-) -> Image:
-    """A sensor_msgs/Image to RGB.
-
-    Args:
-        encoding: one of ENCODINGS.
-        height: rows.
-        width: columns.
-        step: bytes from one row to the next, at least those of ``width`` pixels.
-        is_bigendian: byte order of 16-bit encodings.
-        data: at least ``(height - 1) * step`` bytes and one row.
-
-    Returns:
-        RGB uint8 [height, width, 3], a copy of its own; 16-bit encodings keep their upper byte.
-
-    Raises:
-        ValueError: as ``check_image`` does.
-    """
-    raw = np.frombuffer(data, np.uint8)  # type: ignore[arg-type]
-    check_image(encoding, height, width, step, raw.size)
-    depth, channels, convert = _ENCODINGS[encoding]
-    row = width * channels * depth
-    rows = np.lib.stride_tricks.as_strided(raw, (height, row), (step, 1), writeable=False)
-    pixels: NDArray[Any] = np.ascontiguousarray(rows)
-    if depth == 2:
-        pixels = pixels.view('>u2' if is_bigendian else '<u2')
-    image = convert(pixels.reshape(height, width, channels))
-    # numpy keeps the strides of a fancy index and may hand back the message's own memory
-    return np.array(image, np.uint8, order='C')
-
-
-def check_image(encoding: str, height: int, width: int, step: int, nbytes: int) -> None:
-    """Refuse what ``decode_image`` cannot read, without touching the pixels.
-
-    Raises:
-        ValueError: unknown encoding, empty picture, too short a step or too few bytes.
-    """
-    if encoding not in _ENCODINGS:
-        raise ValueError(
-            f'image encoding {encoding!r}: expected one of {", ".join(ENCODINGS)}; '
-            'set the encoding of the camera driver'
-        )
-    depth, channels, convert = _ENCODINGS[encoding]
-    if height < 1 or width < 1:
-        raise ValueError(f'{encoding} image of {width}x{height}: expected at least 1x1 pixels')
-    if channels == 2 and width % 2:
-        raise ValueError(f'{encoding} image {width} pixels wide: expected an even width')
-    if encoding.startswith('bayer') and (height < 4 or width < 4):
-        raise ValueError(f'{encoding} image of {width}x{height}: expected at least 4x4 pixels')
-    row = width * channels * depth
-    if step < row:
-        raise ValueError(
-            f'{encoding} image with step {step}: expected at least {row} bytes for {width} pixels'
-        )
-    needed = (height - 1) * step + row
-    if nbytes < needed:
-        raise ValueError(
-            f'{encoding} image of {width}x{height} with step {step}: expected {needed} bytes, '
-            f'got {nbytes}'
-        )
+from cs3_ros.files.encodings import Data, check_image, decode_image
 
 
 def raw_frame(
@@ -212,16 +100,17 @@ def check_compressed(format: str, data: Data) -> str:
 
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write RGB uint8 [H, W, 3] or grey [H, W]; the ending (png, jpg) chooses the format.
+    """Write a picture.
+
+    Args:
+        path: its ending chooses the format: jpg, of quality 95, or png.
+        image: RGB uint8 [H, W, 3] or grey [H, W].
 
     Raises:
         OSError: the file cannot be written.
+        ValueError: OpenCV cannot encode the picture.
     """
-    import cv2
-
-    stored = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), stored):
-        raise OSError(f'{path}: cannot be written; check the folder and the free space')
+    path.write_bytes(as_jpeg(image, 95) if path.suffix == '.jpg' else _encoded('.png', image))
 
 
 def load_image(path: Path) -> Image:
@@ -252,16 +141,25 @@ def _jpeg_is_whole(raw: bytes) -> bool:
     return False
 
 
-def as_jpeg(image: Image, quality: int = 85) -> bytes:
-    """RGB uint8 [H, W, 3] as the bytes of a JPEG file.
+def as_jpeg(image: NDArray[np.uint8], quality: int = 85) -> bytes:
+    """A picture as the bytes of a JPEG file.
+
+    Args:
+        image: RGB uint8 [H, W, 3] or grey [H, W].
+        quality: 1 to 100.
 
     Raises:
-        ValueError: OpenCV could not encode it.
+        ValueError: OpenCV cannot encode it.
     """
+    return _encoded('.jpg', image, quality)
+
+
+def _encoded(ending: str, image: NDArray[np.uint8], quality: int | None = None) -> bytes:
     import cv2
 
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    good, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    stored = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    flags = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]
+    good, data = cv2.imencode(ending, stored, flags)
     if not good:
-        raise ValueError(f'picture of {image.shape}: expected one that OpenCV can encode as JPEG')
+        raise ValueError(f'picture of {image.shape}: expected one that OpenCV can encode')
     return bytes(data)

@@ -12,13 +12,15 @@ from typing import Any
 
 from cs3_ros.files.atomic import write_text
 
-MAX_BYTES = 1 << 28
-"""Longest JSON text that is read, unless told otherwise: results of long recordings are large."""
+MAX_BYTES = 1 << 26
+"""Longest JSON text that is read, where the caller does not say otherwise."""
 MAX_DEPTH = 64
-"""Deepest nesting that is read."""
+"""Most lists and objects inside of each other."""
+
+_TOO_DEEP = f'nested too deeply: expected at most {MAX_DEPTH} levels'
 
 
-def load_json(text: str | bytes) -> Any:
+def load_json(text: str) -> Any:
     """The value of a JSON text.
 
     Raises:
@@ -27,18 +29,18 @@ def load_json(text: str | bytes) -> Any:
     try:
         data = json.loads(text)
     except RecursionError as error:
-        raise ValueError('nested too deeply') from error
-    layer, depth = [data], 0
-    while layer := [below for value in layer for below in _below(value)]:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise ValueError(f'nested too deeply: expected at most {MAX_DEPTH}')
+        raise ValueError(_TOO_DEEP) from error
+    layer = _containers([data])
+    for _ in range(MAX_DEPTH):
+        layer = [below for value in layer for below in _containers(value)]
+    if layer:
+        raise ValueError(_TOO_DEEP)
     return data
 
 
-def _below(value: Any) -> list[Any]:
-    """The containers directly inside of a value."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+def _containers(value: dict[str, Any] | list[Any]) -> list[Any]:
+    """The lists and objects directly inside of one."""
+    inside = value.values() if isinstance(value, dict) else value
     return [below for below in inside if isinstance(below, (dict, list))]
 
 
@@ -46,7 +48,7 @@ def read_json(path: Path, where: str, max_bytes: int = MAX_BYTES) -> Any:
     """The value of a JSON file.
 
     Args:
-        path: the file.
+        path: the file, UTF-8.
         where: what it is, as errors shall name it: ``truth file 'a.json'``.
         max_bytes: a longer file is refused.
 
@@ -56,12 +58,13 @@ def read_json(path: Path, where: str, max_bytes: int = MAX_BYTES) -> Any:
     try:
         with path.open('rb') as file:
             data = file.read(max_bytes + 1)
-    except OSError as error:
+        if len(data) > max_bytes:
+            raise ValueError(f'{where} is longer than the {max_bytes} bytes that are read')
+        text = data.decode('utf-8')
+    except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f'{where} cannot be read: {error}') from error
-    if len(data) > max_bytes:
-        raise ValueError(f'{where} is longer than the {max_bytes} bytes that are read')
     try:
-        return load_json(data.decode('utf-8'))
+        return load_json(text)
     except ValueError as error:
         raise ValueError(f'{where} is not valid JSON: {error}') from error
 
@@ -70,7 +73,7 @@ def prepare_json(path: Path | None) -> None:
     """Make the folder of a file that will be written after long work; None asks for no file.
 
     Raises:
-        OSError: it could not be written there.
+        OSError: the file could not be written there.
     """
     if path is None:
         return

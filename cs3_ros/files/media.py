@@ -14,16 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Frame, Image
 from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
-
-if TYPE_CHECKING:
-    import av
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +90,12 @@ class VideoFile:
         return heapq.merge(self.frames(), self.sound(), key=lambda item: item.stamp_ns)
 
     def frames(self) -> Iterator[Frame]:
-        """Frames with strictly rising times; pixels are converted when ``Frame.image`` asks."""
+        """Frames with strictly rising times; pixels are converted when ``Frame.image`` asks.
+
+        Raises:
+            OSError: the file is no longer there.
+            ValueError: it can no longer be read.
+        """
         with _open(self.path) as container:
             video, _ = _tracks(container, self.path)
             video.thread_type = 'AUTO'
@@ -114,12 +117,16 @@ class VideoFile:
         """Sound quantised to 16 bits, in chunks of 20 ms; nothing without a sound track.
 
         A gap in the file is a gap between chunks; samples that overlap earlier ones are dropped.
+
+        Raises:
+            OSError: the file is no longer there.
+            ValueError: it can no longer be read.
         """
         if self.sound_format is None:
             return
         with _open(self.path) as container:
             _, track = _tracks(container, self.path)
-            cutter: _Cutter | None = None
+            cutter: SoundCutter | None = None
             overlap = 0
             for frame in _decoded(container, track, self.path):
                 samples = _int16(frame)
@@ -128,7 +135,7 @@ class VideoFile:
                     if cutter is not None:
                         yield from cutter.flush()
                     end_ns = 0 if cutter is None else cutter.end_ns
-                    cutter = _Cutter(*key, self.origin_ns, end_ns)
+                    cutter = SoundCutter(*key, self.origin_ns, end_ns)
                 stamp_ns = self._stamp(frame)
                 if stamp_ns is None:
                     stamp_ns = cutter.end_ns
@@ -149,8 +156,6 @@ class VideoFile:
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
     """The opened container; errors name the file."""
-    import av
-
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such video file')
     try:
@@ -166,8 +171,6 @@ def _open(path: Path) -> Iterator[Any]:
 
 def _tracks(container: Any, path: Path) -> tuple[Any, Any]:
     """The first video track that is not a cover picture, and the first sound track or None."""
-    import av
-
     cover = av.stream.Disposition.attached_pic
     videos = [track for track in container.streams.video if not track.disposition & cover]
     if not videos:
@@ -179,8 +182,6 @@ def _tracks(container: Any, path: Path) -> tuple[Any, Any]:
 
 def _decoded(container: Any, track: Any, path: Path) -> Iterator[Any]:
     """Decoded frames of one track; broken packets are left out and reported once."""
-    import av
-
     packets, broken = container.demux(track), 0
     while True:
         try:
@@ -242,8 +243,15 @@ class _Picture:
         return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
-class _Cutter:
-    """Cuts decoded sound of one rate and channel count into chunks with exact times."""
+class SoundCutter:
+    """Cuts decoded sound of one rate and channel count into chunks with exact times.
+
+    Args:
+        rate: samples per second.
+        channels: of the sound.
+        origin_ns: stamp of media time 0.
+        start_ns: media time of the first sample, where the first packet does not say otherwise.
+    """
 
     def __init__(self, rate: int, channels: int, origin_ns: int, start_ns: int) -> None:
         self.key = (rate, channels)
@@ -260,6 +268,12 @@ class _Cutter:
         return self._time(self.taken + len(self.pending))
 
     def push(self, stamp_ns: int, samples: NDArray[np.int16]) -> Iterator[SoundChunk]:
+        """The chunks that a packet makes whole.
+
+        Args:
+            stamp_ns: media time of its first sample.
+            samples: int16 [N, C].
+        """
         ahead_ns = stamp_ns - self.end_ns
         # Packet times are rounded to the container's ticks, so a small step is no gap.
         tolerance_ns = RESYNC_NS if self.taken or len(self.pending) else 0
@@ -273,6 +287,7 @@ class _Cutter:
             yield self._take(self.size)
 
     def flush(self) -> Iterator[SoundChunk]:
+        """What is left, a shorter chunk."""
         if len(self.pending):
             yield self._take(len(self.pending))
 

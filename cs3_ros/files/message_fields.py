@@ -53,6 +53,13 @@ def frame_from_message(message: Any) -> Frame:
 def sound_from_data(message: Any, sound_format: SoundFormat) -> SoundChunk:
     """The sound of an AudioDataStamped (ros-drivers audio_common_msgs).
 
+    Args:
+        message: with the bytes in ``audio.data``.
+        sound_format: how to read them.
+
+    Returns:
+        A chunk of float32 [N, C].
+
     Raises:
         ValueError: the bytes do not fit the format, or an impossible stamp.
     """
@@ -62,6 +69,10 @@ def sound_from_data(message: Any, sound_format: SoundFormat) -> SoundChunk:
 
 def header_stamp_ns(sec: int, nanosec: int) -> int:
     """The stamp of a message header in nanoseconds.
+
+    Args:
+        sec: its seconds.
+        nanosec: its nanoseconds, less than a second.
 
     Raises:
         ValueError: nanoseconds of a second or more, or later than ``LAST_STAMP_NS``.
@@ -77,19 +88,13 @@ def header_stamp_ns(sec: int, nanosec: int) -> int:
 
 
 def format_from_info(info: Any) -> SoundFormat:
-    """The sound format that an audio_common_msgs/AudioInfo tells.
+    """The sound format that an audio_common_msgs/AudioInfo gives.
 
     Raises:
-        ValueError: compressed sound such as mp3, an unknown sample format, no channels, a rate out
-            of ``onset.RATES``.
+        ValueError: compressed sound such as mp3, an unknown sample format, no channels or a rate of
+            0; says how to set the capture.
     """
-    sound_format = SoundFormat(
-        rate=info.sample_rate,
-        channels=info.channels,
-        sample_format=info.sample_format,
-        coding_format=info.coding_format,
-    )
-    return sound_format
+    return SoundFormat(info.sample_rate, info.channels, info.sample_format, info.coding_format)
 
 
 def sound_from_audio_stamped(message: Any) -> SoundChunk:
@@ -98,9 +103,12 @@ def sound_from_audio_stamped(message: Any) -> SoundChunk:
     That package (github.com/mgonzs13/audio_common) carries the samples in typed arrays, of which
     one is filled, and the channel count and rate in ``audio.info``.
 
+    Returns:
+        A chunk of float32 [N, C].
+
     Raises:
-        ValueError: no array is filled, the channel count does not divide the samples, a rate out of
-            ``onset.RATES``, or an impossible stamp.
+        ValueError: no array is filled, the channel count does not divide the samples, a rate of 0,
+            or an impossible stamp.
     """
     data, info = message.audio.audio_data, message.audio.info
     full_scales = {

@@ -14,7 +14,7 @@ frame within 0.2 s of the contact; an answer on another frame is not scored.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from typing import Any
 import numpy as np
 
 from cs3_ros.collision import LAST_STAMP_NS, Mask
+from cs3_ros.files.atomic import write_text
+from cs3_ros.files.fields import expect, items, mapping, text, whole
+from cs3_ros.files.jsonfile import read_json
 
 FORMAT = 'cs3-clip-truth-1'
 MOST_BYTES = 64_000_000
@@ -79,9 +82,9 @@ class ClipTruth:
     """In the order of their times."""
 
     def __post_init__(self) -> None:
-        _expect(isinstance(self.about, str), 'about', self.about, 'a text')
+        text(self.about, 'about', blank=True)
         for name in ('width', 'height'):
-            _whole(getattr(self, name), name, 1, MOST_PIXELS)
+            whole(getattr(self, name), name, 1, MOST_PIXELS)
         _rising([event.time_ns for event in self.events], 'events')
         for number, event in enumerate(self.events):
             self._check(event, f'events[{number}]')
@@ -103,24 +106,28 @@ class ClipTruth:
         return tuple(_unpacked(runs, self.height, self.width) for runs in nearest.masks)
 
     def _check(self, event: TrueEvent, where: str) -> None:
-        _expect(1 <= len(event.objects) <= 2, f'{where}.objects', event.objects, 'one or two names')
+        expect(1 <= len(event.objects) <= 2, f'{where}.objects', event.objects, 'one or two names')
         for name in event.objects:
-            _expect(isinstance(name, str), f'{where}.objects', name, 'a text')
-        _expect(bool(event.frames), f'{where}.frames', event.frames, 'at least one')
+            text(name, f'{where}.objects', blank=True)
+        expect(bool(event.frames), f'{where}.frames', event.frames, 'at least one')
         _rising([frame.time_ns for frame in event.frames], f'{where}.frames')
         for number, frame in enumerate(event.frames):
             here = f'{where}.frames[{number}].masks'
             count = len(event.objects)
-            _expect(len(frame.masks) == count, here, len(frame.masks), f'{count}, as objects')
+            expect(len(frame.masks) == count, here, len(frame.masks), f'{count}, as objects')
             for runs in frame.masks:
                 for length in runs:
-                    _whole(length, here, 0, self.width * self.height)
+                    whole(length, here, 0, self.width * self.height)
                 wanted = f'runs of {self.width * self.height} pixels together'
-                _expect(sum(runs) == self.width * self.height, here, sum(runs), wanted)
+                expect(sum(runs) == self.width * self.height, here, sum(runs), wanted)
 
 
 def runs_of(mask: Mask) -> Runs:
-    """The runs of a mask, bool [H, W]: lengths outside, inside, outside, ... row by row."""
+    """The runs of a mask: lengths outside, inside, outside, ... row by row.
+
+    Args:
+        mask: bool [H, W] of at least one pixel.
+    """
     flat = mask.ravel()
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     lengths = np.diff(edges, prepend=0, append=flat.size).tolist()
@@ -131,16 +138,10 @@ def read_truth(path: str | Path) -> ClipTruth:
     """Read a truth file.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no truth file; names the file, the place, what was found and expected.
+        ValueError: it cannot be read or is no truth file; names the file, the place, what was found
+            and expected.
     """
-    path = Path(path)
-    if (size := path.stat().st_size) > MOST_BYTES:
-        raise ValueError(f'{path}: {size} bytes: expected a truth file of at most {MOST_BYTES}')
-    try:
-        data = json.loads(path.read_text('utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path}: expected a truth file, JSON in UTF-8 ({error})') from error
+    data = read_json(Path(path), f'{path}', MOST_BYTES)
     try:
         return _parsed(data)
     except ValueError as error:
@@ -148,7 +149,11 @@ def read_truth(path: str | Path) -> ClipTruth:
 
 
 def write_truth(path: str | Path, truth: ClipTruth) -> None:
-    """Write a truth file; it appears when it is complete and replaces what is there."""
+    """Write a truth file; it appears when it is complete and replaces what is there.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
     events = [
         {
             'time_ns': event.time_ns,
@@ -161,27 +166,24 @@ def write_truth(path: str | Path, truth: ClipTruth) -> None:
         for event in truth.events
     ]
     data = {'format': FORMAT, 'about': truth.about, 'width': truth.width, 'height': truth.height}
-    path = Path(path)
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(json.dumps(data | {'events': events}) + '\n', 'utf-8')
-    part.replace(path)
+    write_text(Path(path), json.dumps(data | {'events': events}) + '\n')
 
 
 def _parsed(data: Any) -> ClipTruth:
-    found = _fields(data, 'the file', ('format', 'about', 'width', 'height', 'events'))
-    _expect(found['format'] == FORMAT, 'format', found['format'], repr(FORMAT))
+    found = mapping(data, 'the file', ('format', 'about', 'width', 'height', 'events'))
+    expect(found['format'] == FORMAT, 'format', found['format'], repr(FORMAT))
     events = []
-    for number, item in enumerate(_items(found['events'], 'events')):
+    for number, item in enumerate(items(found['events'], 'events')):
         where = f'events[{number}]'
-        event = _fields(item, where, ('time_ns', 'objects', 'frames'))
+        event = mapping(item, where, ('time_ns', 'objects', 'frames'))
         frames = []
-        for index, value in enumerate(_items(event['frames'], f'{where}.frames')):
+        for index, value in enumerate(items(event['frames'], f'{where}.frames')):
             here = f'{where}.frames[{index}]'
-            frame = _fields(value, here, ('time_ns', 'masks'))
-            masks = _items(frame['masks'], f'{here}.masks')
-            runs = tuple(tuple(_items(mask, f'{here}.masks')) for mask in masks)
+            frame = mapping(value, here, ('time_ns', 'masks'))
+            masks = items(frame['masks'], f'{here}.masks')
+            runs = tuple(tuple(items(mask, f'{here}.masks')) for mask in masks)
             frames.append(TrueFrame(frame['time_ns'], runs))
-        names = tuple(_items(event['objects'], f'{where}.objects'))
+        names = tuple(items(event['objects'], f'{where}.objects'))
         events.append(TrueEvent(event['time_ns'], names, tuple(frames)))
     return ClipTruth(found['about'], found['width'], found['height'], tuple(events))
 
@@ -193,30 +195,7 @@ def _unpacked(runs: Runs, height: int, width: int) -> Mask:
 
 def _rising(times_ns: Sequence[int], where: str) -> None:
     for number, time_ns in enumerate(times_ns):
-        _whole(time_ns, f'{where}[{number}].time_ns', 0, LAST_STAMP_NS)
+        whole(time_ns, f'{where}[{number}].time_ns', 0, LAST_STAMP_NS)
     for number in range(1, len(times_ns)):
         later = times_ns[number] > times_ns[number - 1]
-        _expect(later, f'{where}[{number}].time_ns', times_ns[number], 'later than the one before')
-
-
-def _whole(value: Any, where: str, low: int, high: int) -> None:
-    good = type(value) is int and low <= value <= high  # True and False are ints, too
-    _expect(good, where, value, f'a whole number from {low} to {high}')
-
-
-def _fields(value: Any, where: str, names: Iterable[str]) -> dict[str, Any]:
-    wanted = f'an object with {", ".join(names)}'
-    _expect(isinstance(value, dict) and set(value) == set(names), where, value, wanted)
-    return dict(value)
-
-
-def _items(value: Any, where: str) -> list[Any]:
-    _expect(isinstance(value, list), where, value, 'a list')
-    return list(value)
-
-
-def _expect(good: bool, where: str, found: Any, wanted: str) -> None:
-    if not good:
-        text = repr(found)
-        shown = text if len(text) <= 60 else f'{text[:60]}...'
-        raise ValueError(f'{where} is {shown}: expected {wanted}')
+        expect(later, f'{where}[{number}].time_ns', times_ns[number], 'later than the one before')

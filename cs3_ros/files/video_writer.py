@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +30,9 @@ class VideoWriter:
         size: width and height of the frames in pixels.
         frame_rate: nominal frames per second; 0.0 means 30.
         sound: rate and channels of the sound to be written, or None.
+
+    Raises:
+        ValueError: the ending names no container.
     """
 
     def __init__(
@@ -38,8 +42,6 @@ class VideoWriter:
         frame_rate: float = 30.0,
         sound: SoundFormat | None = None,
     ) -> None:
-        import av
-
         self.size = size
         self.path = Path(path)
         self._container = av.open(f'file:{self.path}', 'w')
@@ -70,10 +72,9 @@ class VideoWriter:
             image: RGB uint8 [H, W, 3].
 
         Raises:
+            OSError: the file cannot be written.
             ValueError: the picture does not have the size announced.
         """
-        import av
-
         height, width = image.shape[:2]
         if (width, height) != self.size:
             raise ValueError(
@@ -88,7 +89,11 @@ class VideoWriter:
     def write_sound(self, chunk: SoundChunk) -> None:
         """Add sound; a gap becomes silence, an overlap is dropped.
 
+        Args:
+            chunk: float32 [N, C] of the rate and channels announced.
+
         Raises:
+            OSError: the file cannot be written.
             ValueError: the rate is not the one announced.
         """
         fmt = self._sound_format
@@ -108,8 +113,6 @@ class VideoWriter:
         self._mux_sound(samples[-gap:])
 
     def _mux_sound(self, samples: NDArray[np.float32]) -> None:
-        import av
-
         if not len(samples):
             return
         data = np.frombuffer(encode(samples), '<i2').reshape(1, -1)
@@ -121,7 +124,11 @@ class VideoWriter:
         self._container.mux(self._sound.encode(frame))
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         self._container.mux(self._video.encode(None))
         if self._sound_format is not None:
             self._container.mux(self._sound.encode(None))

@@ -7,7 +7,6 @@ best box counts, so nothing has to be paired. One thing held by both hands is fo
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,8 @@ from transformers import (
 
 from cs3_ros.collision import SIDES, Box, Frame, HandObject, Image, Side
 from cs3_ros.config import require, setting, validate
+from cs3_ros.files.fields import expect, items, mapping, number, shown, whole
+from cs3_ros.files.jsonfile import read_json
 from cs3_ros.hands.boxes import MIN_OBJECT_AREA, clipped
 from cs3_ros.runtime import Runtime
 
@@ -34,6 +35,9 @@ LABELS = ('left_hand', 'right_hand', 'left_hand_object', 'right_hand_object')
 MODEL_TYPES = ('rt_detr_v2', 'd_fine')
 
 _RESAMPLE = {2: 'bilinear', 3: 'bicubic'}  # numbers of PIL
+
+MAX_SIDE = 4096
+"""Largest height and width that a network may ask for, pixels."""
 
 
 @dataclass(frozen=True)
@@ -76,39 +80,39 @@ class Preprocessing:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Preprocessing:
-        """What ``preprocessor_config.json`` says; the defaults where there is no such file.
+        """Read ``preprocessor_config.json``; the defaults where there is no such file.
 
         Raises:
-            ValueError: it asks for something else than a fixed size.
+            ValueError: no JSON, no fixed size, or an interpolation or statistics of another kind.
         """
         path = folder / 'preprocessor_config.json'
         if not path.is_file():
             return cls()
-        try:
-            values = json.loads(path.read_text('utf-8'))
-        except ValueError as error:
-            raise ValueError(f'{path}: expected JSON: {error}') from error
+        values = mapping(read_json(path, f'{path}'), f'{path}', others=None)
         size = values.get('size', {'height': cls.height, 'width': cls.width})
         fixed = isinstance(size, dict) and {'height', 'width'} <= set(size)
         if not fixed or not values.get('do_resize', True) or values.get('do_pad', False):
             raise ValueError(
                 f'{path}: expected do_resize to a size of height and width, without do_pad, '
-                f'got {size!r}; write the size that the network was trained with'
+                f'got {shown(size)}; write the size that the network was trained with'
             )
+        height, width = (
+            whole(size[name], f'{path}: size.{name}', 1, MAX_SIDE) for name in ('height', 'width')
+        )
         resample = values.get('resample', 2)
-        if resample not in _RESAMPLE:
-            raise ValueError(f'{path}: resample = {resample!r}: expected 2 or 3, linear or cubic')
-        factor = values.get('rescale_factor', cls.scale) if values.get('do_rescale', True) else 1.0
+        expect(resample in list(_RESAMPLE), f'{path}: resample', resample, '2, linear, or 3, cubic')
+        factor = cls.scale
+        if not values.get('do_rescale', True):
+            factor = 1.0
+        elif 'rescale_factor' in values:
+            factor = number(values['rescale_factor'], f'{path}: rescale_factor')
         mean, std = cls.mean, cls.std
         if values.get('do_normalize', False):
-            mean, std = (tuple(values.get(name) or ()) for name in ('image_mean', 'image_std'))
-            if len(mean) != 3 or len(std) != 3:
-                raise ValueError(
-                    f'{path}: do_normalize needs image_mean and image_std of 3 numbers each, '
-                    f'got {mean} and {std}'
-                )
-        height, width = int(size['height']), int(size['width'])
-        return cls(height, width, _RESAMPLE[resample], float(factor), mean, std)
+            mean, std = (
+                _per_channel(values.get(name), f'{path}: {name}')
+                for name in ('image_mean', 'image_std')
+            )
+        return cls(height, width, _RESAMPLE[resample], factor, mean, std)
 
     def __call__(self, image: Tensor) -> Tensor:
         """A picture for the network.
@@ -193,6 +197,11 @@ class DetrHands:
             return None
         score = hand[0] if object_box is None else held[0]
         return HandObject(side, score, hand_box, object_box=object_box)
+
+
+def _per_channel(values: Any, where: str) -> tuple[float, ...]:
+    expect(len(items(values, where)) == 3, where, values, '3 numbers, one for each channel')
+    return tuple(number(value, where) for value in values)
 
 
 def best_boxes(logits: Tensor, boxes: Tensor) -> Tensor:

@@ -61,8 +61,8 @@ class Hands23Json:
     says so.
 
     Raises:
-        ValueError: no file is named, it is not such a file, or two of its images have one number.
-        OSError: it cannot be read.
+        ValueError: no file is named, it cannot be read or is not such a file, or two of its images
+            have one number.
     """
 
     def __init__(self, config: Hands23JsonConfig) -> None:

@@ -6,8 +6,6 @@ Its demo writes the rows as ``result.json``; ``hands23.py`` makes the same ones 
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cs3_ros.collision import SIDES, Box, HandObject, Side
+from cs3_ros.files.fields import expect, items, mapping, number, one_of, text
+from cs3_ros.files.jsonfile import read_json
 from cs3_ros.hands.boxes import MIN_OBJECT_AREA, clipped
 
 CONTACTS = (
@@ -29,7 +29,11 @@ CONTACTS = (
 HOLDING = ('object_contact', 'obj_to_obj_contact')
 """Hands of another contact are ignored."""
 
+MOST_BYTES = 1 << 28
+"""Largest ``result.json`` that is read; an hour of frames has some 200 MB."""
+
 _SIDES: Mapping[str, Side] = {'left_hand': 'left', 'right_hand': 'right'}
+_NEEDED = ('hand_bbox', 'hand_side', 'hand_pred_score', 'contact_state')
 
 
 @dataclass(frozen=True)
@@ -103,12 +107,13 @@ def read_results(path: Path) -> dict[str, tuple[Hands23Hand, ...]]:
     """File name of an image -> its hands, from the demo's ``result.json``.
 
     Raises:
-        ValueError: not such a file; names the image, the field and what was expected.
-        OSError: it cannot be read.
+        ValueError: it cannot be read or is not such a file; names the file, the image, the field
+            and what was expected.
     """
+    data = read_json(path, f'{path}', MOST_BYTES)
     try:
-        return parse_results(json.loads(path.read_text('utf-8')))
-    except (ValueError, RecursionError) as error:
+        return parse_results(data)
+    except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
 
 
@@ -119,26 +124,21 @@ def parse_results(data: Any) -> dict[str, tuple[Hands23Hand, ...]]:
         ValueError: not such content; names the image, the field and what was expected.
     """
     images: dict[str, tuple[Hands23Hand, ...]] = {}
-    for number, image in enumerate(_list(_field(data, 'images', 'result'), 'images')):
-        name = _field(image, 'file_name', f'images[{number}]')
-        if not isinstance(name, str) or name in images:
-            raise ValueError(f'images[{number}].file_name = {name!r}: expected a name, once')
-        hands = _list(_field(image, 'predictions', name), f'{name}, predictions')
+    content = mapping(data, 'what the Hands23 demo writes', ('images',), None)
+    for place, value in enumerate(items(content['images'], 'images')):
+        where = f'images[{place}]'
+        image = mapping(value, where, ('file_name', 'predictions'), None)
+        name = text(image['file_name'], f'{where}.file_name', blank=True)
+        expect(name not in images, f'{where}.file_name', name, 'every name once')
+        hands = items(image['predictions'], f'{name}, predictions')
         images[name] = tuple(
             _parse_hand(hand, f'{name}, hand {index}') for index, hand in enumerate(hands)
         )
     return images
 
 
-def _parse_hand(hand: Any, where: str) -> Hands23Hand:
-    box, score = (_field(hand, name, where) for name in ('hand_bbox', 'hand_pred_score'))
-    side, contact = (_field(hand, name, where) for name in ('hand_side', 'contact_state'))
-    if side not in tuple(_SIDES):
-        raise ValueError(f'{where}: hand_side = {side!r}: expected one of {", ".join(_SIDES)}')
-    if contact not in CONTACTS:
-        raise ValueError(
-            f'{where}: contact_state = {contact!r}: expected one of {", ".join(CONTACTS)}'
-        )
+def _parse_hand(value: Any, where: str) -> Hands23Hand:
+    hand = mapping(value, where, _NEEDED, None)
     found: list[Any] = []
     for name, confidence in (
         ('obj_bbox', 'obj_pred_score'),
@@ -150,46 +150,28 @@ def _parse_hand(hand: Any, where: str) -> Hands23Hand:
             _score(hand.get(confidence), f'{where}: {confidence}') if there else None,
         ]
     return Hands23Hand(
-        _SIDES[side],
-        _score(score, f'{where}: hand_pred_score'),
-        _box(box, f'{where}: hand_bbox'),
-        contact,
+        _SIDES[one_of(hand['hand_side'], f'{where}: hand_side', _SIDES)],
+        _score(hand['hand_pred_score'], f'{where}: hand_pred_score'),
+        _box(hand['hand_bbox'], f'{where}: hand_bbox'),
+        one_of(hand['contact_state'], f'{where}: contact_state', CONTACTS),
         *found,
     )
 
 
-def _field(data: Any, name: str, where: str) -> Any:
-    if not isinstance(data, dict) or name not in data:
-        raise ValueError(f'{where}: expected {name}, as the Hands23 demo writes it')
-    return data[name]
-
-
-def _list(data: Any, where: str) -> list[Any]:
-    if not isinstance(data, list):
-        raise ValueError(f'{where}: expected a list, got {type(data).__name__}')
-    return data
-
-
-def _number(value: Any, where: str) -> float:
-    number = math.nan
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        with contextlib.suppress(ValueError, OverflowError):
-            number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f'{where} = {value!r}: expected a number')
-    return number
-
-
 def _score(value: Any, where: str) -> float:
-    score = _number(value, where)
-    if not 0 <= score <= 1:
-        raise ValueError(f'{where} = {value!r}: expected a number in [0, 1]')
-    return score
+    return number(_unquoted(value), where, 0, 1)
 
 
 def _box(value: Any, where: str) -> Box:
-    if isinstance(value, list) and len(value) == 4:
-        x0, y0, x1, y1 = (_number(one, where) for one in value)
-        if x0 <= x1 and y0 <= y1:
-            return (x0, y0, x1, y1)
-    raise ValueError(f'{where} = {value!r}: expected x0, y0, x1, y1 in pixels')
+    expect(isinstance(value, list) and len(value) == 4, where, value, 'x0, y0, x1, y1 in pixels')
+    x0, y0, x1, y1 = (number(_unquoted(one), where) for one in value)
+    expect(x0 <= x1 and y0 <= y1, where, value, 'x0, y0, x1, y1 in pixels, x0 <= x1, y0 <= y1')
+    return (x0, y0, x1, y1)
+
+
+def _unquoted(value: Any) -> Any:
+    """What is a number in the demo's text; anything else as it is."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value

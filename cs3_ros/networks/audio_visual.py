@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cs3_ros.config import from_mapping
+from cs3_ros.files.jsonfile import load_json
 from cs3_ros.networks.audio_token import AudioToken, AudioTokenConfig
 from cs3_ros.networks.beats import Beats, BeatsConfig
 from cs3_ros.networks.checkpoints import read_safetensors
@@ -127,7 +128,7 @@ def _build(
 ) -> Any:
     """A network, still without weights, as the metadata describes it."""
     try:
-        description = json.loads(metadata[name])
+        description = load_json(metadata[name])
         with torch.device('meta'):  # no time for random weights that are thrown away
             return build(description)
     except (

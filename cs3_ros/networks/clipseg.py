@@ -8,7 +8,6 @@ differentiable; nothing is computed under ``no_grad``.
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPSegForImageSegmentation, CLIPTokenizer
 
+from cs3_ros.files.fields import expect, mapping
+from cs3_ros.files.jsonfile import read_json
+
+MAX_SIZE = 4096
+"""Largest side of pictures that a folder may ask for, pixels."""
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 """Mean of the pictures that CLIP was trained on, RGB in [0, 1]."""
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -336,17 +340,12 @@ def _image_size(path: Path) -> int:
     """Side of the pictures from a preprocessor_config.json, in either of its two forms."""
     if not path.is_file():
         return IMAGE_SIZE
-    try:
-        size = json.loads(path.read_text('utf-8'))['size']
-        size = size.get('height', size.get('shortest_edge')) if isinstance(size, dict) else size
-        if type(size) is not int:
-            raise TypeError(f'size = {size!r}')
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f'{path}: {error!r}; expected JSON with "size": {{"height": {IMAGE_SIZE}, '
-            f'"width": {IMAGE_SIZE}}}'
-        ) from error
-    return size
+    size = mapping(read_json(path, f'{path}'), f'{path}', others=None).get('size')
+    side: Any = size.get('height', size.get('shortest_edge')) if isinstance(size, dict) else size
+    good = type(side) is int and 1 <= side <= MAX_SIZE
+    wanted = f'{{"height": {IMAGE_SIZE}, "width": {IMAGE_SIZE}}}, up to {MAX_SIZE}'
+    expect(good, f'{path}: size', size, wanted)
+    return int(side)
 
 
 @functools.cache

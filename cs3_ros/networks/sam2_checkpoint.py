@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from cs3_ros.files.jsonfile import load_json
 from cs3_ros.networks.checkpoints import read_safetensors, read_torch
 from cs3_ros.networks.sam2_model import PRESETS, Sam2, Sam2Architecture
 
@@ -144,7 +145,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Any]:
     if path.suffix == '.safetensors':
         state, metadata = read_safetensors(path)
         try:
-            return state, json.loads(metadata.get('architecture', 'null'))
+            return state, load_json(metadata.get('architecture', 'null'))
         except ValueError as error:
             raise ValueError(f'{path}: metadata architecture is no JSON: {error}') from error
     checkpoint = read_torch(path)

@@ -18,7 +18,8 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from cs3_ros.collision import onset_of
-from cs3_ros.files.images import as_jpeg, decode_image
+from cs3_ros.files.encodings import decode_image
+from cs3_ros.files.images import as_jpeg
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.live_run import LiveEvent, LiveRun
 from cs3_ros.ros.messages import stamp_to_ns

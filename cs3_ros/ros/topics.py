@@ -13,7 +13,7 @@ from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 
-from cs3_ros.files.images import ENCODINGS
+from cs3_ros.files.encodings import ENCODINGS
 from cs3_ros.files.message_fields import format_from_info
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.spin import spin_until

@@ -341,7 +341,7 @@ def test_what_is_not_installed_is_found_without_importing(tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     'weights, words',
     [
-        ('weights: 3', r'weights\[0\]: expected a mapping, got 3'),
+        ('weights: 3', r'weights\[0\]: expected a mapping of names to values, got 3'),
         ('weights: [{folder: a}]', r'weights\[0\]: missing files, licence'),
     ],
 )

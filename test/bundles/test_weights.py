@@ -61,10 +61,16 @@ def test_files_that_nobody_offers_have_an_origin():
 @pytest.mark.parametrize(
     'change, words',
     [
-        ({'files': 3}, r'weights\[0\].files: expected a mapping, got 3'),
-        ({'files': {'a': 3}}, r'weights\[0\].files.a: expected a mapping, got 3'),
+        ({'files': 3}, r'weights\[0\].files: expected a mapping of names to values, got 3'),
+        (
+            {'files': {'a': 3}},
+            r'weights\[0\].files.a: expected a mapping of names to values, got 3',
+        ),
         ({'files': {'a': {'size': 3}}}, r'unknown key\(s\) size; known: bytes, sha256'),
-        ({'files': {'a': {'bytes': -1}}}, r'files.a.bytes = -1: expected a number of bytes'),
+        (
+            {'files': {'a': {'bytes': -1}}},
+            r'files.a.bytes = -1: expected a whole number of at least 0',
+        ),
         ({'files': {'a': {'bytes': True}}}, r'files.a.bytes = True'),
         ({'files': {'a': {'sha256': 'AB'}}}, r"files.a.sha256 = 'AB': expected 64 hex"),
         ({'origin': 'a friend'}, r'expected either source \(a URL\) or origin'),

@@ -43,7 +43,7 @@ def test_raw_bag_holds_the_very_pixels_and_samples(tmp_path, clip, storage):
         assert chunk.rate == want.rate
 
 
-def test_both_doors_give_one_order(tmp_path, clip):
+def test_bag_and_video_give_one_order(tmp_path, clip):
     out = make_bag(clip, tmp_path / 'bag')
     order = [(type(item), item.stamp_ns) for item in BagRecording(out)]
     assert order == [(type(i), i.stamp_ns) for i in VideoFile(clip, origin_ns=1000 * NS_PER_S)]

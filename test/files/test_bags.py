@@ -1,16 +1,20 @@
 """Bags read back: topics found or refused, odd content left out, damaged files."""
 
 import logging
+from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from fakes import ClickRecording, fake_pipeline
 from hypothesis import given
 from hypothesis import strategies as st
 from rosbags.rosbag2 import StoragePlugin, Writer
 from tiny_media import split
 
-from cs3_ros.collision import NS_PER_S
+from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.collision import NS_PER_S, Frame
 from cs3_ros.files.bags import (
     AUDIO,
     COMPRESSED,
@@ -21,14 +25,15 @@ from cs3_ros.files.bags import (
     BagMessage,
     BagRecording,
     BagTopic,
-    _format,
-    _frame,
-    _sound,
     typestore,
 )
-from cs3_ros.files.pcm import SoundFormat
+from cs3_ros.files.message_fields import format_from_info, frame_from_message, sound_from_data
+from cs3_ros.files.pcm import SoundFormat, encode
+from cs3_ros.offline import Run
+from cs3_ros.settings import Settings
 
 TYPES = typestore().types
+MONO = SoundFormat(8000, 1)
 
 
 def header(stamp_ns, frame_id='cam'):
@@ -37,12 +42,12 @@ def header(stamp_ns, frame_id='cam'):
     return TYPES['std_msgs/msg/Header'](stamp=stamp, frame_id=frame_id)
 
 
-def raw_image(stamp_ns, encoding='bgr8', step=20, data=None):
+def raw_image(stamp_ns, encoding='bgr8', step=20, data=None, size=(6, 2)):
     pixels = np.zeros((2, 20), np.uint8) if data is None else data
     return RAW, TYPES[RAW](
         header=header(stamp_ns),
-        height=2,
-        width=6,
+        height=size[1],
+        width=size[0],
         encoding=encoding,
         is_bigendian=0,
         step=step,
@@ -97,7 +102,7 @@ def test_topics_of_any_name_are_found(tmp_path):
     )
     recording = BagRecording(path)
     assert recording.image_topic.name == '/cam/image_raw'
-    assert recording.sound_format == SoundFormat(8000, 1)
+    assert recording.sound_format == MONO
     assert recording.origin_ns == 1990, 'without custom data: the first header stamp'
     frames, chunks = split(recording)
     assert [f.stamp_ns for f in frames] == [2000, 2030]
@@ -123,6 +128,66 @@ def test_log_order_rules_over_writing_order(tmp_path):
 def test_a_single_file_of_a_bag_can_be_read(tmp_path):
     path = write_bag(tmp_path / 'bag', [('/image', 5, raw_image(5))])
     assert BagRecording(path / 'bag.mcap').size == (6, 2)
+
+
+@pytest.mark.parametrize('storage', StoragePlugin)
+def test_a_folder_without_metadata_is_read_by_its_only_file(tmp_path, caplog, storage):
+    stored = [('/i', 5, raw_image(5)), ('/n', 5, info()), ('/a', 6, sound(6))]
+    path = write_bag(tmp_path / 'bag', stored, storage)
+    want = [item.stamp_ns for item in BagRecording(path)]
+    (path / 'metadata.yaml').unlink()
+    (path / 'notes.txt').touch()
+    with caplog.at_level(logging.WARNING):
+        recording = BagRecording(path)
+        assert [item.stamp_ns for item in recording] == want == [5, 6]
+    assert recording.path == path and recording.sound_format == MONO
+    assert [record.getMessage() for record in caplog.records] == [
+        f'{path}: has no metadata.yaml; its only file, {next(path.glob("bag.*")).name}, is read'
+    ]
+
+
+def test_several_files_without_metadata_are_named_with_the_fix(tmp_path):
+    path = write_bag(tmp_path / 'bag', [('/i', 5, raw_image(5))])
+    (path / 'metadata.yaml').unlink()
+    (path / 'bag.mcap').rename(path / 'bag_1.mcap')
+    (path / 'bag_0.db3').touch()
+    with pytest.raises(ValueError, match=r'has bag_0.db3, bag_1.mcap and no metadata') as refused:
+        Bag(path)
+    assert f'`ros2 bag reindex {path}`' in str(refused.value)
+    assert BagRecording(path / 'bag_1.mcap').size == (6, 2)
+
+
+def planes_of(encoding, rgb):
+    """The bytes of a picture of one colour, and the bytes of a luma row."""
+    height, width = rgb.shape[:2]
+    planar = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420).reshape(-1)
+    luma, (u, v) = planar[: height * width], (planar[height * width], planar[-1])
+    count = height * width // (1 if encoding == 'nv24' else 4)
+    chroma = [u] * count + [v] * count
+    if encoding.startswith('nv'):
+        chroma = [v, u] * count if encoding == 'nv21' else [u, v] * count
+    return np.concatenate([luma, np.array(chroma, np.uint8)]), width
+
+
+@pytest.mark.parametrize('encoding', ['nv12', 'nv21', 'nv24', 'i420', 'yuv420'])
+def test_a_click_is_found_in_a_bag_of_planar_pictures(tmp_path, encoding):
+    clicks = ClickRecording([0.7], duration_s=1.3, rate=16_000)
+    stored, colours = [('/n', NS_PER_S, info(16_000))], []
+    for item in clicks:
+        stamp_ns = NS_PER_S + item.stamp_ns
+        if isinstance(item, Frame):
+            colours.append(item.image[0, 0])
+            data, step = planes_of(encoding, item.image)
+            picture = raw_image(stamp_ns, encoding, step, data, clicks.size)
+            stored.append(('/i', stamp_ns, picture))
+        else:
+            stored.append(('/a', stamp_ns, sound(stamp_ns, encode(item.samples))))
+    recording = BagRecording(write_bag(tmp_path / 'bag', stored))
+    assert recording.size == clicks.size
+    (found,) = Run(recording, load_bundle('lite'), fake_pipeline(), Settings())
+    assert found.frame_index == 21
+    image = found.collision.frame.image.astype(int)
+    assert np.abs(image - colours[found.frame_index]).max() <= 3
 
 
 def test_several_topics_need_a_name(tmp_path):
@@ -216,8 +281,9 @@ def test_no_pictures_is_refused(tmp_path):
 
 def test_sound_without_a_format_needs_one(tmp_path):
     path = write_bag(tmp_path / 'bag', [('/i', 1, raw_image(1)), ('/a', 1, sound(1))])
-    with pytest.raises(ValueError, match='/a comes without a topic of .*AudioInfo'):
+    with pytest.raises(ValueError, match='/a comes without a topic of .*AudioInfo') as refused:
         BagRecording(path)
+    assert '--set audio_rate=48000 --set audio_channels=1' in str(refused.value)
     fmt = SoundFormat(16000, 2, 'F32LE')
     recording = BagRecording(path, sound_format=fmt)
     assert recording.sound_format == fmt
@@ -287,6 +353,56 @@ def test_missing_and_damaged_bags_are_named(tmp_path):
             Bag(tmp_path / name)
 
 
+def edit_metadata(path: Path, old: str, new: str) -> None:
+    text = (path / 'metadata.yaml').read_text()
+    assert old in text
+    (path / 'metadata.yaml').write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    'old, new',
+    [
+        ('/image', '[1]'),
+        ('message_count: 1', 'message_count: many'),
+        ('storage_identifier: mcap', 'storage_identifier: ' + '[' * 1000),
+        ('version: 9', 'version: &v 9\n  again: *v'),
+        ('nanoseconds_since_epoch: 5', 'nanoseconds_since_epoch: {}'),
+        ('custom_data:', 'custom_data: [1]\n  other:'),
+    ],
+)
+def test_odd_metadata_is_refused(tmp_path, old, new):
+    path = write_bag(tmp_path / 'bag', [('/image', 5, raw_image(5))])
+    edit_metadata(path, old, new)
+    with pytest.raises(ValueError, match='bag: '):
+        list(Bag(path).messages())
+
+
+def test_an_origin_of_another_kind_names_the_bag(tmp_path):
+    path = write_bag(tmp_path / 'bag', [('/i', 5, raw_image(5))])
+    edit_metadata(path, 'custom_data:', f'custom_data: {{{ORIGIN_KEY}: [1]}}\n  other:')
+    with pytest.raises(ValueError, match=r"is '\[1\]': expected nanosec"):
+        BagRecording(path)
+
+
+@given(st.data())
+def test_a_damaged_file_is_read_or_refused(tmp_path_factory, data):
+    folder = tmp_path_factory.getbasetemp() / 'damaged'
+    if not folder.exists():
+        write_bag(folder, [('/i', k, raw_image(k)) for k in range(1, 4)])
+        (folder / 'metadata.yaml').unlink()
+    whole = (folder / 'damaged.mcap').read_bytes()
+    content = bytearray(whole[: data.draw(st.integers(0, len(whole)))])
+    for _ in range(data.draw(st.integers(0, 3))):
+        if content:
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / 'damaged.mcap'
+    path.write_bytes(content)
+    try:
+        list(Bag(path).messages())
+    except ValueError:
+        assert content != whole
+
+
 def test_an_empty_bag_has_no_topics(tmp_path):
     bag = Bag(write_bag(tmp_path / 'bag', []))
     assert bag.topics == () and list(bag.messages()) == []
@@ -300,12 +416,11 @@ def test_cut_off_messages_are_value_errors(keep):
         msgtype, message = topic
         data = bytes(store.serialize_cdr(message, msgtype))[:keep]
         stored = BagMessage(BagTopic('/t', msgtype, 1), 5, data)
-        read = {INFO: _format, AUDIO: lambda m: _sound(m, SoundFormat(8000, 1))}.get(
-            msgtype, _frame
-        )
+        readers = {INFO: format_from_info, AUDIO: partial(sound_from_data, sound_format=MONO)}
+        read = readers.get(msgtype, frame_from_message)
         whole = len(data) == len(store.serialize_cdr(message, msgtype))
         try:
-            read(stored)
+            read(stored.content())
         except ValueError:
             assert not whole
         else:

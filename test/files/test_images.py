@@ -1,141 +1,42 @@
-"""Pictures of messages: every encoding, padding, byte order, broken files."""
+"""JPEG and PNG: written, read, whole or refused."""
 
 import struct
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from cs3_ros.files.images import ENCODINGS, decode_compressed, decode_image
-
-
-def padded(rows, pad):
-    """The bytes of [H, row] uint8 with ``pad`` bytes of rubbish after each row, and the step."""
-    rows = np.ascontiguousarray(rows)
-    rows = rows.view(np.uint8).reshape(len(rows), -1)
-    filled = np.pad(rows, ((0, 0), (0, pad)), constant_values=0xAB)
-    return filled.tobytes(), filled.shape[1]
-
-
-small_rgb = hnp.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(3)))
-
-
-@given(small_rgb, st.integers(0, 5))
-def test_colour_encodings_give_the_same_picture(rgb, pad):
-    alpha = np.full((*rgb.shape[:2], 1), 7, np.uint8)
-    stored = {
-        'rgb8': rgb,
-        'bgr8': rgb[:, :, ::-1],
-        '8UC3': rgb[:, :, ::-1],
-        'rgba8': np.concatenate([rgb, alpha], 2),
-        'bgra8': np.concatenate([rgb[:, :, ::-1], alpha], 2),
-    }
-    for encoding, pixels in stored.items():
-        data, step = padded(pixels.reshape(len(rgb), -1), pad)
-        got = decode_image(encoding, *rgb.shape[:2], step, 0, data)
-        np.testing.assert_array_equal(got, rgb)
-        assert got.dtype == np.uint8 and got.flags.c_contiguous and got.flags.writeable
-
-
-@given(
-    hnp.arrays(np.uint16, st.tuples(st.integers(1, 6), st.integers(1, 6))),
-    st.booleans(),
-    st.integers(0, 3),
-)
-def test_mono_encodings(grey, big, pad):
-    want = np.repeat((grey >> 8).astype(np.uint8)[:, :, None], 3, 2)
-    for encoding in ('mono16', '16UC1'):
-        data, step = padded(grey.astype('>u2' if big else '<u2'), pad)
-        np.testing.assert_array_equal(decode_image(encoding, *grey.shape, step, big, data), want)
-    for encoding in ('mono8', '8UC1'):
-        data, step = padded((grey >> 8).astype(np.uint8), pad)
-        np.testing.assert_array_equal(decode_image(encoding, *grey.shape, step, big, data), want)
-
-
-@pytest.mark.parametrize(
-    ('encoding', 'pattern'),
-    [
-        ('bayer_rggb8', 'rggb'),
-        ('bayer_bggr8', 'bggr'),
-        ('bayer_gbrg8', 'gbrg'),
-        ('bayer_grbg8', 'grbg'),
-    ],
-)
-def test_bayer_of_a_plain_colour_is_that_colour(encoding, pattern):
-    colour = {'r': 200, 'g': 120, 'b': 30}
-    tile = np.array([colour[letter] for letter in pattern], np.uint8).reshape(2, 2)
-    data, step = padded(np.tile(tile, (5, 4)), 3)
-    got = decode_image(encoding, 10, 8, step, 0, data)
-    assert (got == [200, 120, 30]).all()
-
-
-@pytest.mark.parametrize(
-    ('encoding', 'order'),
-    [('yuv422', 'uyvy'), ('uyvy', 'uyvy'), ('yuv422_yuy2', 'yuyv'), ('yuyv', 'yuyv')],
-)
-def test_yuv_of_a_plain_colour_is_that_colour(encoding, order):
-    value = {'y': 81, 'u': 90, 'v': 240}  # red in BT.601 limited range
-    row = np.array([value[letter] for letter in order] * 3, np.uint8)
-    data, step = padded(np.tile(row, (4, 1)), 2)
-    got = decode_image(encoding, 4, 6, step, 0, data)
-    assert np.abs(got.astype(int) - [255, 0, 0]).max() <= 2
-
-
-PARITY = sorted(set(ENCODINGS) - {'mono16', '8UC1', '8UC3', '16UC1'})
-
-
-@pytest.mark.parametrize('encoding', PARITY)
-def test_agrees_with_rosbags_image(encoding):
-    rosbags_image = pytest.importorskip('rosbags.image')
-    channels = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4}.get(encoding, 1)
-    channels = 2 if encoding.startswith(('yuv', 'uyvy', 'yuyv')) else channels
-    raw = np.random.default_rng(3).integers(0, 256, (8, 10 * channels), np.uint8)
-    message = SimpleNamespace(
-        encoding=encoding, height=8, width=10, is_bigendian=0, data=raw.reshape(-1)
-    )
-    want = rosbags_image.message_to_cvimage(message, 'rgb8')
-    got = decode_image(encoding, 8, 10, raw.shape[1], 0, raw.tobytes())
-    np.testing.assert_array_equal(got, want)
-
-
-def test_last_row_may_lack_its_padding():
-    rgb = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    data, step = padded(rgb.reshape(2, -1), 5)
-    np.testing.assert_array_equal(decode_image('rgb8', 2, 4, step, 0, data[:-5]), rgb)
-
-
-def test_the_picture_is_a_copy():
-    data = np.zeros((2, 2, 3), np.uint8)
-    decode_image('rgb8', 2, 2, 6, 0, data.reshape(-1))[:] = 9
-    assert not data.any()
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (('nv12', 2, 2, 6, 0, bytes(12)), "'nv12': expected one of rgb8, bgr8"),
-        (('', 2, 2, 6, 0, bytes(12)), "'': expected one of"),
-        (('rgb8', 0, 0, 0, 0, b''), '0x0: expected at least 1x1'),
-        (('rgb8', 2, 0, 0, 0, b''), '0x2: expected at least 1x1'),
-        (('rgb8', 2, 2, 5, 0, bytes(12)), 'step 5: expected at least 6'),
-        (('rgb8', 2, 2, 6, 0, bytes(11)), 'expected 12 bytes, got 11'),
-        (('yuv422', 2, 3, 6, 0, bytes(12)), 'expected an even width'),
-        (('bayer_rggb8', 2, 2, 2, 0, bytes(4)), 'expected at least 4x4'),
-    ],
-)
-def test_bad_images_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        decode_image(*arguments)
+from cs3_ros.files.images import as_jpeg, decode_compressed, load_image, save_image
 
 
 def picture():
     """A smooth picture with all three channels different."""
     y, x = np.mgrid[:48, :64]
     return np.stack([x * 4, y * 5, (x + y) * 2], 2).astype(np.uint8)
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    grey = picture()[:, :, 0]
+    for name, image in (('a.png', picture()), ('b.png', grey)):
+        save_image(tmp_path / name, image)
+    np.testing.assert_array_equal(load_image(tmp_path / 'a.png'), picture())
+    np.testing.assert_array_equal(load_image(tmp_path / 'b.png')[:, :, 1], grey)
+    save_image(tmp_path / 'c.jpg', picture())
+    assert (tmp_path / 'c.jpg').read_bytes() == as_jpeg(picture(), 95)
+
+
+def test_a_jpeg_has_the_quality_that_is_asked_for():
+    sizes = [len(as_jpeg(picture(), quality)) for quality in (30, 85, 95)]
+    assert sizes == sorted(set(sizes)) and as_jpeg(picture()) == as_jpeg(picture(), 85)
+    for data in (as_jpeg(picture()), as_jpeg(picture()[:, :, 0])):
+        assert decode_compressed('jpeg', data).shape == (48, 64, 3)
+
+
+def test_a_picture_that_cannot_be_saved_is_an_os_error(tmp_path):
+    with pytest.raises(OSError, match='none'):
+        save_image(tmp_path / 'none' / 'a.png', picture())
 
 
 def jpeg(rgb, *options):

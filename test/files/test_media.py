@@ -11,7 +11,7 @@ from shared_data import shared_data
 from tiny_media import brightness, grey_ramp, impulses, sample_times_s, split, write_media
 
 from cs3_ros.collision import NS_PER_S
-from cs3_ros.files.media import VideoFile, _Cutter
+from cs3_ros.files.media import SoundCutter, VideoFile
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 
 
@@ -153,7 +153,7 @@ def test_frames_are_decoded_one_after_the_other(tmp_path):
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_chunks_do_not_depend_on_the_packets(sizes, random):
     samples = np.arange(sum(sizes), dtype=np.int16)[:, None]
-    cutter, first, chunks = _Cutter(44100, 1, 5 * NS_PER_S, 0), 0, []
+    cutter, first, chunks = SoundCutter(44100, 1, 5 * NS_PER_S, 0), 0, []
     for size in sizes:
         jitter_ns = random.randint(-2_000_000, 2_000_000) if first else 0
         stamp_ns = round(first * NS_PER_S / 44100) + jitter_ns
@@ -171,7 +171,7 @@ def test_chunks_do_not_depend_on_the_packets(sizes, random):
 @given(st.lists(st.tuples(st.integers(-400, 2000), st.integers(0, 500)), min_size=1, max_size=10))
 def test_gaps_and_overlaps_against_a_naive_model(packets):
     # one sample a millisecond; each packet is (distance from the end of the one before, length)
-    cutter, chunks, end = _Cutter(1000, 1, 0, 0), [], 0
+    cutter, chunks, end = SoundCutter(1000, 1, 0, 0), [], 0
     want: dict[int, int] = {}
     for number, (distance, length) in enumerate(packets, 1):
         distance = 0 if abs(distance) <= 5 else distance

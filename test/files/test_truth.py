@@ -11,8 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cs3_ros.files import truth as module
-from cs3_ros.files.truth import ClipTruth, TrueEvent, TrueFrame, read_truth, runs_of, write_truth
+from cs3_ros.files.truth import (
+    FORMAT,
+    MOST_BYTES,
+    MOST_PIXELS,
+    ClipTruth,
+    TrueEvent,
+    TrueFrame,
+    read_truth,
+    runs_of,
+    write_truth,
+)
 
 LEFT, RIGHT = np.zeros((2, 3, 4), bool)
 LEFT[:, 0] = True
@@ -61,7 +70,7 @@ def test_an_example_that_people_read():
 def edited(change) -> str:
     frame = {'time_ns': 7, 'masks': [[8]]}
     event = {'time_ns': 7, 'objects': ['x'], 'frames': [frame]}
-    data = {'format': module.FORMAT, 'about': '', 'width': 4, 'height': 2, 'events': [event]}
+    data = {'format': FORMAT, 'about': '', 'width': 4, 'height': 2, 'events': [event]}
     change(data, event, frame)
     return json.dumps(data)
 
@@ -70,29 +79,29 @@ def edited(change) -> str:
     'change, reason',
     [
         (lambda d, e, f: d.update(format='cs3-clip-truth-0'), "expected 'cs3-clip-truth-1'"),
-        (lambda d, e, f: d.update(more=1), 'expected an object with format, about'),
-        (lambda d, e, f: d.pop('about'), 'expected an object with format, about'),
-        (lambda d, e, f: d.update(about=3), 'about is 3: expected a text'),
-        (lambda d, e, f: d.update(width=4.0), 'width is 4.0: expected a whole number from 1'),
-        (lambda d, e, f: d.update(width=True), 'width is True: expected a whole number'),
-        (lambda d, e, f: d.update(height=10**9), 'height is 1000000000: expected'),
-        (lambda d, e, f: d.update(events={}), 'events is {}: expected a list'),
-        (lambda d, e, f: d['events'].append(e), r'events\[1\].time_ns is 7: expected later'),
-        (lambda d, e, f: e.update(time_ns=-1), r'events\[0\].time_ns is -1: expected'),
-        (lambda d, e, f: e.update(time_ns=float('nan')), 'is nan: expected a whole'),
+        (lambda d, e, f: d.update(more=1), r'unknown key\(s\) more; known: about, events'),
+        (lambda d, e, f: d.pop('about'), 'the file: missing about: expected about, events'),
+        (lambda d, e, f: d.update(about=3), 'about = 3: expected a text'),
+        (lambda d, e, f: d.update(width=4.0), 'width = 4.0: expected a whole number of 1 to 16384'),
+        (lambda d, e, f: d.update(width=True), 'width = True: expected a whole number'),
+        (lambda d, e, f: d.update(height=10**9), 'height = 1000000000: expected'),
+        (lambda d, e, f: d.update(events={}), 'events: expected a list, got {}'),
+        (lambda d, e, f: d['events'].append(e), r'events\[1\].time_ns = 7: expected later'),
+        (lambda d, e, f: e.update(time_ns=-1), r'events\[0\].time_ns = -1: expected'),
+        (lambda d, e, f: e.update(time_ns=float('nan')), '= nan: expected a whole'),
         (lambda d, e, f: e.update(objects=[]), 'expected one or two names'),
         (lambda d, e, f: e.update(objects=['x', 'y', 'z']), 'expected one or two names'),
-        (lambda d, e, f: e.update(objects=[None]), 'is None: expected a text'),
-        (lambda d, e, f: e.update(objects=['x', 'y']), 'masks is 1: expected 2, as objects'),
-        (lambda d, e, f: e.update(frames=[]), r'frames is \(\): expected at least one'),
-        (lambda d, e, f: e['frames'].append(f), r'frames\[1\].time_ns is 7: expected later'),
-        (lambda d, e, f: f.update(masks=[[7]]), 'masks is 7: expected runs of 8 pixels together'),
-        (lambda d, e, f: f.update(masks=[[9, -1]]), 'expected a whole number from 0 to 8'),
-        (lambda d, e, f: f.update(masks=['8']), "is '8': expected a list"),
+        (lambda d, e, f: e.update(objects=[None]), '= None: expected a text'),
+        (lambda d, e, f: e.update(objects=['x', 'y']), 'masks = 1: expected 2, as objects'),
+        (lambda d, e, f: e.update(frames=[]), r'frames = \(\): expected at least one'),
+        (lambda d, e, f: e['frames'].append(f), r'frames\[1\].time_ns = 7: expected later'),
+        (lambda d, e, f: f.update(masks=[[7]]), 'masks = 7: expected runs of 8 pixels together'),
+        (lambda d, e, f: f.update(masks=[[9, -1]]), 'expected a whole number of 0 to 8'),
+        (lambda d, e, f: f.update(masks=['8']), "expected a list, got '8'"),
         (lambda d, e, f: f.update(masks=[[8 * [8]]]), 'expected a whole number'),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(tmp_path, change, reason):
+def test_what_is_wrong_is_named_with_its_place(tmp_path, change, reason):
     path = tmp_path / 'truth.json'
     path.write_text(edited(change))
     with pytest.raises(ValueError, match=reason) as error:
@@ -109,16 +118,18 @@ ANYTHING = st.recursive(
 
 @settings(deadline=None, max_examples=100)
 @given(ANYTHING, st.sampled_from(['width', 'about', 'events', 'time_ns', 'objects', 'masks']))
-def test_whatever_stands_in_a_file_is_read_or_refused(value, where):
+def test_whatever_stands_in_a_file_is_read_or_refused(tmp_path_factory, value, where):
     def change(data, event, frame):
         for part in (data, event, frame):
             if where in part:
                 part[where] = value
 
+    path = tmp_path_factory.getbasetemp() / 'anything.json'
+    path.write_text(edited(change))
     try:
-        read = module._parsed(json.loads(edited(change)))
+        read = read_truth(path)
     except ValueError as error:
-        assert 'expected' in str(error)
+        assert str(error).startswith(f'{path}: ')
     else:
         assert all(read.masks_at(event, event.time_ns) for event in read.events)
 
@@ -131,24 +142,24 @@ def test_whatever_stands_in_a_file_is_read_or_refused(value, where):
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / 'truth.json'
     path.write_bytes(content)
-    with pytest.raises(ValueError, match='truth.json: .*expected'):
+    with pytest.raises(ValueError, match='truth.json.*: '):
         read_truth(path)
 
 
 def test_a_small_file_does_not_take_much_memory(tmp_path):
     """Masks are unpacked one frame at a time, when they are asked for."""
-    side = module.MOST_PIXELS
+    side = MOST_PIXELS
     frames = [{'time_ns': k, 'masks': [[side * side]]} for k in range(500)]
     event = {'time_ns': 0, 'objects': ['x'], 'frames': frames}
-    data = {'format': module.FORMAT, 'about': '', 'width': side, 'height': side, 'events': [event]}
+    data = {'format': FORMAT, 'about': '', 'width': side, 'height': side, 'events': [event]}
     path = tmp_path / 'truth.json'
     path.write_text(json.dumps(data))
     assert len(read_truth(path).events[0].frames) == 500
 
 
-def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
+def test_a_huge_file_is_not_read(tmp_path):
     path = tmp_path / 'truth.json'
-    write_truth(path, truth())
-    monkeypatch.setattr(module, 'MOST_BYTES', 100)
-    with pytest.raises(ValueError, match='expected a truth file of at most 100'):
+    with path.open('wb') as file:
+        file.truncate(MOST_BYTES + 1)
+    with pytest.raises(ValueError, match=f'truth.json is longer than the {MOST_BYTES} bytes'):
         read_truth(path)

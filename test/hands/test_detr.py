@@ -370,7 +370,7 @@ def test_a_preparation_that_is_not_known_is_refused(tmp_path, values, named):
 
 def test_a_broken_preparation_file_is_named(tmp_path):
     (tmp_path / 'preprocessor_config.json').write_text('{')
-    with pytest.raises(ValueError, match='preprocessor_config.json: expected JSON'):
+    with pytest.raises(ValueError, match='preprocessor_config.json is not valid JSON'):
         Preprocessing.from_folder(tmp_path)
 
 

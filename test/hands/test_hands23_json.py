@@ -103,10 +103,10 @@ def test_numbers_may_be_numbers():
         ({'hand_bbox': None}, 'hand_bbox = None'),
         ({'hand_bbox': ['1', '2', '3']}, 'hand_bbox'),
         ({'hand_bbox': ['5', '2', '3', '4']}, 'hand_bbox'),
-        ({'hand_bbox': ['1', '2', '3', 'nan']}, "'nan'"),
+        ({'hand_bbox': ['1', '2', '3', 'nan']}, 'hand_bbox = nan'),
         ({'hand_pred_score': True}, 'hand_pred_score = True'),
         ({'hand_pred_score': 'None'}, "hand_pred_score = 'None'"),
-        ({'hand_pred_score': '99'}, "hand_pred_score = '99'"),
+        ({'hand_pred_score': '99'}, 'hand_pred_score = 99.0'),
         ({'obj_bbox': 'somewhere'}, "obj_bbox = 'somewhere'"),
         ({'obj_pred_score': 'None'}, "obj_pred_score = 'None'"),
         ({'sec_obj_pred_score': None}, 'sec_obj_pred_score = None'),
@@ -315,7 +315,7 @@ def test_images_of_no_or_of_two_recordings_are_refused(tmp_path, names, named):
 def test_a_file_must_be_named_and_there(tmp_path):
     with pytest.raises(ValueError, match='result.json of the Hands23 demo'):
         Hands23Json(Hands23JsonConfig())
-    with pytest.raises(OSError, match='nowhere.json'):
+    with pytest.raises(ValueError, match='nowhere.json cannot be read'):
         Hands23Json(Hands23JsonConfig(results=str(tmp_path / 'nowhere.json')))
 
 

@@ -423,8 +423,8 @@ def size_without_size(folder):
         (fewer_tensors, 'lacks 1 tensors, first decoder.film_mul.weight'),
         (truncate, 'bring its files again'),
         (odd_size, 'multiple of its patches, 16'),
-        (size_of_no_kind, 'expected JSON with "size"'),
-        (size_without_size, 'expected JSON with "size"'),
+        (size_of_no_kind, "size = {'height': 'big'}: expected {\"height\": 352"),
+        (size_without_size, 'size = None: expected {"height": 352'),
     ],
 )
 def test_a_spoilt_folder_is_refused_with_the_fix(tmp_path, spoil, message):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
-from cs3_ros.files.images import decode_image
+from cs3_ros.files.encodings import decode_image
 
 cv_bridge = pytest.importorskip('cv_bridge', reason='apt install ros-jazzy-cv-bridge')
 pytestmark = pytest.mark.filterwarnings('ignore')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +29,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from cs3_ros.files.images import ENCODINGS
+from cs3_ros.files.encodings import ENCODINGS
 from cs3_ros.ros import active, node
 from cs3_ros.ros.messages import stamp_to_ns
 from cs3_ros.trigger.onset import DetectedOnset, OnsetConfig
@@ -66,6 +67,13 @@ def raw(picture: Any, encoding: str, padding: int = 0, big: bool = False) -> Ima
     return message
 
 
+def planar(grey: Any, encoding: str) -> Image:
+    """sensor_msgs/Image of a luma plane [H, W] with chroma planes that hold no colour."""
+    message = raw(grey, encoding)
+    message.data.extend(bytes([128]) * (grey.size * 2 if encoding == 'nv24' else grey.size // 2))
+    return message
+
+
 def same_pictures() -> dict[str, Image]:
     """One grey picture in every encoding, and padded."""
     rgb = blocks()
@@ -75,10 +83,14 @@ def same_pictures() -> dict[str, Image]:
     chroma = np.full_like(grey, 128)
     pictures = {
         **{name: raw(rgb, name) for name in ('rgb8', 'bgr8', '8UC3')},
-        **{name: raw(rgba, name) for name in ('rgba8', 'bgra8')},
+        **{name: raw(rgba, name) for name in ('rgba8', 'bgra8', '8UC4')},
+        **{name: raw(rgb.astype('<u2') << 8, name) for name in ('rgb16', 'bgr16', '16UC3')},
+        **{name: raw(rgba.astype('<u2') << 8, name) for name in ('rgba16', 'bgra16', '16UC4')},
         **{name: raw(grey, name) for name in ('mono8', '8UC1') if name in ENCODINGS},
         **{name: raw(wide.astype('<u2'), name) for name in ('mono16', '16UC1')},
-        **{name: raw(grey, name) for name in ENCODINGS if name.startswith('bayer')},
+        **{name: raw(grey, name) for name in ENCODINGS if re.fullmatch('bayer_....8', name)},
+        **{name: raw(wide, name) for name in ENCODINGS if re.fullmatch('bayer_....16', name)},
+        **{name: planar(grey, name) for name in ('nv12', 'nv21', 'nv24', 'i420', 'yuv420')},
         **{name: raw(np.dstack([chroma, grey]), name) for name in ('yuv422', 'uyvy')},
         **{name: raw(np.dstack([grey, chroma]), name) for name in ('yuv422_yuy2', 'yuyv')},
     }
@@ -161,7 +173,7 @@ BAD_PICTURES: dict[str, tuple[Callable[[], Any], str]] = {
     'truncated JPEG': (truncated, 'cut off'),
     'no picture at all': (text_file, 'expected JPEG or PNG'),
     'empty file': (lambda: CompressedImage(format='jpeg'), 'expected JPEG or PNG'),
-    'unknown encoding': (lambda: raw(blocks(), 'nv21'), "'nv21'"),
+    'unknown encoding': (lambda: raw(blocks(), '32FC1'), "'32FC1'"),
     'zero size': (lambda: Image(encoding='rgb8'), '0x0'),
     'too few bytes': (lambda: Image(encoding='rgb8', height=4, width=4, step=12), '48 bytes'),
     'too short a step': (

@@ -25,7 +25,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from cs3_ros.drawing import overlay as draw
-from cs3_ros.files.images import decode_image
+from cs3_ros.files.encodings import decode_image
 from cs3_ros.ros import topics
 from cs3_ros.ros.messages import stamp_to_ns
 from cs3_ros.ros.subscription import matching_qos
@@ -304,10 +304,10 @@ def test_observe_sees_rates_formats_and_qos(talker, monkeypatch) -> None:
 
 def test_observe_names_what_the_node_would_refuse(talker, monkeypatch) -> None:
     picture = picture_message(0.0)
-    picture.encoding = 'nv21'
+    picture.encoding = '32FC1'
     talker((picture, None), (info_message(coding='mp3'), None), (Header(), 'audio'))
     seen = observed(monkeypatch, 'image', 'audio', 'audio_info')
-    assert 'nv21' in seen['image'].problem
+    assert '32FC1' in seen['image'].problem
     assert 'format:=wave' in seen['audio_info'].problem
     assert 'std_msgs/msg/Header is published' in seen['audio'].problem
     assert 'expected audio_common_msgs/msg/AudioDataStamped' in seen['audio'].problem
