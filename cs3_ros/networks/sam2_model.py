@@ -31,7 +31,11 @@ NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, ABSENT = 0, 1, 2, 3, -2
 
 @dataclass(frozen=True)
 class Sam2Architecture:
-    """Sizes of the network; the defaults are SAM 2.1's base plus (the package's configs)."""
+    """Sizes of the network; the defaults are SAM 2.1's base plus (the package's configs).
+
+    Raises:
+        ValueError: a size that is no positive whole number, or sizes that do not fit together.
+    """
 
     embed_dim: int = 112
     """Width of the trunk's first stage; doubles with every stage."""

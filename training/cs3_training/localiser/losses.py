@@ -127,7 +127,8 @@ def image_similarity(masked_images: Tensor, audio: Tensor) -> Tensor:
         [B, B'].
     """
     with torch.autocast(audio.device.type, enabled=False):  # it would round the cosines
-        return F.normalize(masked_images.float(), dim=-1) @ F.normalize(audio.float(), dim=-1).T
+        images, sounds = (F.normalize(x.float(), dim=-1) for x in (masked_images, audio))
+        return images @ sounds.T  # [B, P] @ [P, B'] -> [B, B']
 
 
 def feature_similarity(
