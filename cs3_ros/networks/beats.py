@@ -27,7 +27,7 @@ from cs3_ros.networks.sound import kaldi_fbank
 RATE = 16_000
 """Samples per second of the waveforms."""
 MIN_SAMPLES = 2_800
-"""Shortest sound: 16 frames, one patch (0.175 s)."""
+"""Shortest sound, samples: 16 frames, one patch in time (0.175 s)."""
 _FBANK_MEAN, _FBANK_STD = 15.41663, 6.55582  # over AudioSet
 
 
