@@ -1,4 +1,4 @@
-"""Scores of predicted mask pairs against the annotated ones (CS3 section 5.1).
+"""Scores of predicted mask pairs against the annotated ones (method.md D1, D2).
 
 Everything is per sample: a sample has one or two annotated masks and zero to two predicted ones.
 """
@@ -36,7 +36,11 @@ def iou(first: Mask, second: Mask) -> float:
 
 
 def iou_matrix(truth: Sequence[Mask], predicted: Sequence[Mask]) -> NDArray[np.float64]:
-    """float64 [len(truth), len(predicted)]: ``iou`` of every pair."""
+    """``iou`` of every pair, float64 [len(truth), len(predicted)] in [0, 1].
+
+    Raises:
+        ValueError: masks differ in size.
+    """
     pairs = [iou(mask, other) for mask in truth for other in predicted]
     return np.array(pairs, np.float64).reshape(len(truth), len(predicted))
 
@@ -44,8 +48,13 @@ def iou_matrix(truth: Sequence[Mask], predicted: Sequence[Mask]) -> NDArray[np.f
 def best_assignment(matrix: NDArray[np.float64]) -> tuple[tuple[int, int], ...]:
     """The one-to-one pairs of rows and columns with the largest total, as by the Hungarian method.
 
-    All assignments are tried: meant for matrices of at most a few rows and columns. As many pairs
-    as the shorter side is long, by rising row.
+    All assignments are tried: meant for matrices of at most a few rows and columns.
+
+    Args:
+        matrix: [R, C] of finite numbers.
+
+    Returns:
+        (row, column) of min(R, C) pairs, by rising row.
     """
     if matrix.shape[0] > matrix.shape[1]:
         pairs = ((row, column) for column, row in best_assignment(matrix.T))
@@ -57,7 +66,18 @@ def best_assignment(matrix: NDArray[np.float64]) -> tuple[tuple[int, int], ...]:
 
 
 def matched_ious(truth: Sequence[Mask], predicted: Sequence[Mask]) -> list[float]:
-    """IoU of every annotated mask with the prediction that the best assignment gives it, or 0."""
+    """IoU of every annotated mask with the prediction that the best assignment gives it, or 0.
+
+    Args:
+        truth: the annotated masks, bool [H, W].
+        predicted: the predicted masks at the same size.
+
+    Returns:
+        One number in [0, 1] for each of ``truth``.
+
+    Raises:
+        ValueError: masks differ in size.
+    """
     matrix = iou_matrix(truth, predicted)
     matched = [0.0] * len(truth)
     for row, column in best_assignment(matrix):
@@ -75,7 +95,7 @@ def sample_score(
         predicted: the predicted masks at the same size; may be empty.
         denominator: 'max' divides by the larger of the two counts, so that a missing and a
             needless mask both count as 0; 'truth' by the number of annotated masks. The paper
-            says the first of missing masks and leaves the second open.
+            says that a missing mask counts as 0 and leaves needless ones open (method.md G28).
 
     Raises:
         ValueError: no annotated mask, sizes that differ or an unknown denominator.
@@ -92,7 +112,8 @@ def auc(scores: ArrayLike) -> float:
     """Area under the success curve of per-sample scores, in [0, 1].
 
     The share of samples with a score of at least t, for t = 0, 0.05, ..., 1, integrated by the
-    trapezoid rule, as ACL's evaluation does. The share at t = 0 is 1, so 0.025 is the least.
+    trapezoid rule, as ACL-SSL's evaluation does (method.md G29). The share at t = 0 is 1, so the
+    area is at least 0.025.
 
     Args:
         scores: per-sample scores in [0, 1], one dimension, at least one.
@@ -110,7 +131,16 @@ def auc(scores: ArrayLike) -> float:
 
 
 def centred_square(height: int, width: int, share: float = 0.1) -> Mask:
-    """The paper's Centre baseline, bool [H, W]: a centred square of a share of the image's area."""
+    """The paper's Centre baseline: a centred square (method.md D4).
+
+    Args:
+        height: H, pixels.
+        width: W, pixels.
+        share: area of the square, fraction of the image's; sides longer than the image are cut.
+
+    Returns:
+        bool [H, W].
+    """
     side = round((share * height * width) ** 0.5)
     mask = np.zeros((height, width), bool)
     top, left = max((height - side) // 2, 0), max((width - side) // 2, 0)

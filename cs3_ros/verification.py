@@ -2,7 +2,8 @@
 
 The paper says: merge masks with IoU > alpha, take the two closest as the colliding pair, and where
 no distance is below beta assume one object, chosen by the priority right hand, left hand, audio.
-The rest (ties, units, specks) is settled here and written into the trace of each verdict.
+The rest (ties, units, specks) is settled here (method.md C1, C2, C3), and what was done is written
+into the trace of each verdict.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from cs3_ros.collision import LABELS, Candidate, Mask, Verdict
 from cs3_ros.config import setting, validate
 
 CONTACT_PX = 3.0
-"""Pixels of one mask this near the other count as contact."""
+"""Pixels of one mask at most this far from the other are its contact, reference pixels."""
 TIE_PX = 1.0
-"""Distances nearer to the smallest than this are tied: touching masks measure 0 to 1 px."""
+"""Pairs whose distances differ from the smallest by less than this are tied, reference pixels:
+touching masks measure 0 to 1."""
 LARGE_AREA = 0.6
 """A mask above this fraction of the image is kept, but noted in the trace."""
 
@@ -82,7 +84,9 @@ def verify(
         config: thresholds.
 
     Returns:
-        The chosen candidates at native size, higher priority first, with the rule and a trace.
+        The chosen candidates at native size, higher priority first, and a trace. ``rule`` is
+        ``none`` (no candidate), ``only_candidate``, ``single_by_priority`` (no pair touches),
+        ``closest_pair``, or, where pairs are tied, ``contact_length`` or ``priority_pair``.
     """
     trace: list[str] = []
     kept = _clean(sorted(candidates, key=_priority), _common_size(candidates), config, trace)
@@ -158,7 +162,7 @@ def _resized(mask: Mask, size: tuple[int, int]) -> Mask:
 
 
 def _merge(candidates: list[Candidate], alpha: float, trace: list[str]) -> list[Candidate]:
-    """Unite the pair of largest IoU until none is above alpha; the union is looked at anew."""
+    """Unite the pair of largest IoU until none is above alpha; unions are compared again."""
     kept = list(candidates)
     while len(kept) > 1:
         # max() takes the first of equals, and the pairs come in order of priority.
@@ -183,7 +187,7 @@ def _iou(first: Candidate, second: Candidate) -> float:
 
 
 def _pairs(candidates: list[Candidate], reference: int, trace: list[str]) -> list[_Pair]:
-    """Measure all pairs, in order of priority."""
+    """All pairs, measured, in order of priority."""
     import cv2
 
     grids = [_on_grid(_largest_component(c), reference) for c in candidates]

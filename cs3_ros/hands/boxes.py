@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cs3_ros.collision import Box
 
 MIN_OBJECT_AREA = 16.0
-"""Boxes of held objects below this area hold nothing to cut out, square pixels (method.md B2)."""
+"""Smallest box of a held object that is kept, square pixels (method.md B2)."""
 
 
 def clipped(box: Sequence[float], shape: tuple[int, ...], min_area: float) -> Box | None:
@@ -16,7 +16,7 @@ def clipped(box: Sequence[float], shape: tuple[int, ...], min_area: float) -> Bo
     Args:
         box: ``(x0, y0, x1, y1)`` in pixels, far edge exclusive.
         shape: of the picture, height and width first.
-        min_area: smallest area kept, square pixels; what is empty is never kept.
+        min_area: smallest area kept, square pixels; an empty box is never kept.
     """
     height, width = shape[:2]
     x0, x1 = (min(max(float(x), 0.0), float(width)) for x in (box[0], box[2]))

@@ -32,7 +32,9 @@ from cs3_ros.hands.boxes import MIN_OBJECT_AREA, clipped
 from cs3_ros.runtime import Runtime
 
 LABELS = ('left_hand', 'right_hand', 'left_hand_object', 'right_hand_object')
+"""What the network detects; the order of its outputs is that of its own config.json."""
 MODEL_TYPES = ('rt_detr_v2', 'd_fine')
+"""``model_type`` of the networks that are read."""
 
 _RESAMPLE = {2: 'bilinear', 3: 'bicubic'}  # numbers of PIL
 
@@ -63,7 +65,7 @@ class DetrConfig:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a picture to what the network sees; the defaults are those of RT-DETR."""
+    """How a picture becomes the network's input; the defaults are those of RT-DETR."""
 
     height: int = 640
     """Rows."""
@@ -127,7 +129,7 @@ class Preprocessing:
         pixels = F.interpolate(
             pixels, (self.height, self.width), mode=self.mode, antialias=True
         )  # [1, 3, height, width]
-        # Training resized pictures of whole numbers.
+        # The image processor of the training resizes bytes, so its pictures are whole numbers, too.
         pixels = pixels.round().clamp(0, 255) * self.scale
         if self.std == (1.0, 1.0, 1.0) and self.mean == (0.0, 0.0, 0.0):
             return pixels
@@ -138,7 +140,7 @@ class Preprocessing:
 
 
 class DetrHands:
-    """HandDetector on a detection transformer; it looks at the event frame only.
+    """HandDetector on a detection transformer; it reads the event frame only.
 
     The score of a HandObject is that of the held object, which is what becomes a candidate, or
     that of the hand where nothing is held. An object without its hand is kept, with ``hand_box``
@@ -165,7 +167,11 @@ class DetrHands:
         os.environ.setdefault('TRANSFORMERS_DISABLE_TORCH_CHECK', '1')
 
     def detect(self, frames: Sequence[Frame], index: int) -> tuple[HandObject, ...]:
-        """At most one HandObject per side, right first, in pixels of ``frames[index]``."""
+        """At most one HandObject per side, right first, in pixels of ``frames[index]``.
+
+        Raises:
+            ValueError: the event frame cannot be decoded.
+        """
         image = frames[index].image
         with self._stream.work():
             pixels = self.preprocessing(self._runtime.upload(image))  # [1, 3, height, width]
@@ -214,9 +220,9 @@ def best_boxes(logits: Tensor, boxes: Tensor) -> Tensor:
     Returns:
         float32 [L, 5]: score in [0, 1], then x0, y0, x1, y1 in units of the picture.
     """
-    scores, queries = logits[0].float().sigmoid().max(0)  # [L], [L]
-    chosen = boxes[0].float().index_select(0, queries)  # [L, 4]
-    centre, size = chosen.split(2, 1)  # [L, 2], [L, 2]
+    scores, queries = logits[0].float().sigmoid().max(0)  # [1, Q, L] -> [L], [L]
+    chosen = boxes[0].float().index_select(0, queries)  # [1, Q, 4] -> [L, 4]
+    centre, size = chosen.split(2, 1)  # [L, 4] -> [L, 2], [L, 2]
     return torch.cat([scores[:, None], centre - size / 2, centre + size / 2], 1)  # [L, 5]
 
 

@@ -75,18 +75,22 @@ class Hands23Hands:
         self._predictor = _load(config, runtime)
 
     def detect(self, frames: Sequence[Frame], index: int) -> tuple[HandObject, ...]:
-        """At most one HandObject per side, right first, in pixels of ``frames[index]``."""
+        """At most one HandObject per side, right first, in pixels of ``frames[index]``.
+
+        Raises:
+            ValueError: the event frame cannot be decoded.
+        """
         image = frames[index].image
         with self._stream.work():
             seen = self._predictor(np.ascontiguousarray(image[..., ::-1]))['instances']  # BGR
             columns = [
-                seen.pred_boxes.tensor,
-                seen.scores.reshape(-1, 1),
-                seen.pred_classes.reshape(-1, 1),
-                seen.pred_dz[:, 4:9],
+                seen.pred_boxes.tensor,  # [N, 4]
+                seen.scores.reshape(-1, 1),  # [N] -> [N, 1]
+                seen.pred_classes.reshape(-1, 1),  # [N] -> [N, 1]
+                seen.pred_dz[:, 4:9],  # [N, ...] -> [N, 5]
             ]
-            # [N, 4 + 1 + 1 + 5]
-            rows = self._runtime.to_host(torch.cat([column.float() for column in columns], 1))
+            table = torch.cat([column.float() for column in columns], 1)  # [N, 4 + 1 + 1 + 5]
+            rows = self._runtime.to_host(table)
         hands = rows_to_hands(rows[:, :4], rows[:, 4], rows[:, 5], rows[:, 6:])
         # The network has applied the thresholds, before scores were rounded.
         return held(hands, image.shape, 0.0, 0.0)
@@ -114,7 +118,7 @@ def rows_to_hands(
         return (x0, y0, x1, y1), round(float(scores[row]), 2)
 
     def partner(row: int, of_class: int) -> int | None:
-        # detectron2 drops empty boxes after the pairing, so a number may lead astray.
+        # detectron2 drops empty boxes after the pairing, so a row number may be of another class.
         other = int(relations[row, 0])
         return other if 0 <= other < len(classes) and classes[other] == of_class else None
 

@@ -1,4 +1,4 @@
-"""What Hands23 says of an image (method.md B1), and which of the hands count (B2).
+"""What Hands23 finds in an image, and which of the hands count (method.md B1, B2).
 
 Its demo writes the rows as ``result.json``; ``hands23.py`` makes the same ones in this process.
 """
@@ -41,7 +41,7 @@ class Hands23Hand:
     """One hand as Hands23 reports it; boxes in pixels of the picture it looked at."""
 
     side: Side
-    """The hand's side; another person's hands are not told apart."""
+    """The hand's side; another person's hands have one, too (method.md G37)."""
     score: float
     """Confidence of the hand in [0, 1]."""
     box: Box

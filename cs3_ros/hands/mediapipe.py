@@ -2,7 +2,7 @@
 
 MediaPipe was made for whole hands in selfies. Egocentric hands are cut by the image border, small
 or blurred, and nobody mirrors the picture. Hence: several views of a frame are looked at and their
-detections joined, frames round the onset are searched where the event frame shows too few hands,
+detections joined, frames round the onset are searched where the event frame shows no hand,
 sides are swapped and checked against where the forearm comes from, and hands that cannot be the
 wearer's (hanging from above, tiny) are dropped.
 """
@@ -86,7 +86,7 @@ class MediaPipeHands:
         self.config = config
         with _quiet_stderr():
             self._solution = _load(config.min_confidence)
-            # The first picture makes the graph speak and is slow: pay for both here.
+            # The first picture makes the graph print and is slow: better here than at an event.
             self._solution.process(np.zeros((64, 64, 3), np.uint8))
         # Unless it is closed its threads and 80 MB stay for ever, and each configure adds more.
         weakref.finalize(self, self._solution.close).atexit = False
@@ -222,7 +222,7 @@ def lean(detection: Detection, shape: tuple[int, int]) -> float:
     """Evidence for a right hand, > 0, or a left one, < 0.
 
     The forearm of the right hand enters the picture from the right; the network's own label, which
-    is often wrong on hands seen from behind or cut off, has a quarter of a say.
+    is often wrong on hands seen from behind or cut off, counts a quarter.
     """
     height, width = shape
     marks = detection.landmarks
@@ -237,7 +237,7 @@ def lean(detection: Detection, shape: tuple[int, int]) -> float:
 def hand_object(
     side: Side, detection: Detection, shape: tuple[int, int], prompt: str = 'box'
 ) -> HandObject:
-    """What the landmarks of a hand tell of it and of the object it holds.
+    """A hand and the object that it holds, by the hand's landmarks.
 
     Args:
         side: whose hand it is.

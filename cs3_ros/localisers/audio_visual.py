@@ -1,8 +1,8 @@
 """The localiser of the CS3 paper: the sound, as a word of a prompt, conditions CLIPSeg.
 
-BEATs -> audio token -> CLIP's text tower -> CLIPSeg (CS3 section 3.1; method.md A). What training
-leaves is a checkpoint, read and written here: a safetensors file with the audio token, scale and
-bias of the mask and, where it was fine-tuned, BEATs.
+BEATs -> audio token -> CLIP's text tower -> CLIPSeg (method.md A1, A2, A3, A4). What training
+leaves is a checkpoint that ``networks/audio_visual.py`` reads: audio token, scale and bias of the
+mask and, where it was fine-tuned, BEATs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AudioVisualLocaliser(ConditionedLocaliser):
         runtime: what the networks run on.
 
     Attributes:
-        audio_token: projection and pooling of what BEATs hears.
+        audio_token: projection and pooling of BEATs' outputs.
 
     Raises:
         ValueError: weights are not named, damaged, or do not belong together.
@@ -75,7 +75,7 @@ class AudioVisualLocaliser(ConditionedLocaliser):
         sound = self.runtime.to_device(waveform(audio, RATE, MIN_SAMPLES))  # [N]
         token_config, clip = self.audio_token.config, self.clipseg.model.clip
         fbank = beats_fbank(sound[None])  # [1, N] -> [1, T, 128]
-        token = self.audio_token(self._beats(fbank, token_config.blocks))  # [1, E]
+        token = self.audio_token(self._beats(fbank, token_config.blocks))  # [1, T, 128] -> [1, E]
         return embed_prompt(
             clip.text_model, clip.text_projection, self._prompt, token, token_config.position
         )  # [1, P]

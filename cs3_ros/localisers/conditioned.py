@@ -1,7 +1,7 @@
-"""A localiser that asks CLIPSeg for whatever a sound is turned into.
+"""What all localisers on CLIPSeg have in common: condition -> heat map -> second look -> box.
 
-The picture is encoded before the sound is there; a look at the surroundings of the peak follows
-(method.md A8).
+The picture is encoded before the sound is there. The second look, at the surroundings of the first
+heat map's peak, is that of method.md A8.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class EncodedPicture:
 
 
 class ConditionedLocaliser(ABC):
-    """Localiser of the pipeline on CLIPSeg; a subclass says what a sound means.
+    """Localiser on CLIPSeg; a subclass turns a sound into a condition.
 
     Args:
         clipseg: the segmentation network; placed by this class.
@@ -66,10 +66,17 @@ class ConditionedLocaliser(ABC):
 
     @abstractmethod
     def condition(self, audio: AudioClip) -> Tensor:
-        """What to look for, [1, P] on the device; runs inside ``self._stream.work()``."""
+        """CLIPSeg's condition, [1, P] on the device, not normalised.
+
+        ``locate`` calls it on the stage's stream and without gradients.
+        """
 
     def encode(self, frames: Sequence[Frame], index: int) -> EncodedPicture:
-        """Upload and encode the event frame; no other frame is read."""
+        """Upload and encode the event frame; no other frame is read.
+
+        Raises:
+            ValueError: the event frame cannot be decoded.
+        """
         image = frames[index].image
         with self._stream.work():
             picture = self.runtime.upload(image)  # [H, W, 3]
@@ -77,10 +84,16 @@ class ConditionedLocaliser(ABC):
             return EncodedPicture(picture, self.clipseg.encode_image(pixels))
 
     def locate(self, encoded: EncodedPicture, audio: AudioClip) -> Localisation | None:
-        """Where the sound was made; the score is the maximum of the refined heat map.
+        """Where the sound was made.
+
+        Args:
+            encoded: from ``encode``.
+            audio: sound round the onset, mono in [-1, 1] at any rate.
 
         Returns:
-            None where a heat map is the same everywhere or not a number.
+            Heat map at the frame's size, zero outside the second look; the box of its peak's
+            component in pixels; as score the maximum of the last heat map. None where a heat map is
+            the same everywhere or not a number.
         """
         height, width = encoded.picture.shape[:2]
         frame = window = (height, width)
@@ -97,9 +110,10 @@ class ConditionedLocaliser(ABC):
                 heat = self._heat_map(self.clipseg.encode_image(pixels), condition)  # [S', S']
                 peak = find_peak(heat, self._blur)  # [2]
             spread = torch.stack(first.aminmax())  # [S', S'] -> [2]
-            packed = torch.cat([heat.flatten(), spread, start, peak])  # [S'*S' + 6], float32
+            # One tensor, since every copy to the host waits for the device.
+            packed = torch.cat([heat.flatten(), spread, start, peak])  # float32 [S'*S' + 6]
             answer = self.runtime.to_host(packed)
-        values = answer[:-6].reshape(heat.shape)
+        values = answer[:-6].reshape(heat.shape)  # [S', S']
         low, high = float(values.min()), float(values.max())
         if not (stands_out(low, high) and stands_out(answer[-6], answer[-5])):
             return None

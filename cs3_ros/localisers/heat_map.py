@@ -1,7 +1,8 @@
-"""From the logits of a localiser to a heat map, its peak and a box (method.md A5 and A8).
+"""From the heat map of a localiser to its peak, a window for a second look, and a box.
 
-What the second look needs (peak, window, cut) stays on the device, so that nothing waits for it;
-component and box are found on the host.
+Numbers are those of method.md A8. What the second look needs (peak, window, cut) stays on the
+device, so that nothing waits for it; component and box are found on the host. S is the side of a
+heat map.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from cs3_ros.collision import Box
 from cs3_ros.config import setting, validate
 
 BLUR = 2 / 352
-"""Standard deviation of the blur before the peak is searched, fraction of the map's side."""
+"""Standard deviation of the blur before the search for the peak, fraction of the map's side."""
 MIN_BOX_PX = 16.0
 """Smallest width and height of a box, pixels of the frame."""
 FALLBACK_AREA = 0.1
@@ -67,13 +68,13 @@ def find_peak(heat: Tensor, blur: Tensor) -> Tensor:
     """Row and column of the maximum after a light blur, on the device.
 
     Args:
-        heat: [S, S].
+        heat: [S, S] in [0, 1].
         blur: ``blur_matrix(S)`` on the same device.
 
     Returns:
         int64 [2]; the first of equals.
     """
-    index = (blur @ heat @ blur.T).flatten().argmax()  # [S, S] -> []
+    index = (blur @ heat @ blur.T).flatten().argmax()  # [S, S] -> [S*S] -> []
     return torch.stack([index // heat.shape[1], index % heat.shape[1]])  # [] -> [2]
 
 
@@ -147,7 +148,7 @@ def region_box(
     frame: tuple[int, int],
     config: HeatMapConfig = HeatMapConfig(),
 ) -> Box:
-    """Box, in the frame, of the hot component that holds the peak (method.md A8, step 4).
+    """Box, in pixels of the frame, of the hot component that holds the peak (method.md A8).
 
     Args:
         heat: [S, S] of the window, squashed to a square.

@@ -1,10 +1,10 @@
-"""Where something moves on its own: a localiser without weights and without ears.
+"""Where something moves on its own: a localiser without weights that does not use the sound.
 
 Who wears the camera looks at what they do, and does it with hands that come from below. So the
 action lies where the picture moves differently from the background, most likely a little below the
-centre. Half of the answer is that prior; motion pulls it towards the action. It proposes the
-*surroundings* of the action: hands propose the small things, the large other party of an impact
-(sink, table, bowl, door) has nobody else to propose it.
+centre. Half of the answer is that prior; motion pulls it towards the action. The box covers the
+*surroundings* of the action: hands propose the small things, and no other stage proposes the large
+one that they hit (sink, table, bowl, door).
 """
 
 from __future__ import annotations
@@ -55,7 +55,11 @@ class MotionLocaliser:
         self.config = config
 
     def encode(self, frames: Sequence[Frame], index: int) -> tuple[NDArray[np.float32], int, int]:
-        """Heat in [0, 1] at a small size, and the height and width of ``frames[index]``."""
+        """Heat of ``action_heat``, and the height and width of ``frames[index]``.
+
+        Raises:
+            ValueError: the event frame cannot be decoded.
+        """
         height, width = frames[index].image.shape[:2]
         return action_heat(frames, index), height, width
 
@@ -82,6 +86,9 @@ def action_heat(frames: Sequence[Frame], index: int) -> NDArray[np.float32]:
 
     Frames that are missing, damaged or of another size are left out; alone, the event frame gives
     the prior.
+
+    Raises:
+        ValueError: the event frame cannot be decoded.
     """
     image = frames[index].image
     event = _small_grey(image)
@@ -106,7 +113,7 @@ def action_heat(frames: Sequence[Frame], index: int) -> NDArray[np.float32]:
 
 
 def own_motion(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Optical flow from one grey picture to another less that of the background, [h, w, 2] pixels.
+    """Optical flow between two grey pictures [h, w] less the background's, [h, w, 2] pixels.
 
     The background's flow is a polynomial of second order in x and y (a turning and walking head
     before a deep scene), fitted robustly, so that what moves on its own does not take part.
@@ -137,7 +144,14 @@ def own_motion(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[n
 
 
 def action_centre(heat: NDArray[np.float32]) -> tuple[float, float]:
-    """Centre of the action, (x, y) as fractions: half way from the peak to the centre of mass."""
+    """Centre of the action: half way from the peak of the heat to its centre of mass.
+
+    Args:
+        heat: float32 [h, w], somewhere above 0.
+
+    Returns:
+        (x, y), fractions of width and height.
+    """
     import cv2
 
     height, width = heat.shape

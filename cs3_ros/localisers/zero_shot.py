@@ -1,7 +1,7 @@
 """The sounding region without training: CLAP names the collision, CLIPSeg looks for what it names.
 
-Sound goes to words and words go to the picture, so nothing links how *this* bowl sounds to how it
-looks; what is bought is that no weights of our own are needed.
+The sound chooses words and the words choose a region, so nothing links how *this* bowl sounds to
+how it looks; in return no weights of our own are needed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ZeroShotLocaliser(ConditionedLocaliser):
 
     Args:
         config: needs ``clipseg`` and ``clap``.
-        runtime: the machine.
+        runtime: what the networks run on.
 
     Raises:
         ValueError: weights or the vocabulary are not named, missing or broken.
@@ -58,40 +58,33 @@ class ZeroShotLocaliser(ConditionedLocaliser):
 
     def __init__(self, config: ZeroShotConfig, runtime: Runtime) -> None:
         require(config, 'clipseg', 'clap')
-        self._phrases = read_vocabulary(config.vocabulary)
+        phrases = read_vocabulary(config.vocabulary)
         clap, clipseg = load_clap(config.clap), ClipSeg.from_folder(config.clipseg)
         with torch.inference_mode():
             clap.model.to(runtime.device)
             clipseg.to(runtime.device)
-            self._sounds = embed_sounds(clap, [phrase.sound for phrase in self._phrases])  # [V, E]
-            self._things, self._lengths = embed_things(clipseg, config.clipseg, self._phrases)
+            self._sounds = embed_sounds(clap, [phrase.sound for phrase in phrases])  # [V, E]
+            self._things, self._lengths = embed_things(clipseg, config.clipseg, phrases)
         self._log_mel = LogMel(clap.extractor, runtime.device)
         self._scale = float(clap.model.logit_scale_a.exp())
         self._tower = runtime.module_to_device(AudioTower(clap.model))
-        self._best = min(config.phrases, len(self._phrases))
+        self._best = min(config.phrases, len(phrases))
         super().__init__(clipseg, runtime, config)
 
     def condition(self, audio: AudioClip) -> Tensor:
-        """What CLIPSeg shall look for, [1, P].
+        """CLIPSeg's condition for the best phrases' things, [1, P].
 
         The embeddings of the best phrases' things, weighted by the phrases' probabilities. CLIPSeg
         was trained with embeddings that are not normalised, so the mean direction gets the mean
         length back that averaging takes away.
         """
-        weights, indices = self._probabilities(audio).topk(self._best)  # [K], [K]
+        weights, indices = self.probabilities(audio).topk(self._best)  # [V] -> [K], [K]
         weights = weights / weights.sum()
         direction = F.normalize(weights @ self._things[indices], dim=-1)  # [K] @ [K, P] -> [P]
         return (direction * (weights @ self._lengths[indices]))[None]  # [P] -> [1, P]
 
-    def scores(self, audio: AudioClip) -> list[tuple[str, float]]:
-        """Every phrase and its probability, best first; they sum to 1."""
-        with self._stream.work():
-            probabilities = self.runtime.to_host(self._probabilities(audio))
-        pairs = zip((phrase.sound for phrase in self._phrases), probabilities.tolist(), strict=True)
-        return sorted(pairs, key=lambda pair: -pair[1])
-
-    def _probabilities(self, audio: AudioClip) -> Tensor:
-        """Of each phrase, float32 [V]."""
+    def probabilities(self, audio: AudioClip) -> Tensor:
+        """How likely each phrase describes the sound, float32 [V] on the device, summing to 1."""
         sound = self.runtime.to_device(waveform(audio, self._log_mel.rate, shortest=1))  # [N]
         heard = self._tower(self._log_mel(sound))[0]  # [1, 1, T, M] -> [1, E] -> [E]
         return (self._scale * (self._sounds @ heard)).softmax(0)  # [V, E] @ [E] -> [V]
@@ -127,4 +120,5 @@ def embed_things(clipseg: ClipSeg, folder: str, phrases: Sequence[Phrase]) -> tu
         for thing in phrase.objects:
             share[row, texts.index(thing)] = 1 / len(phrase.objects)
     share = share.to(device)  # [V, things]
-    return share @ F.normalize(embeddings, dim=-1), share @ embeddings.norm(dim=-1)
+    directions, lengths = F.normalize(embeddings, dim=-1), embeddings.norm(dim=-1)
+    return share @ directions, share @ lengths  # [V, things] @ [things, P] -> [V, P]; -> [V]

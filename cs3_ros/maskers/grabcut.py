@@ -1,8 +1,8 @@
 """Masks from boxes and points by OpenCV's GrabCut: no weights, a CPU.
 
-GrabCut knows colours and edges, not things. It is run on the surroundings of each prompt at a
-bounded size, told where the hands are, and overruled where it gives next to nothing or everything:
-then the prompt's own shape is the answer.
+GrabCut separates colours, not objects. It runs on the surroundings of each prompt at a bounded
+size, with the hands marked as probable background. Where it gives next to nothing or nearly
+everything, the prompt's own shape (the box, or discs round the points) is the answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROUNDS = 2
 GAUSSIANS = 5
 """Colours in each of GrabCut's models; it needs as many pixels."""
 POINT_REACH = 0.2
-"""How far to look round points where no box is given, fraction of the short side."""
+"""Margin of the region round points where no box is given, fraction of the picture's short side."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class GrabCutMasker:
         return [self._cut(encoded, prompt) for prompt in prompts]
 
     def _cut(self, image: Image, prompt: Prompt) -> Mask:
-        """One prompt: cut it out of its surroundings at working size, put it back at full size."""
+        """One prompt: cut out of its surroundings at working size, resized to the picture."""
         import cv2
 
         height, width = image.shape[:2]

@@ -1,4 +1,4 @@
-"""Masks from boxes and points by SAM 2: method.md A8, C3 and, for points alone, B4.5.
+"""Masks from boxes and points by SAM 2 (method.md A8, B4, C3).
 
 ``encode`` runs the trunk once per picture; ``segment`` decodes all prompts in one batch, brings the
 masks to the picture's size on the device and copies them to the host once.
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 NEAR_FULL = 0.6
 """Share of the picture above which a mask is suspicious; it is kept (method.md C3)."""
 LEAST_SIDE = 2.0
-"""Sides below which a box within the picture shows nothing, pixels."""
+"""Width and height below which a box within the picture is not asked for, pixels."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,13 @@ class Sam2Masker:
     def segment(self, encoded: Sam2Encoded, prompts: Sequence[Prompt]) -> list[Mask]:
         """One bool mask [H, W] per prompt.
 
-        A prompt with a box is asked by its box alone, as in the paper. Where SAM 2 finds nothing in
+        Of a prompt with a box only the box is used, as in the paper. Where SAM 2 finds nothing in
         it the filled box is the mask; a box outside of the picture gives an empty one.
 
         Args:
             encoded: from ``encode``.
-            prompts: each with a box or positive points; masks from points alone that are a hand of
-                ``exclude``, or too large for what a hand holds, are emptied.
+            prompts: each with a box or positive points. Masks from points alone are emptied where
+                they are a hand of ``exclude``, or too large for what a hand holds.
 
         Raises:
             ValueError: a prompt has neither box nor positive point, or coordinates that are not
@@ -143,17 +143,17 @@ class Sam2Masker:
         """bool [N, H, W] on the device from points [N, K, 2] in the picture and labels [N, K]."""
         height, width = encoded.size
         side = self._model.architecture.image_size
-        points = points / torch.tensor([width, height]) * side
+        points = points / torch.tensor([width, height]) * side  # [N, K, 2], pixels of the square
         logits, quality = self._model.decode(
             encoded.features,
             self._runtime.to_device(points),
             self._runtime.to_device(labels),
             self.config.multimask,
         )  # [N, M, S/4, S/4], [N, M]
-        best = quality.argmax(1)[:, None, None, None]  # [N, 1, 1, 1]
-        logits = logits.take_along_dim(best, 1)  # [N, 1, S/4, S/4]
+        best = quality.argmax(1)[:, None, None, None]  # [N, M] -> [N, 1, 1, 1]
+        logits = logits.take_along_dim(best, 1)  # [N, M, S/4, S/4] -> [N, 1, S/4, S/4]
         logits = F.interpolate(logits, (height, width), mode='bilinear')  # [N, 1, H, W]
-        return logits[:, 0] > 0  # [N, H, W]
+        return logits[:, 0] > 0  # [N, 1, H, W] -> [N, H, W]
 
     def _judge(self, mask: Mask, prompt: Prompt) -> Mask:
         """The mask, or what stands in for it where it cannot be right."""
@@ -219,7 +219,7 @@ def _finite(points: Points) -> None:
 
 
 def _batch(asked: Sequence[tuple[Points, list[int]]]) -> tuple[Tensor, Tensor]:
-    """Points float32 [N, K, 2] and labels int32 [N, K], filled up to the longest prompt."""
+    """Points float32 [N, K, 2] and labels int32 [N, K], padded to the longest prompt."""
     count = max(len(labels) for _, labels in asked)
     points = torch.zeros(len(asked), count, 2)
     labels = torch.full((len(asked), count), ABSENT, dtype=torch.int32)

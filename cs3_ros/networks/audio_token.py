@@ -1,10 +1,11 @@
 """The audio token: a sound becomes a word of a sentence that CLIP's text tower reads.
 
-CS3 section 3.1 after ACL-SSL (method.md A2, A3): BEATs features are projected and pooled by
-attention to one vector, which takes the place of the missing noun in "A photo of a"; the sentence's
-embedding is the condition of CLIPSeg.
+CS3 after ACL-SSL (method.md A2, A3): BEATs features are projected and pooled by attention to one
+vector, which stands for the missing noun in "A photo of a"; the sentence's embedding is the
+condition of CLIPSeg.
 
-Shapes: B batch, N audio tokens, W their width per block, E width of the text tower, L words.
+Shapes: B batch, N audio tokens, W their width per block, E width of the text tower, L words,
+P width of CLIP's joint space.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class AudioTokenConfig:
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'blocks', tuple(self.blocks))  # a list where it comes from JSON
+        object.__setattr__(self, 'blocks', tuple(self.blocks))  # JSON has lists only
         validate(self)
         if not self.blocks or not all(type(b) is int and b > 0 for b in self.blocks):
             raise ValueError(
@@ -51,7 +52,12 @@ class AudioTokenConfig:
 
 
 class AttentivePooling(nn.Module):
-    """One vector of many: factor graph attention with a unary and a self factor (method.md A2)."""
+    """One vector of many: factor graph attention with a unary and a self factor (method.md A2).
+
+    Args:
+        width: E, of the vectors and of both factors.
+        dropout: share of the unary factor's hidden values that are dropped in training, in [0, 1).
+    """
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -69,11 +75,15 @@ class AttentivePooling(nn.Module):
         key = F.normalize(self.key(x), dim=2).mean(1)  # [B, E]
         similarity = query @ key[:, :, None]  # [B, N, 1]
         logits = self.factors(torch.cat((unary, similarity), 2))  # [B, N, 1]
-        return (logits.softmax(1) * x).sum(1)  # [B, E]
+        return (logits.softmax(1) * x).sum(1)  # [B, N, 1] * [B, N, E] -> [B, E]
 
 
 class AudioToken(nn.Module):
-    """BEATs features -> one word for the text tower; 7 279 363 parameters by default."""
+    """BEATs features -> one word for the text tower; 7 279 363 parameters by default.
+
+    Args:
+        config: its sizes, and the sentence that it is trained for.
+    """
 
     def __init__(self, config: AudioTokenConfig = AudioTokenConfig()) -> None:
         super().__init__()
@@ -92,7 +102,7 @@ class AudioToken(nn.Module):
             The token, [B, E].
         """
         x = torch.cat(tuple(features), 2)  # [B, N, blocks * W]
-        x = self.fc2(F.gelu(self.fc1(x)))  # [B, N, E]
+        x = self.fc2(F.gelu(self.fc1(x)))  # [B, N, blocks * W] -> [B, N, E]
         return self.pooling(x)  # [B, E]
 
 
@@ -130,14 +140,14 @@ def embed_prompt(
     """The sentence's embedding with an audio token as one of its words; gradients reach the token.
 
     The word is exchanged behind the tower's word table, so position embeddings, the causal mask and
-    everything else are the tower's own (method.md A3). While it runs the tower serves nobody else.
+    everything else are the tower's own (method.md A3). Not safe in two threads on one tower.
 
     Args:
         text_model: ``CLIPSegModel.text_model``.
         projection: ``CLIPSegModel.text_projection``.
         input_ids: int64 [L] from ``prompt_ids``, on the tower's device; the last is the end.
-        token: [B, E].
-        position: index of the word in ``input_ids`` that it replaces.
+        token: what takes the word's place, [B, E].
+        position: index in ``input_ids`` of the word that it replaces.
 
     Returns:
         The condition, [B, P], not normalised.

@@ -27,7 +27,12 @@ FORMAT = 'cs3-audio-visual-1'
 
 
 class MaskScale(nn.Module):
-    """Learned scale w and bias b of CLIPSeg's logits X, which are mostly negative (A5)."""
+    """Learned scale w and bias b of CLIPSeg's logits X, which are mostly negative (method.md A5).
+
+    Args:
+        scale: w at the start.
+        bias: b at the start.
+    """
 
     def __init__(self, scale: float = 10.0, bias: float = 14.0) -> None:
         super().__init__()
@@ -40,7 +45,7 @@ class MaskScale(nn.Module):
 
     @property
     def offset(self) -> Tensor:
-        """b / w: at inference the heat map is sigmoid(X + b / w)."""
+        """b / w, scalar: at inference the heat map is sigmoid(X + b / w)."""
         return self.bias / self.scale
 
 
@@ -71,6 +76,9 @@ def save_checkpoint(
         mask: scale and bias; None for those that training starts from.
         beats: the sound network where it was fine-tuned; None for the published one.
         notes: further metadata, for people: settings of the training, digest of the data, scores.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     parts: dict[str, nn.Module] = {'audio_token': audio_token, 'mask': mask or MaskScale()}
     metadata = {

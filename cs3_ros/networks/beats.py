@@ -27,7 +27,7 @@ from cs3_ros.networks.sound import kaldi_fbank
 RATE = 16_000
 """Samples per second of the waveforms."""
 MIN_SAMPLES = 2_800
-"""Shortest sound: 16 frames, one patch (0.175 s)."""
+"""Shortest sound, samples: 16 frames, one patch in time (0.175 s)."""
 _FBANK_MEAN, _FBANK_STD = 15.41663, 6.55582  # over AudioSet
 
 
@@ -99,12 +99,12 @@ class _Attention(nn.Module):
         v = self.v_proj(x).unflatten(2, (self.heads, -1)).transpose(1, 2)  # [B, H, L, D]
         gates = self.grep_linear(q).unflatten(3, (2, 4)).sum(4).sigmoid()  # [B, H, L, 2]
         update, reset = gates.chunk(2, 3)  # [B, H, L, 1] each
-        gate = update * (reset * self.grep_a - 1) + 2
-        gated = gate * bias  # [B, H, L, L]
+        gate = update * (reset * self.grep_a - 1) + 2  # [B, H, L, 1]
+        gated = gate * bias  # [B, H, L, 1] * [H, L, L] -> [B, H, L, L]
         dropout = self.dropout if self.training else 0.0
-        # What the authors do against overflow in float16 (scores / 32) happens in here anyway.
+        # The authors divide scores by 32 against overflow in float16; torch guards against it too.
         x = F.scaled_dot_product_attention(q, k, v, gated, dropout)  # [B, H, L, D]
-        return self.out_proj(x.transpose(1, 2).flatten(2))  # [B, L, W]
+        return self.out_proj(x.transpose(1, 2).flatten(2))  # [B, H, L, D] -> [B, L, W]
 
 
 class _Layer(nn.Module):
@@ -145,9 +145,8 @@ class _Encoder(nn.Module):
     def forward(self, x: Tensor, blocks: Sequence[int]) -> tuple[Tensor, ...]:
         """Embedded patches [B, L, W] -> [B, L, W] after each of the blocks, counted from 1."""
         config, length = self.config, x.shape[1]
-        positions = self.pos_conv(x.transpose(1, 2))[
-            ..., :length
-        ]  # [B, W, L]; even kernels give L+1
+        positions = self.pos_conv(x.transpose(1, 2))  # [B, L, W] -> [B, W, L or, if even, L + 1]
+        positions = positions[..., :length]  # [B, W, L]
         x = self.dropout(self.layer_norm(x + positions.transpose(1, 2)))  # [B, L, W]
         rows = _buckets(length, config.num_buckets, config.max_distance, x.device)  # [L, L]
         bias = self.relative_attention_bias(rows).permute(2, 0, 1).contiguous()  # [H, L, L]
@@ -160,7 +159,14 @@ class _Encoder(nn.Module):
 
 
 class Beats(nn.Module):
-    """The encoder of BEATs, and its AudioSet classifier where it was fine-tuned as one."""
+    """The encoder of BEATs.
+
+    The AudioSet classifier of a fine-tuned file is kept, so that files are written back whole;
+    nothing here computes with it.
+
+    Args:
+        config: its sizes, as a file's ``cfg`` has them.
+    """
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
@@ -174,7 +180,6 @@ class Beats(nn.Module):
         self.dropout_input = nn.Dropout(config.dropout_input)
         self.encoder = _Encoder(config)
         if config.finetuned_model:
-            self.predictor_dropout = nn.Dropout(config.predictor_dropout)
             self.predictor = nn.Linear(width, config.predictor_class)
         self._initialise()
 
@@ -199,11 +204,12 @@ class Beats(nn.Module):
                 nn.init.normal_(weight, std=0.02)
 
     def forward(self, fbank: Tensor, blocks: Sequence[int] = (4, 8, 12)) -> tuple[Tensor, ...]:
-        """Encode spectrograms; blocks after the last one asked for are not computed.
+        """Encode spectrograms; blocks behind the last one asked for are not computed.
 
         Args:
-            fbank: [B, T, 128] from ``beats_fbank``; frames that fill no patch at the end fall off.
-            blocks: after which transformer layers, counted from 1.
+            fbank: [B, T, 128] from ``beats_fbank``; frames at the end that fill no patch are left
+                out.
+            blocks: behind which transformer layers, counted from 1.
 
         Returns:
             For each block [B, L, W], L = (T // patch) * (128 // patch), frequency fastest, in the
@@ -218,26 +224,14 @@ class Beats(nn.Module):
         fbank = fbank.to(self.patch_embedding.weight.dtype)
         patches = self.patch_embedding(fbank[:, None])  # [B, embed, T / patch, 128 / patch]
         x = self.layer_norm(patches.flatten(2).transpose(1, 2))  # [B, L, embed]
-        x = self.dropout_input(self.post_extract_proj(x))  # [B, L, W]
+        x = self.dropout_input(self.post_extract_proj(x))  # [B, L, embed] -> [B, L, W]
         return self.encoder(x, blocks)
-
-    def classify(self, fbank: Tensor) -> Tensor:
-        """Probabilities of the AudioSet classes: [B, T, 128] -> [B, classes] in [0, 1].
-
-        Raises:
-            ValueError: this file has no classifier.
-        """
-        if not self.config.finetuned_model:
-            raise ValueError('these BEATs weights have no classifier; take a fine-tuned file')
-        (x,) = self(fbank, (self.config.encoder_layers,))  # [B, L, W]
-        logits = self.predictor(self.predictor_dropout(x)).mean(1)  # [B, classes]
-        return logits.sigmoid()
 
 
 def load_beats(path: str | Path) -> Beats:
     """Read an official file: ``{cfg, model}``, whichever way it spells the weight norm.
 
-    Nothing in the file is executed. The classifier is kept where the file has its weights.
+    Nothing in the file is executed.
 
     Args:
         path: for CS3 ``BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt`` (method.md A1).

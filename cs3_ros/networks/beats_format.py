@@ -1,4 +1,4 @@
-"""The official files of BEATs: ``{cfg, model}`` (microsoft/unilm ``beats/``, method.md A1)."""
+"""The official files of BEATs: ``{cfg, model}`` (microsoft/unilm ``beats/``; method.md A1)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _WEIGHT_NORMS = (
 class BeatsConfig:
     """What a file says in ``cfg``; names and meaning are the official ones.
 
-    The official defaults fit no published file, so what shapes the network has none here.
+    The official defaults fit no published file, so fields that shape the network have none here.
+
+    Raises:
+        ValueError: a size that is no positive whole number, or sizes that do not fit together.
     """
 
     input_patch_size: int
@@ -97,7 +100,7 @@ class BeatsConfig:
 
     @classmethod
     def from_cfg(cls, cfg: Mapping[str, Any]) -> BeatsConfig:
-        """Read a ``cfg``; keys that only concerned its training are not looked at.
+        """Read a ``cfg``; keys that only concerned its training are ignored.
 
         Raises:
             ValueError: a key is missing or has a bad value, or it describes a variant that no
@@ -157,7 +160,7 @@ def _from_official(model: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def to_official(config: BeatsConfig, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The ``{cfg, model}`` of a network's configuration and weights; the inverse of reading."""
+    """The ``{cfg, model}`` of a configuration and weights; the inverse of ``read_official``."""
     model = {name: value.detach().clone() for name, value in state.items()}
     table, weight = model.pop(_TABLE), model.pop(_CONVOLUTION + 'weight')  # [W, W / groups, K]
     for layer in range(config.encoder_layers):

@@ -129,8 +129,8 @@ class LogMel:
         spectrum = torch.stft(
             waveform, size, self._hop, window=self._window, return_complex=True
         )  # [F // 2 + 1, T]
-        mel = spectrum.abs().square().T @ self._filters  # [T, M]
-        return 10 * mel.clamp(min=QUIETEST).log10()[None, None]  # [1, 1, T, M]
+        mel = spectrum.abs().square().T @ self._filters  # [T, F // 2 + 1] -> [T, M]
+        return 10 * mel.clamp(min=QUIETEST).log10()[None, None]  # [T, M] -> [1, 1, T, M]
 
 
 class AudioTower(nn.Module):
@@ -148,12 +148,19 @@ class AudioTower(nn.Module):
     def forward(self, mel: Tensor) -> Tensor:
         """Embeddings of length 1, float32 [B, E], from log-mel spectrograms [B, 1, T, M]."""
         dtype = next(self.projection.parameters()).dtype
-        pooled = self.tower(input_features=mel.to(dtype)).pooler_output  # [B, W]
-        return F.normalize(self.projection(pooled).float(), dim=-1)  # [B, E]
+        pooled = self.tower(input_features=mel.to(dtype)).pooler_output  # [B, 1, T, M] -> [B, W]
+        return F.normalize(self.projection(pooled).float(), dim=-1)  # [B, W] -> [B, E]
 
 
 def embed_sounds(clap: Clap, texts: Sequence[str]) -> Tensor:
-    """Embeddings of length 1 of texts that describe sounds, [len(texts), E], on the model's device.
+    """Embeddings of length 1 of texts that describe sounds.
+
+    Args:
+        clap: its text tower is used, where it lies.
+        texts: V of them, at least one.
+
+    Returns:
+        float32 [V, E], on the model's device.
 
     Raises:
         ValueError: a text is longer than the model takes.
@@ -166,10 +173,10 @@ def embed_sounds(clap: Clap, texts: Sequence[str]) -> Tensor:
         tokens = tokens.to(clap.model.device)
         pooled = clap.model.text_model(
             input_ids=tokens['input_ids'], attention_mask=tokens['attention_mask']
-        ).pooler_output  # [CHUNK, W]
-        projected = clap.model.text_projection(pooled)  # [CHUNK, E]
+        ).pooler_output  # at most [CHUNK, W]
+        projected = clap.model.text_projection(pooled)  # at most [CHUNK, E]
         embeddings.append(F.normalize(projected, dim=-1))
-    return torch.cat(embeddings)  # [len(texts), E]
+    return torch.cat(embeddings)  # [V, E]
 
 
 def tokenize(

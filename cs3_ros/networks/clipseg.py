@@ -27,7 +27,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Their standard deviation."""
 IMAGE_SIZE = 352
-"""Side of CLIPSeg's pictures where its folder does not tell, pixels."""
+"""Side of CLIPSeg's pictures where its folder has no preprocessor_config.json, pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ class ClipSeg(nn.Module):
         return size
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Squash pictures to the network's square (method.md A4, G 11).
+        """Squash pictures to the network's square (method.md A4, G11).
 
         Args:
             images: uint8 RGB [B, H, W, 3] on any device.
@@ -156,10 +156,10 @@ class ClipSeg(nn.Module):
         Args:
             pixels: normalised [B, 3, S, S], S a multiple of the patch size.
         """
-        x, grid = self._embed(pixels)
+        x, grid = self._embed(pixels)  # [B, 3, S, S] -> [B, 1 + h*w, D]
         tokens = [x]
         for block in self.model.clip.vision_model.encoder.layers[: self._used_blocks]:
-            tokens.append(block(tokens[-1], None))
+            tokens.append(block(tokens[-1], None))  # [B, 1 + h*w, D]
         activations = tuple(tokens[layer + 1] for layer in self.extract_layers)
         return ImageFeatures(activations, tokens[self._deepest], grid)
 
@@ -213,7 +213,7 @@ class ClipSeg(nn.Module):
         x = features.deepest  # [B, 1 + h*w, D]
         for block in middle:
             x = block(x, None)
-        x = x[:, 1:]  # [B, h*w, D]: from here on tokens do not see each other
+        x = x[:, 1:]  # [B, 1 + h*w, D] -> [B, h*w, D]: from here on tokens do not see each other
         x = x + last.self_attn.out_proj(last.self_attn.v_proj(last.layer_norm1(x)))
         x = x + last.mlp(last.layer_norm2(x))
         x = self.model.clip.visual_projection(vision.post_layernorm(x))  # [B, h*w, P]
@@ -222,11 +222,11 @@ class ClipSeg(nn.Module):
     def embed_image(self, pixels: Tensor) -> Tensor:
         """CLIP's embedding of whole pictures: normalised [B, 3, S, S] -> [B, P]."""
         vision = self.model.clip.vision_model
-        x, _ = self._embed(pixels)  # [B, 1 + h*w, D]
+        x, _ = self._embed(pixels)  # [B, 3, S, S] -> [B, 1 + h*w, D]
         for block in vision.encoder.layers:
             x = block(x, None)
-        pooled = vision.post_layernorm(x[:, 0])  # [B, D]
-        return self.model.clip.visual_projection(pooled)  # [B, P]
+        pooled = vision.post_layernorm(x[:, 0])  # [B, 1 + h*w, D] -> [B, D]
+        return self.model.clip.visual_projection(pooled)  # [B, D] -> [B, P]
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """CLIP's embedding of texts: token ids and their mask [B, L] -> [B, P]."""
@@ -284,8 +284,8 @@ def interpolate_positions(weight: Tensor, grid: tuple[int, int]) -> Tensor:
 def reset_decoder(model: CLIPSegForImageSegmentation, generator: torch.Generator) -> None:
     """Give the decoder weights that can be trained and compared.
 
-    transformers fills them with N(0, 1), from which nothing learns (shared/prototype/FINDINGS 1):
-    FiLM starts as nearly the identity, the logits start near -2.5.
+    transformers fills them with N(0, 1), from which nothing learns. Here FiLM starts as nearly the
+    identity, and the logits start near -2.5.
 
     Args:
         model: changed in place, on the CPU.

@@ -1,4 +1,4 @@
-"""Checkpoints of SAM 2: read safely, the architecture found out from the file, written.
+"""Checkpoints of SAM 2: read safely, the architecture taken from the file, written.
 
 Read are the official ``.pt`` files (``{'model': state dict}``, SAM 2.1 and 2.0, whose image parts
 are the same), such files with an ``architecture`` beside ``model`` for networks of other sizes, and
@@ -32,7 +32,7 @@ VIDEO_ONLY = (
     'obj_ptr_proj.',
     'obj_ptr_tpos_proj.',
 )
-"""What official checkpoints hold besides, for videos."""
+"""Beginnings of names that official checkpoints have for videos only; they are left out."""
 
 
 class _OnMeta(TorchFunctionMode):
@@ -95,7 +95,11 @@ def sam2_checkpoint(model: Sam2) -> dict[str, Any]:
 
 
 def save_sam2(path: str | Path, model: Sam2) -> None:
-    """Write what ``load_sam2`` reads: ``.safetensors``, or ``.pt`` by any other name."""
+    """Write what ``load_sam2`` reads: ``.safetensors``, or ``.pt`` by any other name.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     if Path(path).suffix == '.safetensors':
         from safetensors.torch import save_file
 
@@ -117,7 +121,7 @@ def recognise(state: Mapping[str, Tensor]) -> Sam2Architecture:
     if position is None or position.ndim != 4:
         raise ValueError(f"expected SAM 2's state dict with {trunk}pos_embed [1, C, h, w]")
     blocks = {int(name.split('.')[3]) for name in state if name.startswith(f'{trunk}blocks.')}
-    # Where a stage begins, the block widens what it passes by.
+    # A stage's first block widens its residual path, and only such blocks have a projection.
     starts = [k for k in sorted(blocks) if f'{trunk}blocks.{k}.proj.weight' in state]
     edges = [0, *starts, len(blocks)]
     stages = tuple(end - start for start, end in zip(edges, edges[1:], strict=False))
@@ -141,7 +145,7 @@ def _architecture(sizes: Any) -> Sam2Architecture:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """State dict and description of a file; None where it does not say."""
+    """State dict of a file and its architecture; None where the file names none."""
     if path.suffix == '.safetensors':
         state, metadata = read_safetensors(path)
         try:

@@ -2,7 +2,7 @@
 
 ``Sam2`` holds what a picture needs (trunk, neck, prompt encoder, mask decoder) under the names of
 the official checkpoints; the memory of the video predictor is neither built nor loaded. Sizes come
-from a ``Sam2Architecture``. method.md A8.
+from a ``Sam2Architecture`` (method.md A8).
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ STRIDE = 16
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet statistics of RGB in [0, 1], as ``SAM2Transforms`` has them."""
 NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, ABSENT = 0, 1, 2, 3, -2
-"""Labels of points as SAM 2 knows them, and ABSENT, ours: fills up prompts that have fewer."""
+"""Labels of points as SAM 2 has them, and ABSENT, ours, which pads prompts with fewer points."""
 
 
 @dataclass(frozen=True)
 class Sam2Architecture:
-    """Sizes of the network; the defaults are SAM 2.1's base plus (the package's configs)."""
+    """Sizes of the network; the defaults are SAM 2.1's base plus (the package's configs).
+
+    Raises:
+        ValueError: a size that is no positive whole number, or sizes that do not fit together.
+    """
 
     embed_dim: int = 112
     """Width of the trunk's first stage; doubles with every stage."""
@@ -178,9 +182,10 @@ class Sam2(nn.Module):
         """
         size = self.architecture.image_size
         pixels = images.permute(0, 3, 1, 2).contiguous().float() / 255  # [B, 3, H, W]
-        # [B, 3, S, S]
-        pixels = F.interpolate(pixels, (size, size), mode='bilinear', antialias=True)
-        # by numbers: tensors of the statistics would have to be copied to the device
+        pixels = F.interpolate(
+            pixels, (size, size), mode='bilinear', antialias=True
+        )  # [B, 3, S, S]
+        # By numbers: tensors of the statistics would have to be copied to the device.
         for channel, (mean, std) in enumerate(zip(MEAN, STD, strict=True)):
             pixels[:, channel].sub_(mean).div_(std)
         return pixels
@@ -192,7 +197,7 @@ class Sam2(nn.Module):
             pixels: [B, 3, S, S] from ``normalise``.
         """
         decoder, levels = self.sam_mask_decoder, self.image_encoder(pixels)['backbone_fpn']
-        quarter, eighth, embedding = levels  # [B, C, S/4, S/4], S/8, S/16
+        quarter, eighth, embedding = levels  # [B, C, s, s] for s = S/4, S/8, S/16
         return Sam2Features(
             embedding + self.no_mem_embed.reshape(1, -1, 1, 1),  # [B, C, S/16, S/16]
             decoder.conv_s0(quarter),  # [B, C/8, S/4, S/4]
@@ -208,7 +213,7 @@ class Sam2(nn.Module):
             features: of one picture, or of N, one for each prompt.
             points: float32 [N, K, 2], (x, y) in pixels of the square, [0, S]; a box is its top left
                 and bottom right corner.
-            labels: int [N, K] of the points; ABSENT fills up prompts with fewer than K.
+            labels: int [N, K] of the points; ABSENT pads prompts with fewer than K.
             multimask: three masks per prompt, for part, subpart and whole, instead of one.
 
         Returns:
@@ -223,21 +228,25 @@ class Sam2(nn.Module):
     def decode_all(
         self, features: Sam2Features, points: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As ``decode``, for training: the single mask, then the three, [N, 4, S/4, S/4]."""
+        """As ``decode``, for training: the single mask, then the three.
+
+        Returns:
+            Logits [N, 4, S/4, S/4] and their estimated IoU [N, 4] in [0, 1].
+        """
         prompted = self._prompted(features, points, labels)
         logits, quality, _, _ = self.sam_mask_decoder.predict_masks(**prompted)
         return logits, quality
 
     def _prompted(self, features: Sam2Features, points: Tensor, labels: Tensor) -> dict[str, Any]:
-        """What the mask decoder takes."""
-        # [N, K+1, C], as the encoder adds a point "none" to each prompt, and [N, C, h, w]
+        """What the mask decoder takes; h and w are S/16."""
+        # [N, K + 1, C], as the encoder adds a point "none" to each prompt, and [N, C, h, w].
         sparse, dense = self.sam_prompt_encoder((points, labels), None, None)
-        absent = F.pad(labels == ABSENT, (0, 1))  # [N, K+1]
+        absent = F.pad(labels == ABSENT, (0, 1))  # [N, K] -> [N, K + 1]
         return {
             'image_embeddings': features.embedding.expand(len(points), -1, -1, -1),  # [N, C, h, w]
             'image_pe': self.sam_prompt_encoder.get_dense_pe(),  # [1, C, h, w]
-            'sparse_prompt_embeddings': sparse.masked_fill(absent[..., None], 0.0),  # [N, K+1, C]
-            'dense_prompt_embeddings': dense,
+            'sparse_prompt_embeddings': sparse.masked_fill(absent[..., None], 0.0),  # [N, K + 1, C]
+            'dense_prompt_embeddings': dense,  # [N, C, h, w]
             'repeat_image': False,
             'high_res_features': [features.quarter, features.eighth],
         }
@@ -254,17 +263,17 @@ class _TokenTransformer(TwoWayTransformer):
     """sam2's decoder, in which nothing attends to tokens that are zero.
 
     So prompts with different numbers of points share a batch without changing each other's masks;
-    sam2 itself can only fill up with points labelled "none", which have a say.
+    sam2 itself can only pad with points labelled "none", which change the masks.
     """
 
     def forward(
         self, image_embedding: Tensor, image_pe: Tensor, point_embedding: Tensor
     ) -> tuple[Tensor, Tensor]:
         tokens = point_embedding  # [N, T, C]
-        there = (tokens != 0).any(-1)[:, None, None]  # [N, 1, 1, T]
-        positions = image_pe.flatten(2).transpose(1, 2)  # [N, hw, C]
+        there = (tokens != 0).any(-1)[:, None, None]  # [N, T, C] -> [N, 1, 1, T]
+        positions = image_pe.flatten(2).transpose(1, 2)  # [N or 1, C, h, w] -> [N or 1, h*w, C]
         queries = tokens
-        keys = image_embedding.flatten(2).transpose(1, 2)  # [N, hw, C]
+        keys = image_embedding.flatten(2).transpose(1, 2)  # [N, C, h, w] -> [N, h*w, C]
         for block in self.layers:
             if block.skip_first_layer_pe:
                 queries = _attend(block.self_attn, queries, queries, queries, there)

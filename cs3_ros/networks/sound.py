@@ -29,7 +29,7 @@ def waveform(audio: AudioClip, rate: int, shortest: int = 0) -> Tensor:
         audio: mono sound in [-1, 1]; missing samples are zeros and stay so.
         rate: samples per second that the network expects.
         shortest: zeros are appended up to this many samples, for networks that refuse shorter
-            sounds (at the start and end of a recording, or where a bundle asks for very little).
+            sounds (a clip is as short as a bundle asks for).
 
     Returns:
         float32 [N] on the CPU, N = max(shortest, ceil(M * rate / audio.rate)) for M samples.
@@ -65,7 +65,7 @@ def kaldi_fbank(waveforms: Tensor) -> Tensor:
         frames = (waveforms.float() * 2**15).unfold(1, _WINDOW, _SHIFT)  # [B, T, 400]
         frames = frames - frames.mean(2, keepdim=True)
         before = torch.cat((frames[..., :1], frames[..., :-1]), 2)  # [B, T, 400]
-        frames = (frames - 0.97 * before) * window
+        frames = (frames - 0.97 * before) * window  # [B, T, 400]
         power = torch.fft.rfft(frames, _FFT).abs().square()  # [B, T, 257]
         energies = power @ banks  # [B, T, 128]
         return energies.clamp_min(torch.finfo(torch.float32).eps).log()

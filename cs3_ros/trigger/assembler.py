@@ -18,7 +18,7 @@ from cs3_ros.trigger.buffers import AudioBuffer, FrameBuffer
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """What a bundle wants to see and hear round an onset."""
+    """Which frames and sound a bundle needs round an onset."""
 
     frames_before_s: float = setting(
         0.0, 'Seconds of frames before the onset.', minimum=0.0, maximum=10.0
@@ -116,7 +116,7 @@ class ClipAssembler:
             self._cut_audio(event, audio)
 
     def event_now(self, onset: Onset, audio: AudioBuffer) -> Event | None:
-        """A complete event at a moment that nobody heard; None where no frame is near.
+        """A complete event at a moment without an onset; None where no frame is near.
 
         Sound that is still to come is made up for by as much earlier sound.
         """

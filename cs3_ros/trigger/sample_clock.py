@@ -11,10 +11,10 @@ class SampleClock:
     """Which sample belongs to which time.
 
     The clock begins at the nominal rate. While stamps agree with it to half a sample they are
-    taken at their word: times are exact, whatever the chunks. The first stamp that does not
+    taken as exact: times do not depend on the chunks. The first stamp that does not
     starts a recursive line fit (least squares with forgetting) to the deviations of all
     stamps, which averages jitter out and follows the drift. Its slope is held towards zero, since
-    a few jittered stamps say nothing of the drift.
+    a few jittered stamps do not show the drift.
 
     Args:
         rate: nominal samples per second.

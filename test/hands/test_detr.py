@@ -204,12 +204,13 @@ def test_a_convolution_with_a_bias_is_folded_too():
 
 def test_nothing_waits_for_the_device_but_one_copy_of_twenty_numbers(any_folder, monkeypatch):
     made = detector(any_folder)
-    copies = []
-    to_host = made._runtime.to_host
-    monkeypatch.setattr(
-        made._runtime, 'to_host', lambda tensor: copies.append(tensor.shape) or to_host(tensor)
-    )
+    copies, to_host = [], Runtime.to_host
 
+    def counted(runtime, tensor):
+        copies.append(tensor.shape)
+        return to_host(runtime, tensor)
+
+    monkeypatch.setattr(Runtime, 'to_host', counted)
     made.detect([frame()], 0)
     copies.clear()
     with HostReads() as reads:

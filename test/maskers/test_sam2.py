@@ -15,6 +15,7 @@ from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
 from sam2.modeling.memory_encoder import CXBlock, Fuser, MaskDownSampler, MemoryEncoder
 from sam2.modeling.position_encoding import PositionEmbeddingSine
+from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.transformer import RoPEAttention
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_image_predictor import SAM2ImagePredictor
@@ -133,6 +134,11 @@ def masker(checkpoint):
     return build(checkpoint)
 
 
+@pytest.fixture(scope='module')
+def network(checkpoint):
+    return load_sam2(checkpoint).eval()
+
+
 def build(checkpoint, precision='float32', device='cpu', **config):
     return Sam2Masker(
         Sam2Config(str(checkpoint), **config), Runtime(RuntimeConfig(device, precision, 1))
@@ -171,10 +177,10 @@ def ask(predictor, prompt, multimask=False):
 
 
 @pytest.mark.parametrize('size', [(120, 170), (170, 120), (128, 128), (300, 90)])
-def test_the_picture_is_prepared_as_sam2_does(masker, official, size):
+def test_the_picture_is_prepared_as_sam2_does(network, official, size):
     image = picture(size)
     expected = SAM2ImagePredictor(official)._transforms(image)
-    actual = masker._model.normalise(torch.from_numpy(image)[None])
+    actual = network.normalise(torch.from_numpy(image)[None])
     torch.testing.assert_close(actual[0], expected, rtol=0, atol=1e-6)
 
 
@@ -202,7 +208,7 @@ def test_masks_equal_those_of_sam2s_predictor(official, checkpoint, size, multim
     assert not np.array_equal(masks[0], masks[1]) and not np.array_equal(masks[2], masks[3])
 
 
-def test_prompts_of_one_batch_have_the_logits_that_each_has_alone(official, masker):
+def test_prompts_of_one_batch_have_the_logits_that_each_has_alone(official, network):
     image = picture()
     reference = predictor(official, image)
     box = Prompt(BOX)
@@ -214,10 +220,10 @@ def test_prompts_of_one_batch_have_the_logits_that_each_has_alone(official, mask
     asked[0, :2] = torch.tensor(BOX).reshape(2, 2)
     asked[1] = torch.tensor(np.concatenate([clicks.positive_points, clicks.negative_points]))
     labels = torch.tensor([[2, 3, ABSENT, ABSENT], [1, 1, 0, 0]])
-    features = masker.encode(image).features
     with torch.inference_mode():
-        logits, _ = masker._model.decode(features, asked * scale, labels)
-        filled, _ = masker._model.decode(features, asked * scale, labels.clamp(min=-1))
+        features = network.encode(network.normalise(torch.from_numpy(image)[None]))
+        logits, _ = network.decode(features, asked * scale, labels)
+        filled, _ = network.decode(features, asked * scale, labels.clamp(min=-1))
     assert logits.shape == (2, 1, 32, 32)
     for k, prompt in enumerate((box, clicks)):
         _, expected = ask(reference, prompt)
@@ -240,9 +246,11 @@ def test_a_box_is_asked_alone(masker):
 def test_all_prompts_are_decoded_at_once_and_copied_once(checkpoint, monkeypatch):
     masker = build(checkpoint)
     decodes, copies = [], []
-    masker._model.sam_mask_decoder.register_forward_hook(lambda *_: decodes.append(1))
-    copy = masker._runtime.to_host
-    monkeypatch.setattr(masker._runtime, 'to_host', lambda tensor: copies.append(1) or copy(tensor))
+    decode, copy = MaskDecoder.forward, Runtime.to_host
+    monkeypatch.setattr(
+        MaskDecoder, 'forward', lambda *a, **k: decodes.append(1) or decode(*a, **k)
+    )
+    monkeypatch.setattr(Runtime, 'to_host', lambda *a: copies.append(1) or copy(*a))
     encoded = masker.encode(picture())
     assert masker.segment(encoded, []) == [] and not decodes and not copies
     prompts = [
@@ -275,7 +283,7 @@ def test_half_precision_is_close_to_float32(checkpoint, precision):
     masker = build(checkpoint, precision)
     encoded = masker.encode(image)
     assert encoded.features.embedding.dtype == torch.float32
-    assert masker._model.image_encoder.trunk.blocks[0].mlp.layers[0].weight.dtype != torch.float32
+    assert not torch.equal(encoded.features.embedding, exact.encode(image).features.embedding)
     for mask, whole in zip(masker.segment(encoded, prompts), expected, strict=True):
         assert iou(mask, whole) > 0.97
 
@@ -301,13 +309,13 @@ def test_nothing_waits_for_the_gpu_but_the_copy_of_the_masks(checkpoint, monkeyp
     masker = build(checkpoint, 'bfloat16', 'cuda')
     masker.segment(masker.encode(picture()), [Prompt(BOX)])
     torch.cuda.synchronize()
-    copy = masker._runtime.to_host
+    copy = Runtime.to_host
 
-    def to_host(tensor):
+    def to_host(runtime, tensor):
         torch.cuda.set_sync_debug_mode('default')
-        return copy(tensor)
+        return copy(runtime, tensor)
 
-    monkeypatch.setattr(masker._runtime, 'to_host', to_host)
+    monkeypatch.setattr(Runtime, 'to_host', to_host)
     torch.cuda.set_sync_debug_mode('error')
     try:
         masks = masker.segment(masker.encode(picture(seed=1)), [Prompt(BOX), Prompt(OTHER_BOX)])
@@ -357,10 +365,10 @@ def drawn(checkpoint, monkeypatch):
         inside = ((grid > y0) & (grid < y1))[:, None] & ((grid > x0) & (grid < x1))
         logits = torch.where(inside, 8.0, -8.0)
 
-        def decode(features, points, labels, multimask):
+        def decode(network, features, points, labels, multimask):
             return logits.expand(len(points), 1, 32, 32), torch.ones(len(points), 1)
 
-        monkeypatch.setattr(masker._model, 'decode', decode)
+        monkeypatch.setattr(Sam2, 'decode', decode)
         return masker, masker.encode(picture((128, 128)))
 
     return draw

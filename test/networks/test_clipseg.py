@@ -1,6 +1,6 @@
 """CLIPSeg against transformers, a stored reference and naive formulas.
 
-``python test/localisers/test_clipseg.py`` writes the stored reference anew.
+``python test/networks/test_clipseg.py`` writes the stored reference anew.
 """
 
 import json

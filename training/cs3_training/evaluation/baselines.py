@@ -26,7 +26,7 @@ def random_projection(localiser: AudioVisualLocaliser, seed: int = 0) -> AudioVi
     """The Random baseline: the same architecture with a random projection of the sound.
 
     CLIPSeg, BEATs and the scale of the mask stay, so that heat maps are binarised alike
-    (method.md G 40); what turns BEATs features into a word, projection and pooling, is drawn.
+    (method.md G40); what turns BEATs features into a word, projection and pooling, is drawn.
 
     Args:
         localiser: the trained one; all else is shared with it.

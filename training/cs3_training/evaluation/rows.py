@@ -1,8 +1,8 @@
 """The rows of Tables 1 to 3 of the CS3 paper, and the controls: what each of them predicts.
 
-Method.md B3 defines the variants of Table 3, D1 the scores. A row that a bundle cannot make (no
-hands, no sound) is left out. Touch is left out always: it needs the second object that the hand's
-object touches, which only Hands23 finds.
+The variants of Table 3 are those of method.md B3, the scores those of method.md D1. A row that a
+bundle cannot make (no hands, no sound) is left out. Touch is left out always: it needs the second
+object that the hand's object touches, which only Hands23 finds.
 """
 
 from __future__ import annotations

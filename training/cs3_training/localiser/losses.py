@@ -1,4 +1,4 @@
-"""The three losses of CS3 (paper section 4.2, equations 2 to 5; method.md part A6) and their masks.
+"""The three losses of CS3 (equations 2 to 5; method.md A6) and their masks.
 
 Symbols: B images and B sounds of one batch, i counts images, j sounds; the pair (i, i) belongs
 together. P is the width of CLIP's joint space, S the side of the logits, h and w the patch grid.
@@ -63,7 +63,7 @@ def info_nce(similarity: Tensor, temperature: float) -> Tensor:
     """Contrast of true against false pairs, the mean of both directions (equation 2).
 
     Equation 2 as printed lacks the exponential; the softmax is the only defined reading
-    (method.md G1), the mean keeps the balance with the area loss (G3).
+    (method.md G1), the mean keeps the balance with the area loss (method.md G3).
 
     Args:
         similarity: cosines [B, B], images by sounds; true pairs on the diagonal.
@@ -127,7 +127,8 @@ def image_similarity(masked_images: Tensor, audio: Tensor) -> Tensor:
         [B, B'].
     """
     with torch.autocast(audio.device.type, enabled=False):  # it would round the cosines
-        return F.normalize(masked_images.float(), dim=-1) @ F.normalize(audio.float(), dim=-1).T
+        images, sounds = (F.normalize(x.float(), dim=-1) for x in (masked_images, audio))
+        return images @ sounds.T  # [B, P] @ [P, B'] -> [B, B']
 
 
 def feature_similarity(
@@ -166,6 +167,9 @@ def area_loss(own: Tensor, config: LossConfig, others: Tensor | None = None) -> 
     Returns:
         Scalar: the mean absolute deviation (method.md G5); with ``area_negative`` plus the shares
         of the false pairs summed over B squared.
+
+    Raises:
+        ValueError: ``area_negative`` without ``others``.
     """
     loss = (own - config.area_positive).abs().mean()
     if config.area_negative:

@@ -1,4 +1,4 @@
-"""The weakly supervised training (CS3 section 4.2; method.md A7): one readable loop.
+"""The weakly supervised training of CS3 (method.md A7): one readable loop.
 
 A run lives in a folder: ``state.pt`` to go on from, exactly; ``audio_visual.safetensors``, the best
 checkpoint by validation, which the node loads; ``events.*`` for TensorBoard. Every step draws its

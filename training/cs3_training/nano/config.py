@@ -156,8 +156,8 @@ class WeakConfig:
     lr_mask: float = setting(0.02, 'Learning rate of scale and bias of the mask.', minimum=0.0)
     mask_bias: float = setting(
         2.5,
-        'Bias of the mask at the start, beside a scale of 10; with more (A5 has 14), sounds that '
-        'say nothing light up whole objects here.',
+        'Bias of the mask at the start, beside a scale of 10; with more (method.md A5 has 14), '
+        'uninformative sounds light up whole objects here.',
     )
     area_weight: float = setting(10.0, 'Weight of the area loss.', minimum=0.0)
     area_positive: float = setting(
