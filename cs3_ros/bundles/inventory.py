@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from cs3_ros.bundles.bundle import Bundle, bundle_names, load_bundle
-from cs3_ros.bundles.stages import INSTALL
+from cs3_ros.bundles.needs import PackageProblem
 from cs3_ros.bundles.weights import WeightFile, digest_of, home, locate, recorded_digests
 from cs3_ros.files.jsonfile import prepare_json, write_json
 
@@ -29,7 +29,9 @@ class BundleRow:
     unknown_sizes: bool
     """Whether there are missing files of unknown size."""
     packages: tuple[str, ...]
-    """Packages that are not installed."""
+    """Packages that are not installed or do not do."""
+    problems: tuple[str, ...]
+    """What is wrong with each of them."""
     licences: tuple[str, ...]
     """Licences of the weights."""
     damaged: tuple[str, ...]
@@ -53,12 +55,12 @@ class BundleRow:
         if self.damaged:
             found.append(f'{len(self.damaged)} file(s) with a wrong SHA-256')
         if self.packages:
-            found.append(f'not installed: {", ".join(self.packages)}')
+            found += self.problems
         return '; '.join(found) or 'ready'
 
 
 def look(bundle: Bundle, check: bool = False) -> BundleRow:
-    """Look at one bundle; nothing is loaded.
+    """Look at one bundle: are its files here, do its packages work; no weights are loaded.
 
     Args:
         bundle: its description.
@@ -66,6 +68,7 @@ def look(bundle: Bundle, check: bool = False) -> BundleRow:
     """
     missing = bundle.lacking_weights
     damaged = tuple(_damaged(bundle)) if check else ()
+    problems = bundle.package_problems()
     return BundleRow(
         name=bundle.name,
         files=len(bundle.weights),
@@ -73,10 +76,11 @@ def look(bundle: Bundle, check: bool = False) -> BundleRow:
         missing=tuple(file.path for file in missing),
         size_gb=sum(file.bytes for file in missing) / 1e9,
         unknown_sizes=any(file.bytes == 0 for file in missing),
-        packages=bundle.lacking_packages,
+        packages=tuple(problem.package for problem in problems),
+        problems=tuple(problem.found for problem in problems),
         licences=tuple(dict.fromkeys(file.licence for file in bundle.weights)),
         damaged=tuple(str(locate(file.path, bundle.folder)) for file in damaged),
-        steps=tuple(_steps(bundle, missing, damaged)),
+        steps=tuple(_steps(bundle, missing, damaged, problems)),
     )
 
 
@@ -90,9 +94,12 @@ def _damaged(bundle: Bundle) -> Iterator[WeightFile]:
 
 
 def _steps(
-    bundle: Bundle, missing: Sequence[WeightFile], damaged: Sequence[WeightFile]
+    bundle: Bundle,
+    missing: Sequence[WeightFile],
+    damaged: Sequence[WeightFile],
+    problems: Sequence[PackageProblem],
 ) -> Iterator[str]:
-    yield from dict.fromkeys(INSTALL[name] for name in bundle.lacking_packages)
+    yield from dict.fromkeys(problem.fix for problem in problems)
     for file in damaged:
         fix = f'then cs3 fetch {bundle.name}' if file.url else f'it comes from {file.origin}'
         path = locate(file.path, bundle.folder)

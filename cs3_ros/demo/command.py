@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from cs3_ros.bundles.stages import INSTALL
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.files.truth import ClipTruth, read_truth
 from cs3_ros.bundles.weights import how_to_bring
@@ -64,8 +63,8 @@ def _check_ready(bundle: Bundle) -> None:
         ImportError: a package is not installed; names the fix.
         FileNotFoundError: a file of weights is not there; names the fix.
     """
-    for package in bundle.lacking_packages:
-        raise ImportError(f'bundle {bundle.name} needs {package}: {INSTALL[package]}')
+    for package, fix in bundle.lacking_packages.items():
+        raise ImportError(f'bundle {bundle.name} needs {package}: {fix}')
     for file in bundle.lacking_weights:
         fix = how_to_bring(file, bundle.name)
         raise FileNotFoundError(f'bundle {bundle.name} needs {file.path}: {fix}')

@@ -21,6 +21,7 @@ import numpy as np
 
 from cs3_ros.collision import NS_PER_S, SIDES, Frame, HandObject, Image, Points, Side
 from cs3_ros.config import setting, validate
+from cs3_ros.packages import LITE
 
 WRIST, THUMB_TIP, INDEX_BASE, INDEX_TIP, MIDDLE_BASE, PINKY_BASE = 0, 4, 5, 8, 9, 17
 TIPS = (4, 8, 12, 16, 20)
@@ -294,8 +295,7 @@ def _load(min_confidence: float) -> Any:
         import mediapipe
     except ImportError as error:
         raise ImportError(
-            f'the hand detector mediapipe needs the package mediapipe ({error}): '
-            'pip install "cs3_ros[lite]"'
+            f'the hand detector mediapipe needs the package mediapipe ({error}): {LITE}'
         ) from error
     return mediapipe.solutions.hands.Hands(
         static_image_mode=True,
