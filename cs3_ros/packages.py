@@ -1,4 +1,4 @@
-"""Packages that are not in the base install: do they work here, and what brings them.
+"""Packages of others: do they work here, and what brings them.
 
 ``PACKAGES`` names what is reached for in a package, where importing it alone tells too little: a
 later version may import well and lack it.
@@ -16,12 +16,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 
-def pip_install(extra: str) -> str:
-    """The command that brings an extra of setup.py; cs3_ros itself is on no package index."""
-    return f"in a clone of cs3_ros: pip install -c requirements/constraints.txt -e '.[{extra}]'"
+def pip_install(extra: str = '') -> str:
+    """The command that brings what setup.py asks for; cs3_ros itself is on no package index."""
+    what = f"'.[{extra}]'" if extra else '.'
+    return f'in a clone of cs3_ros: pip install -c requirements/constraints.txt -e {what}'
 
 
-LITE, MODELS = pip_install('lite'), pip_install('models')
+BASE, LITE, MODELS = pip_install(), pip_install('lite'), pip_install('models')
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Package:
 
 
 PACKAGES: Mapping[str, Package] = {
+    'av': Package(BASE),
+    'rosbags': Package(BASE),
     'cv2': Package(f'apt install python3-opencv, or {LITE}'),
     'mediapipe': Package(
         LITE,
@@ -81,7 +84,7 @@ def problem_of(name: str) -> str:
     try:
         module = importlib.import_module(name)
     except Exception as error:  # a broken binary raises anything
-        if not is_installed(name):
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
             return f'{name} is not installed'
         return f'{describe(name)} cannot be imported ({type(error).__name__}: {error})'
     package = PACKAGES.get(name, Package(''))
@@ -90,9 +93,8 @@ def problem_of(name: str) -> str:
             _reach(module, dotted)
         except Exception as error:
             return f'{describe(name)} has no {dotted} ({type(error).__name__}: {error})'
-    folder = Path(str(module.__file__)).parent
     for file in package.files:
-        if not (folder / file).is_file():
+        if not (Path(str(module.__file__)).parent / file).is_file():
             return f'{describe(name)} comes without its file {file}'
     return ''
 

@@ -99,7 +99,7 @@ def _measure(folder: Path, bundle: str, scratch: Path) -> dict[str, Any]:
 
 def _offline(recording: Recording, bundle_name: str) -> Labels:
     from cs3_ros.bundles.bundle import load_bundle
-    from cs3_ros.offline import Run
+    from cs3_ros.offline.run import Run
     from cs3_ros.settings import Settings
 
     bundle = load_bundle(bundle_name)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from cs3_ros.bundles.bundle import Bundle, bundle_names, load_bundle
-from cs3_ros.bundles.needs import PackageProblem
+from cs3_ros.bundles.needs import PackageProblem, problem_of_stage
+from cs3_ros.bundles.stages import installed_stages
 from cs3_ros.bundles.weights import WeightFile, digest_of, home, locate, recorded_digests
 from cs3_ros.files.jsonfile import prepare_json, write_json
 
@@ -124,5 +125,19 @@ def main(options: argparse.Namespace) -> int:
             print(f'{"":{names}}  !! {row.warning}')
         for step in row.steps:
             print(f'{"":{names}}  -> {step}')
+    _print_installed_stages()
     write_json(options.json, [asdict(row) | {'ready': row.ready} for row in rows])
     return int(any(row.damaged for row in rows))
+
+
+def _print_installed_stages() -> None:
+    """The stages of other packages that a bundle can name."""
+    stages = installed_stages()
+    if stages:
+        print('stages of other packages')
+    for stage in stages:
+        problem = problem_of_stage(stage)
+        state = 'does not work' if problem else 'ready'
+        print(f'{stage.entry_point.name}  {stage.distribution}  {state}')
+        if problem:
+            print(f'  -> {problem}')

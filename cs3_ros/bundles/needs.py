@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cs3_ros.bundles.stages import StageSpec
+from cs3_ros.bundles.stages import InstalledStage, StageSpec
 from cs3_ros.packages import PACKAGES, describe, is_installed, problem_of
 
 _API_ERRORS = (AttributeError, TypeError, NameError)
@@ -51,6 +51,15 @@ def _module_problems(specs: Sequence[StageSpec]) -> Iterator[PackageProblem]:
             if is_installed(package):
                 found += f'; {describe(package)}'
             yield PackageProblem(package, found, how_to_install(package, spec))
+
+
+def problem_of_stage(stage: InstalledStage) -> str:
+    """Load a stage of another package and import what it needs; '' where all of it works."""
+    try:
+        problems = package_problems([stage.load()])
+    except ValueError as error:
+        return str(error)
+    return '; '.join(map(str, problems))
 
 
 def how_to_install(package: str, spec: StageSpec) -> str:

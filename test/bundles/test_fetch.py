@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from file_server import FileServer, serving
@@ -23,6 +25,7 @@ from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.bundles.download import FetchError, Patience
 from cs3_ros.bundles.fetch import copy_files, fetch_files
 from cs3_ros.bundles.weights import SUMS, WeightFile, recorded_digests
+from cs3_ros.packages import LITE
 
 BIG = bytes(range(256)) * 4096
 SMALL = b'{"a": 1}'
@@ -516,9 +519,17 @@ def test_the_table_shows_a_warning(table, bundle):
 
 
 def test_the_table_names_packages_that_are_not_installed(table, monkeypatch):
-    monkeypatch.setattr(
-        'cs3_ros.bundles.bundle.find_spec', lambda name: None if name == 'mediapipe' else name
-    )
+    monkeypatch.setitem(sys.modules, 'mediapipe', None)  # as if it were not there
+    monkeypatch.setattr('cs3_ros.packages.is_installed', lambda name: name != 'mediapipe')
     _, printed, row = table()
-    assert row['packages'] == ['mediapipe'] and 'not installed: mediapipe' in printed
-    assert '-> pip install "cs3_ros[lite]"' in printed
+    assert row['packages'] == ['mediapipe'] and 'mediapipe is not installed' in printed
+    assert f'-> {LITE}' in printed
+
+
+def test_the_table_names_packages_that_lack_something(table, monkeypatch):
+    """As mediapipe 1.x does."""
+    monkeypatch.setitem(sys.modules, 'mediapipe', ModuleType('mediapipe'))
+    _, printed, row = table()
+    assert row['packages'] == ['mediapipe'] and not row['ready']
+    assert re.search(r'mediapipe \S+ has no solutions.hands.Hands', printed)
+    assert f'-> {LITE}' in printed

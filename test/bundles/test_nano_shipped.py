@@ -88,7 +88,7 @@ def test_its_weights_are_in_half_precision():
 
 RUN = """
 from cs3_ros.bench.events import random_event
-from cs3_ros.bundle import load_bundle
+from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.runtime import RuntimeConfig
 
 bundle = load_bundle('nano')
