@@ -11,8 +11,7 @@ import pytest
 
 from cs3_ros import cli, doctor, ros
 from cs3_ros.bundles import bundle, needs
-from cs3_ros.bundles.bundle import BundleError
-from cs3_ros.bundles.bundle import load_bundle as real_load_bundle
+from cs3_ros.bundles.bundle import Bundle, BundleError, load_bundle
 from cs3_ros.bundles.stages import StageSpec
 from cs3_ros.doctor import Finding, examine
 
@@ -26,11 +25,7 @@ def problems(monkeypatch) -> dict[str, str]:
     monkeypatch.setattr(doctor, 'distributions', lambda name: ())
     monkeypatch.setattr(doctor, 'is_installed', lambda name: False)
     monkeypatch.setattr(bundle, 'bundle_names', lambda: ['lite'])
-    monkeypatch.setattr(
-        bundle,
-        'load_bundle',
-        lambda name: SimpleNamespace(has_networks=False, build=lambda: None, warning=''),
-    )
+    monkeypatch.setattr(Bundle, 'build', lambda self: None)
     return found
 
 
@@ -155,12 +150,10 @@ def test_two_opencvs(machine, monkeypatch):
 
 @pytest.mark.parametrize('error', [BundleError('weights are missing'), RuntimeError('bad file')])
 def test_a_bundle_that_cannot_be_built(machine, monkeypatch, error):
-    def build():
+    def build(self):
         raise error
 
-    monkeypatch.setattr(
-        bundle, 'load_bundle', lambda name: SimpleNamespace(has_networks=False, build=build)
-    )
+    monkeypatch.setattr(Bundle, 'build', build)
     found = findings(machine)['bundle lite']
     assert (found.level, found.found) == ('fail', str(error)) and found.advice
 
@@ -168,14 +161,13 @@ def test_a_bundle_that_cannot_be_built(machine, monkeypatch, error):
 def test_a_bundle_with_networks_is_looked_at_but_not_loaded(machine, monkeypatch, tmp_path):
     monkeypatch.setenv('CS3_HOME', str(tmp_path))
     monkeypatch.setattr(bundle, 'bundle_names', lambda: ['zero_shot'])
-    monkeypatch.setattr(bundle, 'load_bundle', real_load_bundle)
     wrong = {}
     monkeypatch.setattr(needs, 'problem_of', lambda name: wrong.get(name, ''))
     monkeypatch.setattr(StageSpec, 'load', lambda self: (object, object))
     found = findings(machine)['bundle zero_shot']
     assert found.level == 'note' and found.found.startswith('missing 11 of 11 files')
     assert found.advice == 'cs3 fetch zero_shot'
-    for file in real_load_bundle('zero_shot').weights:
+    for file in load_bundle('zero_shot').weights:
         (tmp_path / file.path).parent.mkdir(exist_ok=True)
         (tmp_path / file.path).write_bytes(b'nothing that could be loaded')
     found = findings(machine)['bundle zero_shot']
@@ -190,10 +182,14 @@ def test_a_bundle_with_networks_is_looked_at_but_not_loaded(machine, monkeypatch
     assert found.level == 'warn' and 'mediapipe 1.0 has no solutions' in found.found
 
 
-def test_what_a_bundle_warns_of_is_told(machine, monkeypatch):
-    blind = SimpleNamespace(has_networks=False, build=lambda: None, warning='It is blind.')
-    monkeypatch.setattr(bundle, 'load_bundle', lambda name: blind)
-    found = findings(machine)['bundle lite']
+def test_what_a_bundle_warns_of_is_told(machine, monkeypatch, tmp_path):
+    path = tmp_path / 'blind.yaml'
+    path.write_text(
+        'name: blind\nwarning: It is blind.\nclip: {}\n'
+        'hands: {type: mediapipe}\nmasker: {type: grabcut}\n'
+    )
+    monkeypatch.setattr(bundle, 'bundle_names', lambda: [str(path)])
+    found = findings(machine)[f'bundle {path}']
     assert (found.level, found.found) == ('ok', 'loads. It is blind.')
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from fakes import ClickRecording, click_sound, fake_pipeline
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from tiny_media import write_media
 
 from cs3_ros.bundles.bundle import Bundle, BundleError, load_bundle
@@ -168,6 +169,37 @@ def test_replay_finds_what_run_finds(fake_stages, video, tmp_path):
     assert entries[0] == entries[1] and len(entries[0]) == 1
     images = [(tmp_path / k / entries[0][0]['label_image']).read_bytes() for k in 'ab']
     assert images[0] == images[1]
+
+
+def without_info(bag: Path, out: Path) -> Path:
+    """A copy of a bag in which ``audio_info`` was not recorded."""
+    with Reader(bag) as reader, Writer(out, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        kept = [c for c in reader.connections if not c.topic.endswith('audio_info')]
+        added = {
+            c.id: writer.add_connection(c.topic, c.msgtype, msgdef=c.msgdef.data, rihs01=c.digest)
+            for c in kept
+        }
+        for connection, stamp_ns, data in reader.messages(kept):
+            writer.write(added[connection.id], stamp_ns, data)
+    return out
+
+
+def test_the_format_of_the_sound_can_be_set(fake_stages, video, tmp_path):
+    bag = without_info(make_bag(video, tmp_path / 'whole'), tmp_path / 'bag')
+    with pytest.raises(ValueError, match='AudioInfo'):
+        offline.replay(options(bag, tmp_path / 'out', no_overlay=True))
+    texts = ['audio_rate=48000', 'audio_channels=1']
+    assert offline.replay(options(bag, tmp_path / 'out', no_overlay=True, settings=texts)) == 0
+    (entry,) = json.loads((tmp_path / 'out' / 'events.json').read_text())
+    assert entry['onset_stamp_ns'] == pytest.approx(1000.4e9, abs=1e6)
+
+
+def test_a_setting_of_the_command_line_overrules_the_file(fake_stages, video, tmp_path):
+    params = tmp_path / 'deaf.yaml'
+    params.write_text('/**:\n  ros__parameters:\n    onset.minimum_dbfs: 0.0\n')
+    given = options(video, tmp_path / 'out', params=params, settings=['onset.minimum_dbfs=-60'])
+    assert offline.run_video(given) == 0
+    assert len(json.loads((tmp_path / 'out' / 'events.json').read_text())) == 1
 
 
 def test_parameters_of_a_file_are_used(fake_stages, video, tmp_path, capsys):
