@@ -15,7 +15,7 @@ COMMANDS = {
     'mic': 'cs3_ros.ros.command',
     'fetch': 'cs3_ros.bundles.command',
     'bundles': 'cs3_ros.bundles.command',
-    'doctor': 'cs3_ros.doctor',
+    'doctor': 'cs3_ros.doctor.command',
     'bench': 'cs3_ros.bench.command',
     'demo': 'cs3_ros.demo.command',
 }

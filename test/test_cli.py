@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cs3_ros import cli, doctor
+from cs3_ros import cli
 from cs3_ros.bench import command as bench
+from cs3_ros.doctor import command as doctor
 from cs3_ros.ros.command import node_arguments
 
 COMMANDS = [

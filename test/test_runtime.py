@@ -93,7 +93,7 @@ def test_without_torch_the_extra_is_named(monkeypatch):
 
 def test_light_commands_do_not_load_torch():
     code = (
-        'import sys, cs3_ros.cli, cs3_ros.pipeline, cs3_ros.offline.run, cs3_ros.doctor\n'
+        'import sys, cs3_ros.cli, cs3_ros.pipeline, cs3_ros.offline.run, cs3_ros.doctor.examine\n'
         'import cs3_ros.bundles.bundle\n'
         'cs3_ros.bundles.bundle.load_bundle("lite")\n'
         'sys.exit("torch" in sys.modules)'

@@ -1,4 +1,4 @@
-"""``cs3 doctor``: is this machine ready, are the topics there; one line of advice per problem."""
+"""What ``cs3 doctor`` looks at: interpreter, packages, bundles, added stages, ROS and topics."""
 
 from __future__ import annotations
 
@@ -9,29 +9,23 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import distributions
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy
+
+from cs3_ros.bundles.bundle import bundle_names, load_bundle
+from cs3_ros.bundles.inventory import look
+from cs3_ros.bundles.needs import problem_of_stage
+from cs3_ros.bundles.stages import installed_stages
 from cs3_ros.files.jsonfile import prepare_json, write_json
 from cs3_ros.packages import MODELS, PACKAGES, describe, is_installed, problem_of
+from cs3_ros.runtime import GIB
 
 if TYPE_CHECKING:
     from cs3_ros.ros.topics import TopicReport
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        'doctor',
-        help='check this machine: one line of advice for each problem',
-        description='Check this machine: one line of advice for each problem.',
-    )
-    parser.add_argument('--seconds', type=float, default=2.0, help='how long to listen to topics')
-    parser.add_argument('--namespace', default='/cs3', help='namespace of the topics')
-    parser.add_argument('--json', type=Path, help='also write the findings to this file')
-
-
-def run(options: argparse.Namespace) -> int:
+def main(options: argparse.Namespace) -> int:
     """Print the findings; 1 when something fails."""
     prepare_json(options.json)
     findings = []
@@ -80,8 +74,6 @@ def _interpreter() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    import numpy
-
     level, advice = 'ok', ''
     if int(numpy.__version__.split('.')[0]) >= 2:
         level, advice = (
@@ -119,8 +111,6 @@ def _torch() -> Iterator[Finding]:
     torch = importlib.import_module('torch')
     yield Finding('torch', 'ok', f'{torch.__version__}, {torch.get_num_threads()} CPU threads')
     if torch.cuda.is_available():
-        from cs3_ros.runtime import GIB
-
         gpu = torch.cuda.get_device_properties(0)
         memory, cuda = gpu.total_memory / GIB, torch.version.cuda
         yield Finding('gpu', 'ok', f'{gpu.name}, {memory:.1f} GiB, CUDA {cuda}')
@@ -133,9 +123,6 @@ def _torch() -> Iterator[Finding]:
 
 def _bundles() -> Iterator[Finding]:
     """Those without networks are loaded; the others would take long and much memory."""
-    from cs3_ros.bundles.bundle import bundle_names, load_bundle
-    from cs3_ros.bundles.inventory import look
-
     for name in bundle_names():
         try:
             bundle = load_bundle(name)
@@ -153,9 +140,6 @@ def _bundles() -> Iterator[Finding]:
 
 
 def _stages() -> Iterator[Finding]:
-    from cs3_ros.bundles.needs import problem_of_stage
-    from cs3_ros.bundles.stages import installed_stages
-
     for stage in installed_stages():
         problem = problem_of_stage(stage)
         level, advice = ('fail', f'mend or remove {stage.distribution}') if problem else ('ok', '')

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import numpy
 import pytest
 
-from cs3_ros import cli, doctor, ros
+from cs3_ros import cli, ros
 from cs3_ros.bundles import bundle, needs
 from cs3_ros.bundles.bundle import Bundle, BundleError, load_bundle
 from cs3_ros.bundles.stages import StageSpec
-from cs3_ros.doctor import Finding, examine
+from cs3_ros.doctor import examine as doctor
+from cs3_ros.doctor.examine import Finding, examine
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def problems(monkeypatch) -> dict[str, str]:
     monkeypatch.setattr(doctor, 'describe', lambda name: f'{name} 1.2')
     monkeypatch.setattr(doctor, 'distributions', lambda name: ())
     monkeypatch.setattr(doctor, 'is_installed', lambda name: False)
-    monkeypatch.setattr(bundle, 'bundle_names', lambda: ['lite'])
+    monkeypatch.setattr(doctor, 'bundle_names', lambda: ['lite'])
     monkeypatch.setattr(Bundle, 'build', lambda self: None)
     return found
 
@@ -160,7 +161,7 @@ def test_a_bundle_that_cannot_be_built(machine, monkeypatch, error):
 
 def test_a_bundle_with_networks_is_looked_at_but_not_loaded(machine, monkeypatch, tmp_path):
     monkeypatch.setenv('CS3_HOME', str(tmp_path))
-    monkeypatch.setattr(bundle, 'bundle_names', lambda: ['zero_shot'])
+    monkeypatch.setattr(doctor, 'bundle_names', lambda: ['zero_shot'])
     wrong = {}
     monkeypatch.setattr(needs, 'problem_of', lambda name: wrong.get(name, ''))
     monkeypatch.setattr(StageSpec, 'load', lambda self: (object, object))
@@ -188,7 +189,7 @@ def test_what_a_bundle_warns_of_is_told(machine, monkeypatch, tmp_path):
         'name: blind\nwarning: It is blind.\nclip: {}\n'
         'hands: {type: mediapipe}\nmasker: {type: grabcut}\n'
     )
-    monkeypatch.setattr(bundle, 'bundle_names', lambda: [str(path)])
+    monkeypatch.setattr(doctor, 'bundle_names', lambda: [str(path)])
     found = findings(machine)[f'bundle {path}']
     assert (found.level, found.found) == ('ok', 'loads. It is blind.')
 
@@ -294,7 +295,7 @@ def test_stages_of_other_packages(machine, tmp_path, monkeypatch):
 
 def test_it_runs_here(topics, monkeypatch):
     """For real, but for what takes long: whatever is found, nothing is raised."""
-    monkeypatch.setattr(bundle, 'bundle_names', lambda: [])
+    monkeypatch.setattr(doctor, 'bundle_names', lambda: [])
     found = list(examine(0.1))
     assert {'interpreter', 'numpy', 'cv2', 'av', 'rosbags', 'mediapipe', 'torch'} <= {
         f.name for f in found
