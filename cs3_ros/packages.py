@@ -19,7 +19,11 @@ from pathlib import Path
 def pip_install(extra: str = '') -> str:
     """The command that brings what setup.py asks for; cs3_ros itself is on no package index."""
     what = f"'.[{extra}]'" if extra else '.'
-    return f'in a clone of cs3_ros: pip install -c requirements/constraints.txt -e {what}'
+    pip = 'pip install -c requirements/constraints.txt'
+    if extra in ('models', 'train'):  # sam2 is built from source, and imports torch to do so
+        first = f'{pip} torch torchvision torchaudio setuptools, then SAM2_BUILD_CUDA=0 '
+        pip = f'{first}{pip} --no-build-isolation'
+    return f'in a clone of cs3_ros: {pip} -e {what}'
 
 
 BASE, LITE, MODELS = pip_install(), pip_install('lite'), pip_install('models')
@@ -54,9 +58,7 @@ PACKAGES: Mapping[str, Package] = {
     'torchvision': Package(MODELS),
     'transformers': Package(MODELS),
     'safetensors': Package(MODELS),
-    'sam2': Package(
-        'pip install torch, then SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2'
-    ),
+    'sam2': Package(MODELS),
     'detectron2': Package('see https://detectron2.readthedocs.io/en/latest/tutorials/install.html'),
 }
 """Name that is imported -> what is known of the package."""
@@ -65,6 +67,11 @@ PACKAGES: Mapping[str, Package] = {
 def is_installed(name: str) -> bool:
     """Whether a package is there; it is not imported."""
     return find_spec(name) is not None
+
+
+def not_installed(name: str) -> str:
+    """What ``problem_of`` says of a package that is not there."""
+    return f'{name} is not installed'
 
 
 def describe(name: str) -> str:
@@ -85,14 +92,16 @@ def problem_of(name: str) -> str:
         module = importlib.import_module(name)
     except Exception as error:  # a broken binary raises anything
         if isinstance(error, ModuleNotFoundError) and error.name == name:
-            return f'{name} is not installed'
+            return not_installed(name)
         return f'{describe(name)} cannot be imported ({type(error).__name__}: {error})'
     package = PACKAGES.get(name, Package(''))
     for dotted in package.reached:
         try:
             _reach(module, dotted)
+        except (AttributeError, ModuleNotFoundError):
+            return f'{describe(name)} has no {dotted}'
         except Exception as error:
-            return f'{describe(name)} has no {dotted} ({type(error).__name__}: {error})'
+            return f'{describe(name)}: {dotted} fails ({type(error).__name__}: {error})'
     for file in package.files:
         if not (Path(str(module.__file__)).parent / file).is_file():
             return f'{describe(name)} comes without its file {file}'

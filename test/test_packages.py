@@ -52,7 +52,7 @@ def test_a_package_that_is_broken(box, line):
 
 def test_a_package_that_lacks_a_name(box):
     (box / 'tools.py').write_text('')
-    assert problem_of('toolbox').startswith('toolbox 3.1 has no tools.saw')
+    assert problem_of('toolbox') == 'toolbox 3.1 has no tools.saw'
 
 
 def test_a_package_that_lacks_a_file(box):

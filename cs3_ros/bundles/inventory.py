@@ -7,10 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from cs3_ros.bundles.bundle import Bundle, bundle_names, load_bundle
-from cs3_ros.bundles.needs import PackageProblem, problem_of_stage
+from cs3_ros.bundles.needs import PackageProblem, problem_of_stage, summary
 from cs3_ros.bundles.stages import installed_stages
 from cs3_ros.bundles.weights import WeightFile, digest_of, home, locate, recorded_digests
 from cs3_ros.files.jsonfile import prepare_json, write_json
+
+
+WIDEST_STATE = 60
+"""Up to this width the states stand in a column of the printed table, letters."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class BundleRow:
     packages: tuple[str, ...]
     """Packages that are not installed or do not do."""
     problems: tuple[str, ...]
-    """What is wrong with each of them."""
+    """What is wrong with them."""
     licences: tuple[str, ...]
     """Licences of the weights."""
     damaged: tuple[str, ...]
@@ -78,7 +82,7 @@ def look(bundle: Bundle, check: bool = False) -> BundleRow:
         size_gb=sum(file.bytes for file in missing) / 1e9,
         unknown_sizes=any(file.bytes == 0 for file in missing),
         packages=tuple(problem.package for problem in problems),
-        problems=tuple(problem.found for problem in problems),
+        problems=tuple(summary(problems)),
         licences=tuple(dict.fromkeys(file.licence for file in bundle.weights)),
         damaged=tuple(str(locate(file.path, bundle.folder)) for file in damaged),
         steps=tuple(_steps(bundle, missing, damaged, problems)),
@@ -117,7 +121,8 @@ def main(options: argparse.Namespace) -> int:
     prepare_json(options.json)
     rows = [look(load_bundle(name), options.check) for name in bundle_names()]
     print(f'weights in {home()} (environment variable CS3_HOME)')
-    names, states = max(len(row.name) for row in rows), max(len(row.state) for row in rows)
+    names = max(len(row.name) for row in rows)
+    states = min(max(len(row.state) for row in rows), WIDEST_STATE)
     for row in rows:
         licences = f'weights: {", ".join(row.licences)}' if row.licences else 'no weights'
         print(f'{row.name:{names}}  {row.state:{states}}  {licences}')

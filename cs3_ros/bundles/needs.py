@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cs3_ros.bundles.stages import InstalledStage, StageSpec
-from cs3_ros.packages import PACKAGES, describe, is_installed, problem_of
+from cs3_ros.packages import PACKAGES, describe, is_installed, not_installed, problem_of
 
 _API_ERRORS = (AttributeError, TypeError, NameError)
 """What a package raises whose version is another than a stage was written for."""
@@ -23,8 +23,20 @@ class PackageProblem:
     fix: str
     """What brings one that does."""
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is not there at all."""
+        return self.found == not_installed(self.package)
+
     def __str__(self) -> str:
         return f'{self.found}: {self.fix}'
+
+
+def summary(problems: Sequence[PackageProblem]) -> list[str]:
+    """What is wrong, with all packages that are not there in one phrase."""
+    missing = [problem.package for problem in problems if problem.is_missing]
+    others = [problem.found for problem in problems if not problem.is_missing]
+    return [f'not installed: {", ".join(missing)}', *others] if missing else others
 
 
 def package_problems(specs: Sequence[StageSpec]) -> list[PackageProblem]:

@@ -522,7 +522,7 @@ def test_the_table_names_packages_that_are_not_installed(table, monkeypatch):
     monkeypatch.setitem(sys.modules, 'mediapipe', None)  # as if it were not there
     monkeypatch.setattr('cs3_ros.packages.is_installed', lambda name: name != 'mediapipe')
     _, printed, row = table()
-    assert row['packages'] == ['mediapipe'] and 'mediapipe is not installed' in printed
+    assert row['packages'] == ['mediapipe'] and 'not installed: mediapipe' in printed
     assert f'-> {LITE}' in printed
 
 
