@@ -12,7 +12,6 @@ from cs3_ros.bundles.stages import installed_stages
 from cs3_ros.bundles.weights import WeightFile, digest_of, home, locate, recorded_digests
 from cs3_ros.files.jsonfile import prepare_json, write_json
 
-
 WIDEST_STATE = 60
 """Up to this width the states stand in a column of the printed table, letters."""
 
