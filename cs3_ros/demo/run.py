@@ -41,7 +41,7 @@ def main(options: argparse.Namespace) -> int:
     truth = None if options.truth is None else read_truth(options.truth)
     default = SYNTHETIC_BUNDLE if options.clip is None else BUNDLE
     bundle = load_bundle(options.bundle or default)
-    _check_ready(bundle)
+    check_ready(bundle)
     times: dict[str, float] = {}
     clip: Path | None = options.clip
     if clip is None:
@@ -56,7 +56,7 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_ready(bundle: Bundle) -> None:
+def check_ready(bundle: Bundle) -> None:
     """Say now what the node would fail for.
 
     Raises:
@@ -78,6 +78,7 @@ def _run(
     out: Path,
     times: dict[str, float],
 ) -> None:
+    # late: check_ready names what is not installed, and how to bring it, before an import fails
     from cs3_ros.files.bag_writer import make_bag
     from cs3_ros.files.bags import BagRecording
     from cs3_ros.demo.pictures import look_at, shown_size

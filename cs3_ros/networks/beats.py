@@ -173,8 +173,7 @@ class Beats(nn.Module):
         )
         self.dropout_input = nn.Dropout(config.dropout_input)
         self.encoder = _Encoder(config)
-        if config.finetuned_model:
-            self.predictor_dropout = nn.Dropout(config.predictor_dropout)
+        if config.finetuned_model:  # not used: so that a file is loaded and written whole
             self.predictor = nn.Linear(width, config.predictor_class)
         self._initialise()
 
@@ -220,18 +219,6 @@ class Beats(nn.Module):
         x = self.layer_norm(patches.flatten(2).transpose(1, 2))  # [B, L, embed]
         x = self.dropout_input(self.post_extract_proj(x))  # [B, L, W]
         return self.encoder(x, blocks)
-
-    def classify(self, fbank: Tensor) -> Tensor:
-        """Probabilities of the AudioSet classes: [B, T, 128] -> [B, classes] in [0, 1].
-
-        Raises:
-            ValueError: this file has no classifier.
-        """
-        if not self.config.finetuned_model:
-            raise ValueError('these BEATs weights have no classifier; take a fine-tuned file')
-        (x,) = self(fbank, (self.config.encoder_layers,))  # [B, L, W]
-        logits = self.predictor(self.predictor_dropout(x)).mean(1)  # [B, classes]
-        return logits.sigmoid()
 
 
 def load_beats(path: str | Path) -> Beats:

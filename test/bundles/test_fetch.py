@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -318,8 +319,11 @@ def test_a_home_that_is_no_folder_is_told_with_the_fix(big, home):
 
 
 def test_two_at_a_time_do_not_write_the_same_files(big, home):
-    with fetch_module._home([big]), pytest.raises(FetchError, match='another cs3 fetch'):
-        fetch_files([big], patience=HASTE)
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / '.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(FetchError, match='another cs3 fetch'):
+            fetch_files([big], patience=HASTE)
 
 
 def test_files_from_a_folder(big, home, tmp_path):

@@ -9,13 +9,13 @@ from tiny_media import impulses, write_media
 from cs3_ros.demo import run as command
 from cs3_ros.files.truth import ClipTruth, write_truth
 
-check_ready = command._check_ready
+check_ready = command.check_ready
 
 
 @pytest.fixture(autouse=True)
 def ready(monkeypatch):
     """Nothing of a bundle is loaded here, so nothing of it has to be installed."""
-    monkeypatch.setattr(command, '_check_ready', lambda bundle: None)
+    monkeypatch.setattr(command, 'check_ready', lambda bundle: None)
 
 
 def options(folder, clip=None, truth=None, bundle=None):
@@ -88,7 +88,7 @@ def test_a_clip_that_could_not_be_made_is_told(tmp_path, monkeypatch):
 
 
 def test_what_the_bundle_lacks_is_told_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, '_check_ready', check_ready)
+    monkeypatch.setattr(command, 'check_ready', check_ready)
     bundle = command.load_bundle('lite')
     monkeypatch.setattr(type(bundle), 'lacking_packages', {'mediapipe': 'pip install it'})
     with pytest.raises(ImportError, match='bundle lite needs mediapipe: pip install'):
