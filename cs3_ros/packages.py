@@ -6,12 +6,12 @@ later version may import well and lack it.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,7 +47,7 @@ PACKAGES: Mapping[str, Package] = {
     'cv2': Package(f'apt install python3-opencv, or {LITE}'),
     'mediapipe': Package(
         LITE,
-        ('solutions.hands.Hands',),  # gone in 1.0
+        ('solutions.hands.Hands',),  # both gone from 0.10.30 on
         (
             'modules/palm_detection/palm_detection_full.tflite',
             'modules/hand_landmark/hand_landmark_full.tflite',
@@ -116,7 +116,7 @@ def _reach(module: object, dotted: str) -> object:
             importlib.import_module(f'{found.__name__}.{name}')  # type: ignore[attr-defined]
         return getattr(found, name)
 
-    return reduce(step, dotted.split('.'), module)
+    return functools.reduce(step, dotted.split('.'), module)
 
 
 def stay_offline() -> None:

@@ -61,7 +61,11 @@ class Bundle:
 
     @property
     def specs(self) -> dict[str, StageSpec]:
-        """Stage family -> where its code is and what it needs."""
+        """Stage family -> where its code is and what it needs.
+
+        Raises:
+            ValueError: a package that brought one of them was removed since the bundle was read.
+        """
         return {name: find_stage(name, str(s['type'])) for name, s in self.stages.items()}
 
     @property
@@ -83,7 +87,7 @@ class Bundle:
         }
 
     def package_problems(self) -> list[PackageProblem]:
-        """Import what its stages need, without loading weights: the packages that do not do here.
+        """Import what its stages need, without loading weights: those that do not work here.
 
         Heavy: torch, transformers and MediaPipe take seconds.
         """
@@ -120,7 +124,7 @@ class Bundle:
                 machine = Runtime(runtime)
             except (ImportError, RuntimeError) as error:
                 raise BundleError(f'bundle {self.name!r}: {error}') from error
-        built = {family: self._build_stage(family, machine) for family in self.stages}
+        built = {name: self._build_stage(name, spec, machine) for name, spec in self.specs.items()}
         return Pipeline(
             self.name,
             masker=built['masker'],
@@ -129,8 +133,7 @@ class Bundle:
             verification=verification,
         )
 
-    def _build_stage(self, family: str, machine: Runtime | None) -> Any:
-        spec = self.specs[family]
+    def _build_stage(self, family: str, spec: StageSpec, machine: Runtime | None) -> Any:
         values = {name: value for name, value in self.stages[family].items() if name != 'type'}
         where = f'bundle {self.name!r}, {family}'
         try:

@@ -33,7 +33,7 @@ class BundleRow:
     unknown_sizes: bool
     """Whether there are missing files of unknown size."""
     packages: tuple[str, ...]
-    """Packages that are not installed or do not do."""
+    """Packages that are not installed or do not work."""
     problems: tuple[str, ...]
     """What is wrong with them."""
     licences: tuple[str, ...]
@@ -58,9 +58,7 @@ class BundleRow:
             found.append(f'missing {len(self.missing)} of {self.files} files{size}')
         if self.damaged:
             found.append(f'{len(self.damaged)} file(s) with a wrong SHA-256')
-        if self.packages:
-            found += self.problems
-        return '; '.join(found) or 'ready'
+        return '; '.join([*found, *self.problems]) or 'ready'
 
 
 def look(bundle: Bundle, check: bool = False) -> BundleRow:

@@ -14,14 +14,14 @@ _API_ERRORS = (AttributeError, TypeError, NameError)
 
 @dataclass(frozen=True)
 class PackageProblem:
-    """A package that does not do for a stage here."""
+    """A package that a stage needs and that does not work here."""
 
     package: str
     """The name by which it is imported."""
     found: str
     """What is wrong, with its version."""
     fix: str
-    """What brings one that does."""
+    """What brings one that works."""
 
     @property
     def is_missing(self) -> bool:
@@ -92,7 +92,7 @@ def with_fix(error: Exception, spec: StageSpec) -> str:
 
 
 def refusal(error: Exception, spec: StageSpec, weights: str = '') -> str:
-    """What an error of a library means: a package that does not do, another version, or the file.
+    """What an error of a library means: a package that does not work, its version, or the file.
 
     Args:
         error: anything but what stages raise themselves.
@@ -109,7 +109,7 @@ def refusal(error: Exception, spec: StageSpec, weights: str = '') -> str:
     fixes = dict.fromkeys(how_to_install(package, spec) for package in spec.packages)
     file = f', or {weights} is not what it should be' if weights else ''
     return (
-        f'{kind}: {error}; {spec.module} does not get on with its packages ({versions}){file}'
+        f'{kind}: {error}; {spec.module} does not work with these packages ({versions}){file}'
         + ''.join(f'; {fix}' for fix in fixes)
     )
 
