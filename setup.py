@@ -2,17 +2,26 @@ from glob import glob
 
 from setuptools import find_packages, setup
 
+# Bounds: the next major version (for 0.x the next minor one) may break what is used here;
+# requirements/constraints.txt has the exact versions that were tested together.
+
 # No OpenCV in the base install: of the distributions on PyPI exactly one may be present, and it is
 # the one that MediaPipe asks for. In a robot's virtual environment it hides apt's python3-opencv.
 OPENCV = 'opencv-contrib-python>=4.11,<5'
+# From 0.10.30 on there is neither ``solutions`` nor a network of hands in the wheel; 0.10.18 is the
+# last one with wheels for Linux on aarch64.
+ON_ARM = 'sys_platform == "linux" and platform_machine == "aarch64"'
+NOT_ON_ARM = 'sys_platform != "linux" or platform_machine != "aarch64"'
+MEDIAPIPE = [f'mediapipe==0.10.18; {ON_ARM}', f'mediapipe>=0.10.13,<0.10.22; {NOT_ON_ARM}']
 MODELS = [
     OPENCV,
-    'torch',
-    'torchaudio',
-    'torchvision',
-    'transformers',
-    'sam2',  # an sdist that imports torch to build: install torch first, --no-build-isolation
-    'safetensors',
+    'torch>=2.6,<3',  # before 2.6 weights_only=True could be tricked into executing code
+    'torchaudio>=2.6,<3',
+    'torchvision<1',
+    'transformers>=5,<6',
+    # an sdist that imports torch to build: install torch first, then --no-build-isolation
+    'sam2>=1.1,<2',
+    'safetensors<1',
 ]
 
 setup(
@@ -42,27 +51,35 @@ setup(
     ],
     install_requires=[
         'numpy>=1.26,<2',  # Jazzy's own packages and MediaPipe are built for 1.26
-        'PyYAML',
-        'av',
-        'rosbags',
-        'sounddevice',
-        'tqdm',
+        'PyYAML>=6,<7',
+        'av<19',
+        'jinja2>=3.1,<4',
+        'rosbags>=0.11,<0.12',
+        'sounddevice<0.6',
+        'tqdm>=4,<5',
     ],
     extras_require={
-        'lite': [OPENCV, 'mediapipe'],
+        'lite': [OPENCV, *MEDIAPIPE],
         'models': MODELS,
-        'train': [*MODELS, 'tensorboard', 'scipy', 'soundfile'],
+        'train': [*MODELS, 'scikit-learn>=1,<2', 'scipy>=1,<2', 'tensorboard>=2,<3'],
         'test': [
-            'pytest<9',  # launch_testing of Jazzy breaks with 9
-            'hypothesis',
-            'rosbags-image',
-            'scipy',
-            'ruff',
-            'mypy',
-            'types-PyYAML',
-            'speechbrain',  # the reference that BEATs is compared with
+            'hypothesis>=6,<7',
+            'import-linter>=2,<3',
+            'mypy>=2,<3',
+            'pytest>=8,<9',  # launch_testing of Jazzy breaks with 9
+            'rosbags-image<0.11',
+            'ruff>=0.17,<0.18',  # what it reports changes with every minor version
+            'scipy>=1,<2',
+            'speechbrain>=1,<2',  # the reference that BEATs is compared with
+            'types-PyYAML>=6,<7',
         ],
-        'bench': ['librosa', 'psutil', 'speechbrain'],
+        'bench': ['librosa<0.12', 'psutil>=5,<8', 'speechbrain>=1,<2'],
+        'docs': [  # not of make setup
+            'mkdocs>=1.6,<2',
+            'mkdocs-material>=9,<10',
+            'mkdocstrings>=0.26,<2',
+            'mkdocstrings-python>=1,<3',
+        ],
     },
     entry_points={
         'console_scripts': [

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cs3_ros.collision import Image
 from cs3_ros.config import setting, validate
+from cs3_ros.packages import MODELS, stay_offline
 
 if TYPE_CHECKING:
     import torch
@@ -78,11 +79,9 @@ class Runtime:
             import torch
         except ImportError as error:
             raise ImportError(
-                f'this bundle has networks and needs torch ({error}): pip install "cs3_ros[models]"'
+                f'this bundle has networks and needs torch ({error}): {MODELS}'
             ) from error
-        # Weights come from files alone, and quietly; transformers reads this when it is imported.
-        os.environ.setdefault('HF_HUB_OFFLINE', '1')
-        os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
+        stay_offline()
         cuda = torch.cuda.is_available()
         if config.device == 'cuda' and not cuda:
             raise RuntimeError(

@@ -26,7 +26,7 @@ def pytest_make_collect_report(
     if isinstance(cause, ModuleNotFoundError) and str(cause.name).partition('.')[0] in NETWORKS:
         report.outcome = 'skipped'
         report.longrepr = (
-            str(collector.path), 0, f'Skipped: {cause}: pip install "cs3_ros[models]"'
+            str(collector.path), 0, f'Skipped: {cause}: the extra models is not installed'
         )  # fmt: skip
     return report
 
@@ -45,7 +45,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope='session')
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of weights with tiny random networks for every bundle, in the official formats."""
-    pytest.importorskip('sam2', reason='pip install "cs3_ros[models]"')
+    pytest.importorskip('sam2', reason='the extra models is not installed')
     from cs3_ros.bundles.random_weights import write_random_weights
 
     home = tmp_path_factory.mktemp('tiny_weights')

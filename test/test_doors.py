@@ -12,7 +12,7 @@ from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.files.bag_writer import make_bag
 from cs3_ros.files.bags import BagRecording
 from cs3_ros.files.media import VideoFile
-from cs3_ros.offline import Run
+from cs3_ros.offline.run import Run
 from cs3_ros.settings import Settings
 
 

@@ -40,12 +40,27 @@ def manifest():
 
 @pytest.fixture(scope='module')
 def pins():
-    """Canonical name -> version of requirements/constraints.txt."""
-    lines = (ROOT / 'requirements' / 'constraints.txt').read_text('utf-8').splitlines()
-    pairs = [line.split('==') for line in lines if line and not line.startswith('#')]
-    names = [canonicalize_name(name) for name, _ in pairs]
-    assert len(set(names)) == len(names)
-    return dict(zip(names, (version for _, version in pairs), strict=True))
+    """Canonical name -> its lines of requirements/constraints.txt, one for each kind of machine."""
+    found: dict[str, list[Requirement]] = {}
+    for requirement in requirements(ROOT / 'requirements' / 'constraints.txt'):
+        found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return found
+
+
+def requirements(path: Path) -> list[Requirement]:
+    lines = path.read_text('utf-8').splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith('#')]
+
+
+MACHINES = [
+    {'sys_platform': 'linux', 'platform_machine': machine, 'python_version': python}
+    for machine in ('x86_64', 'aarch64')
+    for python in ('3.11', '3.12')
+]
+
+
+def applies(requirement: Requirement, machine: dict[str, str]) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate(machine)
 
 
 def colcon(*arguments, cwd):
@@ -88,18 +103,32 @@ def test_the_base_install_is_light(setup_arguments):
     assert not {name for name in base if 'opencv' in name}
 
 
-def test_every_requirement_is_pinned_within_its_range(setup_arguments, pins):
+@pytest.mark.parametrize('machine', MACHINES, ids=lambda m: '-'.join(m.values()))
+def test_every_requirement_is_pinned_within_its_range(setup_arguments, pins, machine):
     extras = setup_arguments['extras_require']
-    assert set(extras) == {'lite', 'models', 'train', 'test', 'bench'}
+    assert set(extras) == {'lite', 'models', 'train', 'test', 'bench', 'docs'}
     texts = [*setup_arguments['install_requires'], *(r for e in extras.values() for r in e)]
-    texts += [
-        line
-        for line in (ROOT / 'requirements' / 'ros.txt').read_text('utf-8').splitlines()
-        if line and not line.startswith('#')
-    ]
-    for requirement in map(Requirement, texts):
-        pin = pins[canonicalize_name(requirement.name)]
-        assert requirement.specifier.contains(pin), requirement
+    needed = [*map(Requirement, texts), *requirements(ROOT / 'requirements' / 'ros.txt')]
+    for requirement in needed:
+        if applies(requirement, machine):
+            lines = pins[canonicalize_name(requirement.name)]
+            (pin,) = [line for line in lines if applies(line, machine)]
+            ((operator, version),) = [(s.operator, s.version) for s in pin.specifier]
+            assert operator == '==' and requirement.specifier.contains(version), requirement
+
+
+def test_every_requirement_has_an_upper_bound(setup_arguments):
+    """So that a version which breaks what is used here is not taken where there are no pins."""
+    extras = setup_arguments['extras_require'].values()
+    for text in [*setup_arguments['install_requires'], *(r for e in extras for r in e)]:
+        operators = {specifier.operator for specifier in Requirement(text).specifier}
+        assert operators & {'<', '=='}, text
+
+
+def test_a_name_is_pinned_once_on_each_machine(pins):
+    for lines in pins.values():
+        for machine in MACHINES:
+            assert sum(applies(line, machine) for line in lines) == 1, lines
 
 
 def test_one_opencv_at_most():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 from pathlib import Path
@@ -11,18 +10,16 @@ import pytest
 from documents import DOCUMENTS, ROOT, anchors, commands
 
 from cs3_ros import cli
+from cs3_ros.bench import command as bench
 
 
 @pytest.mark.parametrize('command', commands('cs3'))
 def test_cs3_commands_parse(command: str) -> None:
     arguments = shlex.split(command)[1:]
     if arguments[0] == 'bench':
-        module = importlib.import_module(cli.BENCHES[arguments[1]])
-        parser = cli.argparse.ArgumentParser()
-        module.add_arguments(parser)
-        parser.parse_args(arguments[2:])
+        bench.make_parser(arguments[1]).parse_args(arguments[2:])
     else:
-        cli._parser().parse_args(arguments)
+        cli.make_parser().parse_args(arguments)
 
 
 @pytest.mark.parametrize('command', commands('make'))

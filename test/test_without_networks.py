@@ -13,10 +13,8 @@ def test_modules_of_networks_are_skipped_where_torch_is_missing(tmp_path):
     (tmp_path / 'torch' / '__init__.py').write_text(
         "raise ModuleNotFoundError('not here', name='torch')"
     )
-    folders = [
-        str(TEST / name)
-        for name in ('localisers', 'networks', 'maskers', 'bundles/test_random_weights.py')
-    ]
+    names = ('localisers', 'maskers', 'networks', 'bundles/test_random_weights.py')
+    folders = [str(TEST / name) for name in names]
     done = subprocess.run(
         [sys.executable, '-m', 'pytest', '--co', '-q', '-p', 'no:cacheprovider', *folders],
         env=os.environ | {'PYTHONPATH': str(tmp_path)},

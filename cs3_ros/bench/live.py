@@ -12,18 +12,21 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cs3_ros.bench import REAL_CLIPS
+from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.collision import NS_PER_S
+from cs3_ros.files.bag_writer import make_bag
+from cs3_ros.files.bags import BagRecording
 from cs3_ros.files.jsonfile import prepare_json, write_json
-
-if TYPE_CHECKING:
-    from cs3_ros.files.media import Recording
+from cs3_ros.files.media import Recording, VideoFile
+from cs3_ros.offline.run import Run
+from cs3_ros.settings import Settings
 
 START_S = 1000.0
 
@@ -70,9 +73,6 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _measure(folder: Path, bundle: str, scratch: Path) -> dict[str, Any]:
-    from cs3_ros.files.bag_writer import make_bag
-    from cs3_ros.files.bags import BagRecording
-    from cs3_ros.files.media import VideoFile
     from cs3_ros.ros.spectator import play
 
     peak_s = json.loads((folder / 'clip.json').read_text())['audio_peak_s']
@@ -98,10 +98,6 @@ def _measure(folder: Path, bundle: str, scratch: Path) -> dict[str, Any]:
 
 
 def _offline(recording: Recording, bundle_name: str) -> Labels:
-    from cs3_ros.bundles.bundle import load_bundle
-    from cs3_ros.offline import Run
-    from cs3_ros.settings import Settings
-
     bundle = load_bundle(bundle_name)
     events = Run(recording, bundle, bundle.build(), Settings())
     collisions = [found.collision for found in events]

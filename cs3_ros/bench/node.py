@@ -16,6 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from tqdm import tqdm
+
 from cs3_ros.files.jsonfile import prepare_json, write_json
 from cs3_ros.ros.processes import Child, children, own_domain
 
@@ -93,7 +96,6 @@ def idle(seconds: float, warm_up_s: float, bundle: str) -> dict[str, Any]:
         bundle: the node's bundle.
     """
     import rclpy
-    from tqdm import tqdm
 
     from cs3_ros.ros.environment import ros
 
@@ -156,9 +158,6 @@ def many_events(count: int) -> dict[str, Any]:
     Args:
         count: number of clicks.
     """
-    import numpy as np
-    from tqdm import tqdm
-
     from cs3_ros.bench.node_peers import Clicks
     from cs3_ros.ros.environment import ros
     from cs3_ros.ros.spin import spin_until

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from cs3_ros.bench.sounds import BACKGROUNDS, IMPACT_FREE, SoundScene, scene
 from cs3_ros.files.jsonfile import prepare_json, write_json
@@ -139,11 +140,9 @@ def run(
         json_path: where to write the figures, if anywhere.
 
     Raises:
-        ModuleNotFoundError: the bench extra (librosa, tqdm) is not installed.
+        ModuleNotFoundError: the bench extra (librosa) is not installed.
         OSError: ``json_path`` cannot be written.
     """
-    from tqdm import tqdm
-
     prepare_json(json_path)
     seeds = range(seed, seed + scenes)
     cs3_counts: dict[str, list[Counts]] = {}

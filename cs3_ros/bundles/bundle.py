@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cs3_ros.bundles.stages import INSTALL, STAGES, Stage
+from cs3_ros.bundles.needs import (
+    PackageProblem,
+    how_to_install,
+    package_problems,
+    refusal,
+    with_fix,
+)
+from cs3_ros.bundles.stages import FAMILIES, StageSpec, find_stage, stage_types
 from cs3_ros.bundles.weights import WeightFile, how_to_bring, locate, missing, parse
 from cs3_ros.config import from_mapping
 from cs3_ros.files.yamlfile import read_yaml
+from cs3_ros.packages import is_installed
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_ros.trigger.assembler import ClipConfig
 from cs3_ros.verification import VerificationConfig
 
-_KEYS = {'name', 'description', 'warning', 'clip', 'weights', *STAGES}
+_KEYS = {'name', 'description', 'warning', 'clip', 'weights', *FAMILIES}
 
 
 class BundleError(ValueError):
@@ -52,15 +58,38 @@ class Bundle:
         return self.clip.audio_before_s + self.clip.audio_after_s
 
     @property
-    def has_networks(self) -> bool:
-        """Whether a stage runs on torch."""
-        return any(self._stage(family).networks for family in self.stages)
+    def specs(self) -> dict[str, StageSpec]:
+        """Stage family -> where its code is and what it needs.
+
+        Raises:
+            ValueError: a package that brought one of them was removed since the bundle was read.
+        """
+        return {name: find_stage(name, str(s['type'])) for name, s in self.stages.items()}
 
     @property
-    def lacking_packages(self) -> tuple[str, ...]:
-        """Packages that its stages import and that are not installed; none is imported."""
-        named = [name for family in self.stages for name in self._stage(family).packages]
-        return tuple(name for name in dict.fromkeys(named) if find_spec(name) is None)
+    def has_networks(self) -> bool:
+        """Whether a stage runs on torch."""
+        return any(spec.networks for spec in self.specs.values())
+
+    @property
+    def lacking_packages(self) -> dict[str, str]:
+        """Packages that its stages import and that are not installed -> what brings them.
+
+        None is imported.
+        """
+        return {
+            name: how_to_install(name, spec)
+            for spec in self.specs.values()
+            for name in spec.packages
+            if not is_installed(name)
+        }
+
+    def package_problems(self) -> list[PackageProblem]:
+        """Import what its stages need, without loading weights: those that do not work here.
+
+        Heavy: torch, transformers and MediaPipe take seconds.
+        """
+        return package_problems(list(self.specs.values()))
 
     @property
     def lacking_weights(self) -> tuple[WeightFile, ...]:
@@ -93,7 +122,7 @@ class Bundle:
                 machine = Runtime(runtime)
             except (ImportError, RuntimeError) as error:
                 raise BundleError(f'bundle {self.name!r}: {error}') from error
-        built = {family: self._build_stage(family, machine) for family in self.stages}
+        built = {name: self._build_stage(name, spec, machine) for name, spec in self.specs.items()}
         return Pipeline(
             self.name,
             masker=built['masker'],
@@ -102,32 +131,26 @@ class Bundle:
             verification=verification,
         )
 
-    def _stage(self, family: str) -> Stage:
-        return STAGES[family][self.stages[family]['type']]
-
-    def _build_stage(self, family: str, machine: Runtime | None) -> Any:
-        stage = self._stage(family)
+    def _build_stage(self, family: str, spec: StageSpec, machine: Runtime | None) -> Any:
         values = {name: value for name, value in self.stages[family].items() if name != 'type'}
         where = f'bundle {self.name!r}, {family}'
         try:
-            module = importlib.import_module(stage.module)
-            config = from_mapping(getattr(module, stage.config), values, where)
+            cls, config_type = spec.load()
+            config: Any = from_mapping(config_type, values, where)
         except ImportError as error:
-            raise BundleError(f'{where}: {_with_fix(error)}') from error
+            raise BundleError(f'{where}: {with_fix(error, spec)}') from error
         except ValueError as error:
             raise BundleError(str(error)) from error
+        except Exception as error:
+            raise BundleError(f'{where}: {refusal(error, spec)}') from error
         try:
             config = dataclasses.replace(config, **self._weights_of(config))
-            cls = getattr(module, stage.cls)
-            return cls(config, machine) if stage.networks else cls(config)
+            return cls(config, machine) if spec.networks else cls(config)
         except (ImportError, OSError, RuntimeError, ValueError) as error:
-            raise BundleError(f'{where}: {_with_fix(error)}') from error
+            raise BundleError(f'{where}: {with_fix(error, spec)}') from error
         except Exception as error:  # the libraries that read a broken file raise anything
-            paths = ', '.join(self._weights_of(config).values()) or 'a file that it reads'
-            raise BundleError(
-                f'{where}: {paths}: refused, damaged or not what it should be '
-                f'({type(error).__name__})'
-            ) from error
+            weights = ', '.join(self._weights_of(config).values())
+            raise BundleError(f'{where}: {refusal(error, spec, weights)}') from error
 
     def _weights_of(self, config: Any) -> dict[str, str]:
         """The absolute paths of the weights that a stage's settings name."""
@@ -140,12 +163,6 @@ class Bundle:
                     raise ValueError(f'{field.name} = {value!r}: {path} does not exist')
                 found[field.name] = str(path)
         return found
-
-
-def _with_fix(error: Exception) -> str:
-    """What went wrong, and the command that brings a package that is not there."""
-    package = (getattr(error, 'name', None) or '').partition('.')[0]
-    return f'{error}: {INSTALL[package]}' if package in INSTALL else str(error)
 
 
 def bundle_names() -> list[str]:
@@ -197,13 +214,19 @@ def _parse(data: Any, where: str, folder: Path) -> Bundle:
         )
     if missing := {'name', 'clip', 'masker'} - set(data):
         raise ValueError(f'{where}: missing {", ".join(sorted(missing))}')
-    stages = {family: data[family] for family in STAGES if data.get(family) is not None}
+    stages = {family: data[family] for family in FAMILIES if data.get(family) is not None}
     if not {'hands', 'localiser'} & set(stages):
         raise ValueError(f'{where}: expected hands, a localiser or both, got neither')
     for family, values in stages.items():
-        known = ', '.join(sorted(STAGES[family]))
-        if not isinstance(values, dict) or str(values.get('type')) not in STAGES[family]:
-            raise ValueError(f'{where}: {family} = {values!r}: expected a type, one of {known}')
+        known = stage_types(family)
+        if not isinstance(values, dict) or str(values.get('type')) not in known:
+            raise ValueError(
+                f'{where}: {family} = {values!r}: expected a type, one of {", ".join(known)}'
+            )
+        try:
+            find_stage(family, str(values['type']))
+        except ValueError as error:
+            raise ValueError(f'{where}: {error}') from error
     clip = from_mapping(ClipConfig, data['clip'], f'{where}, clip')
     try:
         weights = parse(data.get('weights') or [])

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 CHUNK = 1 << 18
 
 
@@ -75,8 +77,6 @@ def download(
         BrokeOff: it stalls or breaks off again and again; the part is kept.
         OSError: the part cannot be written.
     """
-    from tqdm import tqdm
-
     check_url(url, 'url')
     pauses, most = iter(patience.pauses_s), size_of(part)
     with tqdm(desc=title, unit='B', unit_scale=True, disable=None, leave=False) as bar:
@@ -181,7 +181,7 @@ def _check_kind(answer: Any) -> None:
 
 
 def _extent(answer: Any) -> tuple[int, int | None]:
-    """First byte that an answer brings, and the size of the whole file where that is told."""
+    """First byte that an answer brings, and the size of the whole file where it is known."""
     if answer.status != http.client.PARTIAL_CONTENT:
         length = answer.headers.get('Content-Length', '')
         return 0, int(length) if length.isdecimal() else None

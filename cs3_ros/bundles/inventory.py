@@ -7,9 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from cs3_ros.bundles.bundle import Bundle, bundle_names, load_bundle
-from cs3_ros.bundles.stages import INSTALL
+from cs3_ros.bundles.needs import PackageProblem, problem_of_stage, summary
+from cs3_ros.bundles.stages import installed_stages
 from cs3_ros.bundles.weights import WeightFile, digest_of, home, locate, recorded_digests
 from cs3_ros.files.jsonfile import prepare_json, write_json
+
+WIDEST_STATE = 60
+"""Up to this width the states stand in a column of the printed table, letters."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,9 @@ class BundleRow:
     unknown_sizes: bool
     """Whether there are missing files of unknown size."""
     packages: tuple[str, ...]
-    """Packages that are not installed."""
+    """Packages that are not installed or do not work."""
+    problems: tuple[str, ...]
+    """What is wrong with them."""
     licences: tuple[str, ...]
     """Licences of the weights."""
     damaged: tuple[str, ...]
@@ -52,13 +58,11 @@ class BundleRow:
             found.append(f'missing {len(self.missing)} of {self.files} files{size}')
         if self.damaged:
             found.append(f'{len(self.damaged)} file(s) with a wrong SHA-256')
-        if self.packages:
-            found.append(f'not installed: {", ".join(self.packages)}')
-        return '; '.join(found) or 'ready'
+        return '; '.join([*found, *self.problems]) or 'ready'
 
 
 def look(bundle: Bundle, check: bool = False) -> BundleRow:
-    """Look at one bundle; nothing is loaded.
+    """Look at one bundle: are its files here, do its packages work; no weights are loaded.
 
     Args:
         bundle: its description.
@@ -66,6 +70,7 @@ def look(bundle: Bundle, check: bool = False) -> BundleRow:
     """
     missing = bundle.lacking_weights
     damaged = tuple(_damaged(bundle)) if check else ()
+    problems = bundle.package_problems()
     return BundleRow(
         name=bundle.name,
         files=len(bundle.weights),
@@ -73,10 +78,11 @@ def look(bundle: Bundle, check: bool = False) -> BundleRow:
         missing=tuple(file.path for file in missing),
         size_gb=sum(file.bytes for file in missing) / 1e9,
         unknown_sizes=any(file.bytes == 0 for file in missing),
-        packages=bundle.lacking_packages,
+        packages=tuple(problem.package for problem in problems),
+        problems=tuple(summary(problems)),
         licences=tuple(dict.fromkeys(file.licence for file in bundle.weights)),
         damaged=tuple(str(locate(file.path, bundle.folder)) for file in damaged),
-        steps=tuple(_steps(bundle, missing, damaged)),
+        steps=tuple(_steps(bundle, missing, damaged, problems)),
     )
 
 
@@ -90,9 +96,12 @@ def _damaged(bundle: Bundle) -> Iterator[WeightFile]:
 
 
 def _steps(
-    bundle: Bundle, missing: Sequence[WeightFile], damaged: Sequence[WeightFile]
+    bundle: Bundle,
+    missing: Sequence[WeightFile],
+    damaged: Sequence[WeightFile],
+    problems: Sequence[PackageProblem],
 ) -> Iterator[str]:
-    yield from dict.fromkeys(INSTALL[name] for name in bundle.lacking_packages)
+    yield from dict.fromkeys(problem.fix for problem in problems)
     for file in damaged:
         fix = f'then cs3 fetch {bundle.name}' if file.url else f'it comes from {file.origin}'
         path = locate(file.path, bundle.folder)
@@ -109,7 +118,8 @@ def main(options: argparse.Namespace) -> int:
     prepare_json(options.json)
     rows = [look(load_bundle(name), options.check) for name in bundle_names()]
     print(f'weights in {home()} (environment variable CS3_HOME)')
-    names, states = max(len(row.name) for row in rows), max(len(row.state) for row in rows)
+    names = max(len(row.name) for row in rows)
+    states = min(max(len(row.state) for row in rows), WIDEST_STATE)
     for row in rows:
         licences = f'weights: {", ".join(row.licences)}' if row.licences else 'no weights'
         print(f'{row.name:{names}}  {row.state:{states}}  {licences}')
@@ -117,5 +127,19 @@ def main(options: argparse.Namespace) -> int:
             print(f'{"":{names}}  !! {row.warning}')
         for step in row.steps:
             print(f'{"":{names}}  -> {step}')
+    _print_installed_stages()
     write_json(options.json, [asdict(row) | {'ready': row.ready} for row in rows])
     return int(any(row.damaged for row in rows))
+
+
+def _print_installed_stages() -> None:
+    """The stages of other packages that a bundle can name."""
+    stages = installed_stages()
+    if stages:
+        print('stages of other packages')
+    for stage in stages:
+        problem = problem_of_stage(stage)
+        state = 'does not work' if problem else 'ready'
+        print(f'{stage.entry_point.name}  {stage.distribution}  {state}')
+        if problem:
+            print(f'  -> {problem}')

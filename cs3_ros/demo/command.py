@@ -1,169 +1,32 @@
-"""``cs3 demo``: a clip through bag, node and topics, over real ROS 2, to a table and a report.
-
-Runs what a robot runs, in separate processes: the lifecycle node, the player, and here a
-subscriber. Without a clip of yours, the training package makes a synthetic one, with its truth.
-"""
+"""``cs3 demo``: its options. Light to import."""
 
 from __future__ import annotations
 
 import argparse
-import re
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
-from cs3_ros.bundles.bundle import Bundle, load_bundle
-from cs3_ros.bundles.stages import INSTALL
-from cs3_ros.bundles.weights import how_to_bring
-from cs3_ros.files.truth import ClipTruth, read_truth
 
-WORK = 'demo_files'
-"""Folder in the output folder that belongs to the demo: it is emptied at every run."""
-SYNTHETIC = 'synthetic_clip'
-"""Folder in the output folder with the synthetic clip, which is kept for the next run."""
-SYNTHETIC_BUNDLE, BUNDLE = 'nano', 'lite'
-"""Bundles for the synthetic clip and for a clip of the user's."""
-HOLD_S = 1.0
-"""How long an answer stands in the video."""
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        'demo',
+        help='a clip through bag, node and topics to a video and a report',
+        description='A clip through bag, node and topics to a video and a report.',
+    )
+    parser.add_argument(
+        'clip', nargs='?', type=Path, help='your video; without it a synthetic clip'
+    )
+    parser.add_argument(
+        '--truth', type=Path, help='what is true of your video (cs3_ros/files/truth.py)'
+    )
+    parser.add_argument(
+        '--bundle', help='bundle name or .yaml path; nano for the synthetic clip, lite for yours'
+    )
+    parser.add_argument('--out', type=Path, default=Path('demo'), help='output folder')
 
 
-def main(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Run the demo."""
-    out: Path = options.out
-    if options.clip is None and options.truth is not None:
-        raise ValueError(f'--truth {options.truth}: expected its clip, too: cs3 demo CLIP --truth')
-    if options.clip is not None and not options.clip.is_file():
-        raise FileNotFoundError(f'{options.clip}: no such video')
-    truth = None if options.truth is None else read_truth(options.truth)
-    default = SYNTHETIC_BUNDLE if options.clip is None else BUNDLE
-    bundle = load_bundle(options.bundle or default)
-    _check_ready(bundle)
-    times: dict[str, float] = {}
-    clip: Path | None = options.clip
-    if clip is None:
-        with _timed(times, 'synthetic clip'):
-            clip, truth = _synthetic(out / SYNTHETIC)
-    print(f'clip    {clip}\nbundle  {bundle.name}: {bundle.description}', flush=True)
-    if bundle.warning:
-        print(f'        {bundle.warning}', flush=True)
-    _run(clip, truth, options.bundle or default, bundle, out, times)
-    took = ', '.join(f'{name} {seconds:.0f} s' for name, seconds in times.items())
-    print(f'took    {took}')
-    return 0
+    from cs3_ros.demo import run as demo
 
-
-def _check_ready(bundle: Bundle) -> None:
-    """Say now what the node would fail for.
-
-    Raises:
-        ImportError: a package is not installed; names the fix.
-        FileNotFoundError: a file of weights is not there; names the fix.
-    """
-    for package in bundle.lacking_packages:
-        raise ImportError(f'bundle {bundle.name} needs {package}: {INSTALL[package]}')
-    for file in bundle.lacking_weights:
-        fix = how_to_bring(file, bundle.name)
-        raise FileNotFoundError(f'bundle {bundle.name} needs {file.path}: {fix}')
-
-
-def _run(
-    clip: Path,
-    truth: ClipTruth | None,
-    name: str,
-    bundle: Bundle,
-    out: Path,
-    times: dict[str, float],
-) -> None:
-    from cs3_ros.demo.pictures import look_at, shown_size
-    from cs3_ros.demo.report import latency_note, losses_of, table_of, text_table, write_report
-    from cs3_ros.demo.score import compare
-    from cs3_ros.drawing.overlay_video import write_overlay_video
-    from cs3_ros.files.bag_writer import make_bag
-    from cs3_ros.files.bags import BagRecording
-    from cs3_ros.files.media import VideoFile
-    from cs3_ros.ros.spectator import play
-
-    video = VideoFile(clip)
-    if video.sound_format is None:
-        raise ValueError(f'{clip}: has no sound track, so no collision can be heard in it')
-    if truth is not None and video.size != (truth.width, truth.height):
-        raise ValueError(
-            f'{clip}: frames of {video.size[0]}x{video.size[1]}, truth of '
-            f'{truth.width}x{truth.height}: expected the truth file of this clip'
-        )
-    work, overlay, picture = out / WORK, out / 'overlay.mp4', out / 'picture.jpg'
-    if overlay.resolve() == clip.resolve() or work.resolve() in clip.resolve().parents:
-        raise ValueError(f'{clip}: the demo would overwrite it: give another --out')
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    picture.unlink(missing_ok=True)
-    with _timed(times, 'bag'):
-        bag = make_bag(clip, work / 'bag', progress=True)
-    with _timed(times, 'node and player'):
-        live = play(bag, name)
-    recording = BagRecording(bag)
-    rows = compare(live.events, recording.origin_ns, truth)
-    print(f'\n{text_table(*table_of(rows, truth))}\n\n{latency_note(bundle)}')
-    print(f'{losses_of(live.counts, len(live.events))}\n', flush=True)
-    with _timed(times, 'pictures and report'):
-        look = look_at(recording, rows, live, work, bundle.name)
-        write_report(out / 'report.html', bundle, clip, rows, live, look, truth)
-        true = [index for index in look.strips if rows[index].true is not None]
-        chosen = sorted(true or look.strips)[:1]  # the first one, whatever came of it
-        for index in chosen:
-            shutil.copyfile(look.strips[index], picture)
-    with _timed(times, 'video'):
-        write_overlay_video(
-            overlay,
-            recording,
-            look.stills,
-            hold_s=HOLD_S,
-            size=shown_size(recording.size),
-            heading=_heading(bundle, truth),
-            onsets=[event.onset_ns for event in live.events],
-            progress=True,
-        )
-    print(f'video   {overlay}\nreport  {out / "report.html"}')
-    if chosen:
-        print(f'picture {picture}')
-
-
-def _synthetic(folder: Path) -> tuple[Path, ClipTruth]:
-    """The clip of the training package and its truth; made where it is not there yet.
-
-    Raises:
-        ImportError: the training package is not installed.
-        RuntimeError: it could not make the clip.
-    """
-    if find_spec('cs3_training') is None:
-        raise ImportError(
-            'the synthetic clip is made by the training package: pip install -e training in the '
-            'repository, or name a video of yours: cs3 demo my_video.mp4'
-        )
-    # A process of its own, as a user would run it: the library does not import the training.
-    command = ['-m', 'cs3_training.cli', 'synth', 'clip', '--out', str(folder)]
-    made = subprocess.run([sys.executable, *command], capture_output=True, text=True)
-    if made.returncode:
-        raise RuntimeError(f'the synthetic clip could not be made: {made.stderr.strip()}')
-    return folder / 'clip.mp4', read_truth(folder / 'truth.json')
-
-
-def _heading(bundle: Bundle, truth: ClipTruth | None) -> str:
-    parts = [f'bundle {bundle.name}']
-    if bundle.warning:  # as much of it as fits into a line
-        parts.append(re.split(r'[(.:;]', bundle.warning)[0].strip())
-    if truth is not None:
-        parts.append('white: truth')
-    return '  |  '.join(parts)
-
-
-@contextmanager
-def _timed(times: dict[str, float], name: str) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    times[name] = time.monotonic() - start
+    return demo.main(options)

@@ -22,6 +22,7 @@ import numpy as np
 
 from cs3_ros.collision import NS_PER_S, SIDES, Frame, HandObject, Image, Points, Side
 from cs3_ros.config import setting, validate
+from cs3_ros.packages import LITE
 
 log = logging.getLogger(__name__)
 
@@ -298,8 +299,7 @@ def _load(min_confidence: float) -> Any:
         import mediapipe
     except ImportError as error:
         raise ImportError(
-            f'the hand detector mediapipe needs the package mediapipe ({error}): '
-            'pip install "cs3_ros[lite]"'
+            f'the hand detector mediapipe needs the package mediapipe ({error}): {LITE}'
         ) from error
     return mediapipe.solutions.hands.Hands(
         static_image_mode=True,

@@ -179,7 +179,7 @@ class Beats(nn.Module):
         )
         self.dropout_input = nn.Dropout(config.dropout_input)
         self.encoder = _Encoder(config)
-        if config.finetuned_model:
+        if config.finetuned_model:  # not used: so that a file is loaded and written whole
             self.predictor = nn.Linear(width, config.predictor_class)
         self._initialise()
 

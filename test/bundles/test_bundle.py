@@ -6,14 +6,15 @@ import importlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from cs3_ros.bundles import bundle as bundle_module
 from cs3_ros.bundles.bundle import BundleError, bundle_names, load_bundle
-from cs3_ros.bundles.stages import INSTALL, STAGES
+from cs3_ros.bundles.stages import BUILT_IN, FAMILIES
 from cs3_ros.config import setting, validate
+from cs3_ros.packages import PACKAGES, describe
 from cs3_ros.runtime import RuntimeConfig
 from cs3_ros.verification import VerificationConfig
 
@@ -37,7 +38,7 @@ def test_the_shipped_bundles_load_under_their_names():
     for name in bundle_names():
         bundle = load_bundle(name)
         assert bundle.name == name and len(bundle.description) > 20
-        assert 'masker' in bundle.stages and set(bundle.stages) <= set(STAGES)
+        assert 'masker' in bundle.stages and set(bundle.stages) <= set(FAMILIES)
         assert bundle.has_networks == bool(bundle.weights) == (name != 'lite')
 
 
@@ -66,8 +67,10 @@ def test_the_settings_of_the_shipped_bundles_name_weights_that_they_list():
 
 
 def test_how_every_package_of_a_stage_is_installed_is_known():
-    named = {name for kinds in STAGES.values() for kind in kinds.values() for name in kind.packages}
-    assert named <= set(INSTALL)
+    named = {
+        name for kinds in BUILT_IN.values() for kind in kinds.values() for name in kind.packages
+    }
+    assert named <= set(PACKAGES)
 
 
 def test_a_file_of_ones_own(tmp_path):
@@ -106,7 +109,7 @@ def test_the_examples_of_the_documentation_are_read(tmp_path):
         path.write_text(text)
         bundle = load_bundle(str(path))
         for family, values in bundle.stages.items():
-            kind = STAGES[family][values['type']]
+            kind = BUILT_IN[family][values['type']]
             config = getattr(pytest.importorskip(kind.module), kind.config)
             config(**{name: value for name, value in values.items() if name != 'type'})
 
@@ -117,7 +120,7 @@ def test_the_documentation_names_every_file_and_stage():
         assert f'\n## {name}\n' in text
         for file in load_bundle(name).weights:
             assert file.path in text or f'{Path(file.path).parent}/' in text
-    for kinds in STAGES.values():
+    for kinds in BUILT_IN.values():
         assert all(f'`{kind}`' in text for kind in kinds)
 
 
@@ -199,7 +202,7 @@ def modules(monkeypatch):
     def fake(kind, error: Exception | None = None):
         return SimpleNamespace(**{kind.cls: stage(error), kind.config: Config})
 
-    for family, kinds in STAGES.items():
+    for family, kinds in BUILT_IN.items():
         for kind in kinds.values():
             found[kind.module] = fake(kind)
         found[f'{family} fails'] = lambda error, kind=next(iter(kinds.values())): fake(kind, error)
@@ -213,7 +216,7 @@ def modules(monkeypatch):
             raise found[name]
         return found[name]
 
-    monkeypatch.setattr(bundle_module.importlib, 'import_module', load)
+    monkeypatch.setattr(importlib, 'import_module', load)
     return found
 
 
@@ -321,21 +324,51 @@ def test_a_package_that_is_not_installed_is_told_with_the_command(tmp_path, modu
     modules['cs3_ros.maskers.grabcut'] = ModuleNotFoundError(
         f'No module named {package!r}', name=package
     )
-    fix = re.escape(INSTALL[package.partition('.')[0]])
-    with pytest.raises(BundleError, match=f"masker: No module named '{package}': {fix}"):
+    fix = re.escape(PACKAGES[package.partition('.')[0]].install)
+    named = f"No module named '{package}'.*"
+    with pytest.raises(BundleError, match=f'masker: {named}: {fix}'):
         load_bundle(write(tmp_path, GOOD)).build()
 
 
 def test_what_is_not_installed_is_found_without_importing(tmp_path, monkeypatch):
-    looked = []
+    asked = []
 
-    def find_spec(name):
-        looked.append(name)
-        return None if name == 'cv2' else object()
+    def is_installed(name):
+        asked.append(name)
+        return name != 'cv2'
 
-    monkeypatch.setattr(bundle_module, 'find_spec', find_spec)
-    assert load_bundle(write(tmp_path, GOOD)).lacking_packages == ('cv2',)
-    assert looked == ['mediapipe', 'cv2']
+    monkeypatch.setattr(bundle_module, 'is_installed', is_installed)
+    bundle = load_bundle(write(tmp_path, GOOD))
+    assert bundle.lacking_packages == {'cv2': PACKAGES['cv2'].install}
+    assert set(asked) == {'mediapipe', 'cv2'}
+
+
+def test_an_error_of_an_api_is_not_a_damaged_file(tmp_path, modules):
+    """As a later version of a package provokes."""
+    modules['cs3_ros.hands.mediapipe'] = modules['hands fails'](
+        AttributeError("module 'mediapipe' has no attribute 'solutions'")
+    )
+    with pytest.raises(BundleError) as caught:
+        load_bundle(write(tmp_path, GOOD)).build()
+    told = str(caught.value)
+    assert told.startswith("bundle 'mine', hands: AttributeError: module 'mediapipe' has no")
+    assert 'refused' not in told and 'damaged' not in told
+    assert describe('mediapipe') in told and describe('cv2') in told
+    assert PACKAGES['mediapipe'].install in told
+
+
+def test_a_package_without_what_a_stage_reaches_for_is_named(tmp_path, modules, monkeypatch):
+    """mediapipe 1.x imports well, and has no ``solutions``."""
+    modules['mediapipe'] = ModuleType('mediapipe')
+    modules['cs3_ros.hands.mediapipe'] = modules['hands fails'](AttributeError('solutions'))
+    bundle = load_bundle(write(tmp_path, GOOD))
+    with pytest.raises(BundleError) as caught:
+        bundle.build()
+    told = str(caught.value)
+    assert f'hands: {describe("mediapipe")} has no solutions.hands.Hands' in told
+    assert told.endswith(f': {PACKAGES["mediapipe"].install}')
+    (problem,) = bundle.package_problems()
+    assert problem.package == 'mediapipe' and str(problem) in told
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +15,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from file_server import FileServer, serving
@@ -23,6 +26,7 @@ from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.bundles.download import FetchError, Patience
 from cs3_ros.bundles.fetch import copy_files, fetch_files
 from cs3_ros.bundles.weights import SUMS, WeightFile, recorded_digests
+from cs3_ros.packages import LITE
 
 BIG = bytes(range(256)) * 4096
 SMALL = b'{"a": 1}'
@@ -315,8 +319,11 @@ def test_a_home_that_is_no_folder_is_told_with_the_fix(big, home):
 
 
 def test_two_at_a_time_do_not_write_the_same_files(big, home):
-    with fetch_module._home([big]), pytest.raises(FetchError, match='another cs3 fetch'):
-        fetch_files([big], patience=HASTE)
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / '.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(FetchError, match='another cs3 fetch'):
+            fetch_files([big], patience=HASTE)
 
 
 def test_files_from_a_folder(big, home, tmp_path):
@@ -516,9 +523,17 @@ def test_the_table_shows_a_warning(table, bundle):
 
 
 def test_the_table_names_packages_that_are_not_installed(table, monkeypatch):
-    monkeypatch.setattr(
-        'cs3_ros.bundles.bundle.find_spec', lambda name: None if name == 'mediapipe' else name
-    )
+    monkeypatch.setitem(sys.modules, 'mediapipe', None)  # as if it were not there
+    monkeypatch.setattr('cs3_ros.packages.is_installed', lambda name: name != 'mediapipe')
     _, printed, row = table()
     assert row['packages'] == ['mediapipe'] and 'not installed: mediapipe' in printed
-    assert '-> pip install "cs3_ros[lite]"' in printed
+    assert f'-> {LITE}' in printed
+
+
+def test_the_table_names_packages_that_lack_something(table, monkeypatch):
+    """As mediapipe 1.x does."""
+    monkeypatch.setitem(sys.modules, 'mediapipe', ModuleType('mediapipe'))
+    _, printed, row = table()
+    assert row['packages'] == ['mediapipe'] and not row['ready']
+    assert re.search(r'mediapipe \S+ has no solutions.hands.Hands', printed)
+    assert f'-> {LITE}' in printed

@@ -78,7 +78,7 @@ def test_the_whole_folder_is_installed(monkeypatch):
 
 
 def test_its_weights_are_in_half_precision():
-    safe = pytest.importorskip('safetensors', reason='pip install "cs3_ros[models]"')
+    safe = pytest.importorskip('safetensors', reason='the extra models is not installed')
     for name in files():
         if name.endswith('.safetensors'):
             with safe.safe_open(FOLDER / name, 'np') as file:
@@ -99,7 +99,7 @@ print(pipeline(random_event(1, 128, 96, bundle.audio_s)).label_image().shape)
 
 def test_it_runs_where_mediapipe_is_missing(tmp_path):
     for name in ('torch', 'transformers', 'sam2'):
-        pytest.importorskip(name, reason='pip install "cs3_ros[models]"')
+        pytest.importorskip(name, reason='the extra models is not installed')
     (tmp_path / 'mediapipe.py').write_text("raise ModuleNotFoundError('no', name='mediapipe')")
     done = subprocess.run(
         [sys.executable, '-c', RUN],

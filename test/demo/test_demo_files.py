@@ -6,16 +6,16 @@ import subprocess
 import pytest
 from tiny_media import impulses, write_media
 
-from cs3_ros.demo import command
+from cs3_ros.demo import run as command
 from cs3_ros.files.truth import ClipTruth, write_truth
 
-check_ready = command._check_ready
+check_ready = command.check_ready
 
 
 @pytest.fixture(autouse=True)
 def ready(monkeypatch):
     """Nothing of a bundle is loaded here, so nothing of it has to be installed."""
-    monkeypatch.setattr(command, '_check_ready', lambda bundle: None)
+    monkeypatch.setattr(command, 'check_ready', lambda bundle: None)
 
 
 def options(folder, clip=None, truth=None, bundle=None):
@@ -88,12 +88,12 @@ def test_a_clip_that_could_not_be_made_is_told(tmp_path, monkeypatch):
 
 
 def test_what_the_bundle_lacks_is_told_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, '_check_ready', check_ready)
+    monkeypatch.setattr(command, 'check_ready', check_ready)
     bundle = command.load_bundle('lite')
-    monkeypatch.setattr(type(bundle), 'lacking_packages', ('mediapipe',))
+    monkeypatch.setattr(type(bundle), 'lacking_packages', {'mediapipe': 'pip install it'})
     with pytest.raises(ImportError, match='bundle lite needs mediapipe: pip install'):
         command.main(options(tmp_path, bundle='lite'))
-    monkeypatch.setattr(type(bundle), 'lacking_packages', ())
+    monkeypatch.setattr(type(bundle), 'lacking_packages', {})
     monkeypatch.setenv('CS3_HOME', str(tmp_path))
     with pytest.raises(FileNotFoundError, match='bundle cs3 needs .*: '):
         command.main(options(tmp_path, bundle='cs3'))

@@ -1,4 +1,5 @@
 import gc
+import re
 import sys
 
 import numpy as np
@@ -261,7 +262,7 @@ def test_the_setting_decides_what_the_masker_is_told():
 
 def test_without_mediapipe_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mediapipe', None)
-    with pytest.raises(ImportError, match=r'pip install "cs3_ros\[lite\]"'):
+    with pytest.raises(ImportError, match=re.escape(hands.LITE)):
         MediaPipeHands()
 
 

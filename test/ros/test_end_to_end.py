@@ -18,7 +18,7 @@ from cs3_ros.collision import event_id
 from cs3_ros.files.bag_writer import make_bag
 from cs3_ros.files.bags import BagRecording
 from cs3_ros.files.images import load_image
-from cs3_ros.offline import Run
+from cs3_ros.offline.run import Run
 from cs3_ros.ros.messages import stamp_to_ns
 from cs3_ros.settings import Settings
 

@@ -1,4 +1,4 @@
-"""The offline commands, ``cs3 run`` and ``cs3 replay``: a recording through stream and pipeline.
+"""What ``cs3 run`` and ``cs3 replay`` do: a recording through stream and pipeline.
 
 Deterministic: no clock, no queue, no thread. From one bag the live node gives the same label
 images, bit for bit, as long as no frame, sound or event is lost.
@@ -15,10 +15,14 @@ from tqdm import tqdm
 
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Collision
-from cs3_ros.files.media import Recording
+from cs3_ros.drawing.overlay_video import write_overlay_video
+from cs3_ros.files.bags import BagRecording
+from cs3_ros.files.media import Recording, VideoFile
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
+from cs3_ros.offline.parameters import parameters
+from cs3_ros.offline.results import ResultWriter
 from cs3_ros.pipeline import Pipeline
-from cs3_ros.settings import NodeConfig, Settings, load_parameters
+from cs3_ros.settings import NodeConfig, Settings
 from cs3_ros.trigger.onset import check_rate
 from cs3_ros.trigger.stream import CollisionStream, Update
 
@@ -91,10 +95,8 @@ class Run:
             yield Found(collision, self._frame_numbers[collision.frame.stamp_ns])
 
 
-def run(options: argparse.Namespace) -> int:
+def run_video(options: argparse.Namespace) -> int:
     """``cs3 run``; 1 where an event failed."""
-    from cs3_ros.files.media import VideoFile
-
     last_s = LAST_STAMP_NS // NS_PER_S
     if not 0 < options.start <= last_s:
         raise ValueError(
@@ -102,15 +104,13 @@ def run(options: argparse.Namespace) -> int:
             f'"not set") and up to {last_s}'
         )
     origin_ns = round(options.start * NS_PER_S)
-    node_config, settings = _parameters(options)
+    node_config, settings = parameters(options.params, options.settings)
     return _process(VideoFile(options.video, origin_ns=origin_ns), options, node_config, settings)
 
 
 def replay(options: argparse.Namespace) -> int:
     """``cs3 replay``; 1 where an event failed."""
-    from cs3_ros.files.bags import BagRecording
-
-    node_config, settings = _parameters(options)
+    node_config, settings = parameters(options.params, options.settings)
     sound_format = None
     if node_config.audio_rate:
         sound_format = SoundFormat(
@@ -126,19 +126,12 @@ def replay(options: argparse.Namespace) -> int:
     return _process(recording, options, node_config, settings)
 
 
-def _parameters(options: argparse.Namespace) -> tuple[NodeConfig, Settings]:
-    return load_parameters(options.params) if options.params else (NodeConfig(), Settings())
-
-
 def _process(
     recording: Recording,
     options: argparse.Namespace,
     node_config: NodeConfig,
     settings: Settings,
 ) -> int:
-    from cs3_ros.drawing.overlay_video import write_overlay_video
-    from cs3_ros.results import ResultWriter
-
     if recording.sound_format is None:
         raise ValueError(f'{recording.path}: has no sound, so no collision can be heard in it')
     video = options.out / 'overlay.mp4'

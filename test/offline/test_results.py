@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cs3_ros.collision import Candidate, Collision, Frame, Onset, Verdict
-from cs3_ros.results import ResultWriter
+from cs3_ros.offline.results import ResultWriter
 
 
 def collision(onset_ns: int, masks: int) -> Collision:

@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 import pytest
 from fakes import ClickRecording, click_sound, fake_pipeline
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from tiny_media import write_media
 
-from cs3_ros import offline
 from cs3_ros.bundles.bundle import Bundle, BundleError, load_bundle
 from cs3_ros.collision import Frame
 from cs3_ros.files.bag_writer import make_bag
-from cs3_ros.offline import Run
+from cs3_ros.offline import run as offline
+from cs3_ros.offline.run import Run
 from cs3_ros.settings import Settings
 
 BUNDLE = load_bundle('lite')
@@ -130,14 +131,14 @@ def video(tmp_path_factory) -> Path:
 
 
 def options(source: Path, out: Path, **changes) -> argparse.Namespace:
-    given = dict(video=source, bag=source, bundle=None, out=out, params=None, no_overlay=False)
-    given |= dict(start=1000.0, image_topic='', audio_topic='', info_topic='')
+    given = dict(video=source, bag=source, bundle=None, out=out, params=None, settings=[])
+    given |= dict(no_overlay=False, start=1000.0, image_topic='', audio_topic='', info_topic='')
     return argparse.Namespace(**given | changes)
 
 
 def test_run_writes_events_labels_masks_and_overlay(fake_stages, video, tmp_path, capsys):
     out = tmp_path / 'deep' / 'out'
-    assert offline.run(options(video, out)) == 0
+    assert offline.run_video(options(video, out)) == 0
     (entry,) = json.loads((out / 'events.json').read_text())
     assert abs(entry['onset_s'] - 0.4) < 1e-3 and entry['frame_index'] == 12
     assert entry['frame_s'] == pytest.approx(0.4, abs=1e-3)
@@ -152,7 +153,7 @@ def test_run_writes_events_labels_masks_and_overlay(fake_stages, video, tmp_path
 
 
 def test_run_without_overlay_and_with_another_start(fake_stages, video, tmp_path):
-    assert offline.run(options(video, tmp_path / 'out', no_overlay=True, start=5.0)) == 0
+    assert offline.run_video(options(video, tmp_path / 'out', no_overlay=True, start=5.0)) == 0
     assert not (tmp_path / 'out' / 'overlay.mp4').exists()
     (entry,) = json.loads((tmp_path / 'out' / 'events.json').read_text())
     assert entry['id'].startswith('5.4') and abs(entry['onset_s'] - 0.4) < 1e-3
@@ -160,7 +161,7 @@ def test_run_without_overlay_and_with_another_start(fake_stages, video, tmp_path
 
 def test_replay_finds_what_run_finds(fake_stages, video, tmp_path):
     bag = make_bag(video, tmp_path / 'bag', image='raw')
-    assert offline.run(options(video, tmp_path / 'a', no_overlay=True)) == 0
+    assert offline.run_video(options(video, tmp_path / 'a', no_overlay=True)) == 0
     assert offline.replay(options(bag, tmp_path / 'b', no_overlay=True)) == 0
     entries = [json.loads((tmp_path / k / 'events.json').read_text()) for k in 'ab']
     for entry in (*entries[0], *entries[1]):
@@ -170,15 +171,46 @@ def test_replay_finds_what_run_finds(fake_stages, video, tmp_path):
     assert images[0] == images[1]
 
 
+def without_info(bag: Path, out: Path) -> Path:
+    """A copy of a bag in which ``audio_info`` was not recorded."""
+    with Reader(bag) as reader, Writer(out, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        kept = [c for c in reader.connections if not c.topic.endswith('audio_info')]
+        added = {
+            c.id: writer.add_connection(c.topic, c.msgtype, msgdef=c.msgdef.data, rihs01=c.digest)
+            for c in kept
+        }
+        for connection, stamp_ns, data in reader.messages(kept):
+            writer.write(added[connection.id], stamp_ns, data)
+    return out
+
+
+def test_the_format_of_the_sound_can_be_set(fake_stages, video, tmp_path):
+    bag = without_info(make_bag(video, tmp_path / 'whole'), tmp_path / 'bag')
+    with pytest.raises(ValueError, match='AudioInfo'):
+        offline.replay(options(bag, tmp_path / 'out', no_overlay=True))
+    texts = ['audio_rate=48000', 'audio_channels=1']
+    assert offline.replay(options(bag, tmp_path / 'out', no_overlay=True, settings=texts)) == 0
+    (entry,) = json.loads((tmp_path / 'out' / 'events.json').read_text())
+    assert entry['onset_stamp_ns'] == pytest.approx(1000.4e9, abs=1e6)
+
+
+def test_a_setting_of_the_command_line_overrules_the_file(fake_stages, video, tmp_path):
+    params = tmp_path / 'deaf.yaml'
+    params.write_text('/**:\n  ros__parameters:\n    onset.minimum_dbfs: 0.0\n')
+    given = options(video, tmp_path / 'out', params=params, settings=['onset.minimum_dbfs=-60'])
+    assert offline.run_video(given) == 0
+    assert len(json.loads((tmp_path / 'out' / 'events.json').read_text())) == 1
+
+
 def test_parameters_of_a_file_are_used(fake_stages, video, tmp_path, capsys):
     params = tmp_path / 'deaf.yaml'
     params.write_text('/**:\n  ros__parameters:\n    onset.minimum_dbfs: 0.0\n')
-    assert offline.run(options(video, tmp_path / 'out', params=params)) == 0
+    assert offline.run_video(options(video, tmp_path / 'out', params=params)) == 0
     assert json.loads((tmp_path / 'out' / 'events.json').read_text()) == []
     assert '0 event(s)' in capsys.readouterr().out
     params.write_text('/**:\n  ros__parameters:\n    onset.minimum_db: 0.0\n')
     with pytest.raises(ValueError, match=r'deaf.yaml.*unknown key\(s\) minimum_db'):
-        offline.run(options(video, tmp_path / 'out', params=params))
+        offline.run_video(options(video, tmp_path / 'out', params=params))
 
 
 def test_the_bundle_of_a_parameter_file_is_used_unless_another_is_given(
@@ -187,16 +219,18 @@ def test_the_bundle_of_a_parameter_file_is_used_unless_another_is_given(
     params = tmp_path / 'params.yaml'
     params.write_text('/**:\n  ros__parameters:\n    bundle: nothing\n')
     with pytest.raises(BundleError, match="'nothing' not found"):
-        offline.run(options(video, tmp_path / 'out', params=params))
-    assert offline.run(options(video, tmp_path / 'out', params=params, bundle='lite')) == 0
+        offline.run_video(options(video, tmp_path / 'out', params=params))
+    assert offline.run_video(options(video, tmp_path / 'out', params=params, bundle='lite')) == 0
 
 
 def test_what_the_bundle_warns_of_is_told(fake_stages, video, tmp_path, capsys):
     path = tmp_path / 'blind.yaml'
     path.write_text(BLIND)
-    assert offline.run(options(video, tmp_path / 'out', bundle=str(path), no_overlay=True)) == 0
+    assert (
+        offline.run_video(options(video, tmp_path / 'out', bundle=str(path), no_overlay=True)) == 0
+    )
     assert 'bundle blind: it sees nothing\n' in capsys.readouterr().err
-    assert offline.run(options(video, tmp_path / 'out', no_overlay=True)) == 0
+    assert offline.run_video(options(video, tmp_path / 'out', no_overlay=True)) == 0
     assert 'bundle' not in capsys.readouterr().err
 
 
@@ -216,14 +250,14 @@ def test_the_recording_is_not_overwritten(fake_stages, video, tmp_path):
     own = tmp_path / 'overlay.mp4'
     own.write_bytes(video.read_bytes())
     with pytest.raises(ValueError, match='would overwrite the recording'):
-        offline.run(options(own, tmp_path))
+        offline.run_video(options(own, tmp_path))
     assert own.read_bytes() == video.read_bytes()
 
 
 def test_failed_events_are_named_and_end_with_1(monkeypatch, video, tmp_path, capsys):
     pipeline = fake_pipeline(fail=lambda: True)
     monkeypatch.setattr(Bundle, 'build', lambda self, *settings: pipeline)
-    assert offline.run(options(video, tmp_path / 'out')) == 1
+    assert offline.run_video(options(video, tmp_path / 'out')) == 1
     assert 'event at 0.400 s failed: this stage was told to fail' in capsys.readouterr().err
     assert json.loads((tmp_path / 'out' / 'events.json').read_text()) == []
 
@@ -231,7 +265,7 @@ def test_failed_events_are_named_and_end_with_1(monkeypatch, video, tmp_path, ca
 def test_a_video_without_sound_says_so(fake_stages, tmp_path):
     silent = write_media(tmp_path / 'silent.mkv', frames=5)
     with pytest.raises(ValueError, match='silent.mkv: has no sound'):
-        offline.run(options(silent, tmp_path / 'out'))
+        offline.run_video(options(silent, tmp_path / 'out'))
     assert not (tmp_path / 'out').exists()
 
 
@@ -241,7 +275,7 @@ def test_a_bag_without_sound_says_so(fake_stages, tmp_path):
         offline.replay(options(bag, tmp_path / 'out'))
 
 
-@pytest.mark.parametrize('command', [offline.run, offline.replay])
+@pytest.mark.parametrize('command', [offline.run_video, offline.replay])
 def test_what_is_not_there_is_named(fake_stages, tmp_path, command):
     with pytest.raises(FileNotFoundError, match='nothing.mp4'):
         command(options(tmp_path / 'nothing.mp4', tmp_path / 'out'))
@@ -249,11 +283,11 @@ def test_what_is_not_there_is_named(fake_stages, tmp_path, command):
 
 def test_a_bundle_that_is_not_there_is_named_before_anything_is_written(video, tmp_path):
     with pytest.raises(BundleError, match="'nothing' not found"):
-        offline.run(options(video, tmp_path / 'out', bundle='nothing'))
+        offline.run_video(options(video, tmp_path / 'out', bundle='nothing'))
     assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('start', [0.0, -1.0, 2.0**31, float('nan'), float('inf')])
 def test_a_start_that_no_header_can_hold(video, tmp_path, start):
     with pytest.raises(ValueError, match=r'--start .*: expected seconds above 0'):
-        offline.run(options(video, tmp_path / 'out', start=start))
+        offline.run_video(options(video, tmp_path / 'out', start=start))

@@ -1,21 +1,43 @@
-"""``cs3 doctor``: is this machine ready, are the topics there; one line of advice per problem."""
+"""What ``cs3 doctor`` looks at: interpreter, packages, bundles, added stages, ROS and topics."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.metadata
 import platform
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import distributions
 from typing import TYPE_CHECKING
 
+import numpy
+
+from cs3_ros.bundles.bundle import bundle_names, load_bundle
+from cs3_ros.bundles.inventory import look
+from cs3_ros.bundles.needs import problem_of_stage
+from cs3_ros.bundles.stages import installed_stages
 from cs3_ros.files.jsonfile import prepare_json, write_json
+from cs3_ros.packages import MODELS, PACKAGES, describe, is_installed, problem_of
 from cs3_ros.runtime import GIB
 
 if TYPE_CHECKING:
     from cs3_ros.ros.topics import TopicReport
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the findings; 1 when something fails."""
+    prepare_json(options.json)
+    findings = []
+    for finding in examine(options.seconds, options.namespace):
+        findings.append(finding)
+        print(f'{finding.level:>4}  {finding.name}: {finding.found}', flush=True)
+        if finding.advice:
+            print(f'      -> {finding.advice}')
+    write_json(options.json, [asdict(finding) for finding in findings])
+    failed = sum(finding.level == 'fail' for finding in findings)
+    print(f'{failed} failure(s), {sum(f.level == "warn" for f in findings)} warning(s)')
+    return int(failed > 0)
 
 
 @dataclass(frozen=True)
@@ -42,22 +64,8 @@ def examine(seconds: float = 2.0, namespace: str = '/cs3') -> Iterator[Finding]:
     yield _interpreter()
     yield from _packages()
     yield from _bundles()
+    yield from _stages()
     yield from _ros(seconds, namespace)
-
-
-def main(options: argparse.Namespace) -> int:
-    """Print the findings; 1 when something fails."""
-    prepare_json(options.json)
-    findings = []
-    for finding in examine(options.seconds, options.namespace):
-        findings.append(finding)
-        print(f'{finding.level:>4}  {finding.name}: {finding.found}', flush=True)
-        if finding.advice:
-            print(f'      -> {finding.advice}')
-    write_json(options.json, [asdict(finding) for finding in findings])
-    failed = sum(finding.level == 'fail' for finding in findings)
-    print(f'{failed} failure(s), {sum(f.level == "warn" for f in findings)} warning(s)')
-    return int(failed > 0)
 
 
 def _interpreter() -> Finding:
@@ -65,16 +73,7 @@ def _interpreter() -> Finding:
     return Finding('interpreter', 'ok', found)
 
 
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _packages() -> Iterator[Finding]:
-    import numpy
-
     level, advice = 'ok', ''
     if int(numpy.__version__.split('.')[0]) >= 2:
         level, advice = (
@@ -83,34 +82,33 @@ def _packages() -> Iterator[Finding]:
         )
     yield Finding('numpy', level, numpy.__version__, advice)
     names = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python')
-    opencvs = [f'{name} {_version(name)}' for name in names if _version(name)]
+    opencvs = [f'{d.name} {d.version}' for name in names for d in distributions(name=name)]
     if len(opencvs) > 1:
         yield Finding(
             'opencv', 'fail', ', '.join(opencvs), 'they overwrite each other: keep exactly one'
         )
-    for module, why, fix in (
-        ('cv2', 'pictures', 'apt install python3-opencv, or pip install "cs3_ros[lite]"'),
-        ('av', 'video files', 'pip install av'),
-        ('rosbags', 'bags', 'pip install rosbags'),
-        ('mediapipe', 'bundle lite', 'pip install "cs3_ros[lite]"'),
+    for package, why in (
+        ('cv2', 'pictures'),
+        ('av', 'video files'),
+        ('rosbags', 'bags'),
+        ('mediapipe', 'bundle lite'),
     ):
-        try:
-            version = getattr(importlib.import_module(module), '__version__', 'installed')
-            yield Finding(module, 'ok', str(version))
-        except Exception as error:  # a broken binary raises anything
-            yield Finding(module, 'fail', f'{error} (needed for {why})', fix)
+        if problem := problem_of(package):
+            fix = PACKAGES[package].install
+            yield Finding(package, 'fail', f'{problem} (needed for {why})', fix)
+        else:
+            yield Finding(package, 'ok', describe(package).partition(' ')[2] or 'installed')
     yield from _torch()
 
 
 def _torch() -> Iterator[Finding]:
-    try:
-        torch = importlib.import_module('torch')
-    except ImportError:
+    if not is_installed('torch'):
         yield Finding('torch', 'note', 'not installed; lite does not need it')
         return
-    except Exception as error:  # a broken binary raises anything
-        yield Finding('torch', 'fail', str(error), 'pip install "cs3_ros[models]", or remove torch')
+    if problem := problem_of('torch'):
+        yield Finding('torch', 'fail', problem, f'{MODELS}; or remove torch')
         return
+    torch = importlib.import_module('torch')
     yield Finding('torch', 'ok', f'{torch.__version__}, {torch.get_num_threads()} CPU threads')
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
@@ -125,9 +123,6 @@ def _torch() -> Iterator[Finding]:
 
 def _bundles() -> Iterator[Finding]:
     """Those without networks are loaded; the others would take long and much memory."""
-    from cs3_ros.bundles.bundle import bundle_names, load_bundle
-    from cs3_ros.bundles.inventory import look
-
     for name in bundle_names():
         try:
             bundle = load_bundle(name)
@@ -136,11 +131,20 @@ def _bundles() -> Iterator[Finding]:
                 yield Finding(f'bundle {name}', 'ok', _and('loads', bundle.warning))
                 continue
             row = look(bundle)
-            level, found = ('ok', 'all is there') if row.ready else ('note', row.state)
-            found = _and(found, bundle.warning)
+            broken = set(row.packages) - set(bundle.lacking_packages)
+            level = 'ok' if row.ready else 'warn' if broken else 'note'
+            found = _and('all is there' if row.ready else row.state, bundle.warning)
             yield Finding(f'bundle {name}', level, found, '; '.join(row.steps))
         except Exception as error:  # a stage may raise anything while it loads
-            yield Finding(f'bundle {name}', 'fail', str(error), 'install what is named above')
+            yield Finding(f'bundle {name}', 'fail', str(error), 'do what is named above')
+
+
+def _stages() -> Iterator[Finding]:
+    for stage in installed_stages():
+        problem = problem_of_stage(stage)
+        level, advice = ('fail', f'mend or remove {stage.distribution}') if problem else ('ok', '')
+        found = problem or f'{stage.entry_point.value} of {stage.distribution}'
+        yield Finding(f'stage {stage.entry_point.name}', level, found, advice)
 
 
 def _and(found: str, warning: str) -> str:

@@ -1,0 +1,51 @@
+"""``cs3 run`` and ``cs3 replay``: their options. Light to import."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the commands."""
+    run = commands.add_parser(
+        'run',
+        help='find the collisions in a video file',
+        description='Find the collisions in a video file.',
+    )
+    run.add_argument('video', type=Path, help='mp4, mkv, mov, ... with a sound track')
+    _add_options(run)
+    run.add_argument('--start', type=float, default=1000.0, help='time stamp of media time 0, s')
+    replay = commands.add_parser(
+        'replay',
+        help='find the collisions in a rosbag, offline and deterministic',
+        description='Find the collisions in a rosbag, offline and deterministic.',
+    )
+    replay.add_argument('bag', type=Path, help='folder of a rosbag2 bag (MCAP or sqlite3)')
+    _add_options(replay)
+    for name in ('image', 'audio', 'info'):
+        replay.add_argument(f'--{name}-topic', default='', help='found by its type when not given')
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--bundle', help='bundle name or .yaml path; default as in --params, or lite'
+    )
+    parser.add_argument('--out', type=Path, default=Path('cs3_out'), help='output folder')
+    parser.add_argument('--params', type=Path, help='ROS parameter file with settings')
+    parser.add_argument(
+        '--set',
+        dest='settings',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help='a parameter of config/cs3.yaml, over --params; may be repeated',
+    )
+    parser.add_argument('--no-overlay', action='store_true', help='do not write overlay.mp4')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one of the commands; 1 where an event failed."""
+    from cs3_ros.offline.run import replay, run_video
+
+    return run_video(options) if options.command == 'run' else replay(options)

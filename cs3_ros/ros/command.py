@@ -1,0 +1,102 @@
+"""``cs3 node``, ``cs3 mic`` and ``cs3 bag``: their options. Light to import, and without ROS."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the commands."""
+    _add_bag(commands)
+    node = commands.add_parser(
+        'node',
+        help='run the ROS 2 node; --ros-args ... are handed on',
+        description='Run the ROS 2 node; --ros-args ... are handed on.',
+    )
+    node.add_argument('--bundle', help='bundle name or .yaml path (parameter bundle)')
+    node.add_argument('--params', type=Path, help='ROS parameter file')
+    node.add_argument('--no-autostart', action='store_true', help='wait for lifecycle transitions')
+    mic = commands.add_parser(
+        'mic',
+        help='publish a microphone as audio and audio_info',
+        description='Publish a microphone as audio and audio_info.',
+    )
+    mic.add_argument('--device', help='name or index of `python -m sounddevice`; default device')
+    mic.add_argument('--rate', type=int, default=48_000, help='samples per second')
+    mic.add_argument('--channels', type=int, default=1, help='channels to record')
+
+
+def _add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bag = commands.add_parser(
+        'bag',
+        help='make a rosbag of a video, or play a rosbag',
+        description='Make a rosbag of a video, or play a rosbag.',
+    ).add_subparsers(dest='bag_command', required=True, metavar='make|play')
+    make = bag.add_parser(
+        'make',
+        help='video -> rosbag2',
+        description='Write the frames and the sound of a video as a bag that ROS 2 Jazzy plays.',
+    )
+    make.add_argument('video', type=Path, help='mp4, mkv, mov, ...')
+    make.add_argument('out', type=Path, help='folder of the new bag; must not exist')
+    make.add_argument('--image', choices=('compressed', 'raw'), default='compressed')
+    make.add_argument('--storage', choices=('mcap', 'sqlite3'), default='mcap')
+    make.add_argument('--start', type=float, default=1000.0, help='time stamp of media time 0, s')
+    make.add_argument('--quality', type=int, default=95, help='JPEG quality, 1 to 100')
+    play = bag.add_parser(
+        'play',
+        help='rosbag2 -> topics',
+        description='Publish a bag over ROS, once every topic has a subscriber.',
+    )
+    play.add_argument('bag', type=Path, help='folder of a rosbag2 bag')
+    play.add_argument('--rate', type=float, default=1.0, help='speed; 1 is as recorded')
+    play.add_argument('--clock', action='store_true', help='publish /clock (use_sim_time)')
+    play.add_argument('--loop', action='store_true', help='play again and again')
+    play.add_argument('--wait', type=float, default=30.0, help='seconds to wait for subscribers')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one of the commands."""
+    if options.command == 'node':
+        from cs3_ros.ros import node
+
+        return node.main(node_arguments(options))
+    if options.command == 'mic':
+        from cs3_ros.ros import microphone
+
+        return microphone.main(options)
+    if options.bag_command == 'play':
+        from cs3_ros.ros import player
+
+        return player.main(options)
+    from cs3_ros.files.bag_writer import make_bag
+
+    folder = make_bag(
+        options.video,
+        options.out,
+        start_s=options.start,
+        image=options.image,
+        storage=options.storage,
+        jpeg_quality=options.quality,
+        progress=True,
+    )
+    print(folder)
+    return 0
+
+
+def node_arguments(options: argparse.Namespace) -> list[str]:
+    """The ROS arguments that the options of ``cs3 node`` stand for, before those the user gave."""
+    given: Sequence[str] = options.ros_arguments
+    if '--ros-args' in given:
+        at = given.index('--ros-args')
+        given = [*given[:at], *given[at + 1 :]]
+    short = []
+    if options.params:
+        short += ['--params-file', str(options.params)]
+    if options.bundle:
+        short += ['-p', f'bundle:={options.bundle}']
+    if options.no_autostart:
+        short += ['-p', 'autostart:=false']
+    return ['--ros-args', *short, *given]
