@@ -20,7 +20,7 @@ from cs3_ros.files.bags import Bag
 from cs3_ros.files.truth import read_truth
 from cs3_ros.hands.hands23_json import Hands23Json, Hands23JsonConfig
 from cs3_ros.localisers.vocabulary import read_vocabulary
-from cs3_ros.results import ResultWriter
+from cs3_ros.offline.results import ResultWriter
 from cs3_ros.settings import load_parameters
 
 BOMB = 'a: &a [x, x, x, x, x, x, x, x, x]\n' + ''.join(

@@ -149,6 +149,10 @@ class DetrHands:
     Backbone and encoder run in the runtime's number format. What follows stays float32: box
     coordinates of 8 bits would be off by pixels.
 
+    Args:
+        config: names the folder of the network; thresholds.
+        runtime: what it runs on.
+
     Raises:
         ValueError: no model is named, or it is not such a network; names what was found.
         OSError: a file is missing.

@@ -62,6 +62,10 @@ class Hands23Hands:
     Written from the authors' published sources and tested against stand-ins of detectron2 and of
     their repository; neither can be had on the machines this package is developed on.
 
+    Args:
+        config: names the repository and the checkpoint; thresholds.
+        runtime: what it runs on, a GPU.
+
     Raises:
         ImportError: detectron2 or the repository is missing; says where to get it.
         RuntimeError: there is no GPU: their heads call ``.cuda()``.

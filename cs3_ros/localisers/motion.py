@@ -49,7 +49,11 @@ class MotionConfig:
 
 
 class MotionLocaliser:
-    """Localiser that looks for motion of its own round the onset; it does not use sound."""
+    """Localiser that looks for motion of its own round the onset; it does not use sound.
+
+    Args:
+        config: size of the proposed box.
+    """
 
     def __init__(self, config: MotionConfig = MotionConfig()) -> None:
         self.config = config

@@ -69,7 +69,11 @@ class GrabCutConfig:
 
 
 class GrabCutMasker:
-    """Masker without weights; equal prompts give equal masks, whatever was asked before."""
+    """Masker without weights; equal prompts give equal masks, whatever was segmented before.
+
+    Args:
+        config: how a prompt's surroundings are cut out.
+    """
 
     def __init__(self, config: GrabCutConfig = GrabCutConfig()) -> None:
         self.config = config

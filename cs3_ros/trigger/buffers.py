@@ -100,7 +100,7 @@ class AudioBuffer:
     """
 
     _RECENT = 64
-    """Stamps of chunks remembered to know duplicates."""
+    """Stamps of chunks remembered to recognise duplicates."""
 
     def __init__(self, rate: int, config: AudioConfig = AudioConfig()) -> None:
         if rate < 1:
@@ -240,7 +240,7 @@ class FrameBuffer:
     """The newest frames, sorted by stamp and kept as they arrived.
 
     Before a frame is stored, the oldest ones leave until the others fit the bounds. So the newest
-    frame is always there, and what it pushes out can still be looked at until the next one.
+    frame is always there, and what it pushes out stays readable until the next one.
 
     Args:
         config: bounds in seconds and in bytes.

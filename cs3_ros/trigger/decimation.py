@@ -1,6 +1,6 @@
 """Onsets in sound sampled faster than the detector works: low-passed, thinned out, counted back.
 
-The sound itself is kept as it came; only what the detector looks at is thinned out.
+The sound itself is kept as it came; only the detector gets fewer samples.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PASSED = 0.9
 class DecimatingDetector:
     """An ``OnsetDetector`` for rates above ``RATES``; its onsets count the samples as they came.
 
-    Every k-th sample of the low-passed sound is looked at, with the smallest k for which the rate
+    Every k-th sample of the low-passed sound is used, with the smallest k for which the rate
     is within ``RATES``. Sums run in one order, so that onsets do not depend on the cut into chunks.
 
     Args:
@@ -30,6 +30,9 @@ class DecimatingDetector:
 
     Attributes:
         factor: k.
+
+    Raises:
+        ValueError: the rate is below ``RATES[0]``.
     """
 
     def __init__(self, rate: int, config: OnsetConfig = OnsetConfig()) -> None:

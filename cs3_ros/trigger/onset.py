@@ -7,7 +7,7 @@ level fluctuates anyway count less, so that the threshold adapts to the backgrou
 sample of the amplitude peak within 20 ms of the jump, or 40 ms where clear of the background.
 
 A strong onset raises the threshold for some seconds, and so do jumps that were not enough: where
-they come often (speech, music, rattling), more is asked. Of peaks close together the louder counts.
+they come often (speech, music, rattling), it rises. Of peaks close together the louder counts.
 
 Everything lives on an absolute grid of samples, so that the onsets do not depend on how the stream
 is cut into chunks. Latency: an onset is returned with the chunk that brings the sample 140 ms
@@ -42,7 +42,7 @@ WARM_UP = 6  # a stretch begins without onsets: coders and filters settle
 TAIL = 3  # where fewer frames follow, none is decided: the sound may go on rising
 LEARNING = 200  # until the noise floor is known
 
-# How many times the threshold is asked: 1 and
+# Factor of the threshold that a jump has to exceed: 1 and
 TRUNCATED = 1.5  # this much more without a past to compare with, after the start or a gap,
 UNLEARNT = 0.8  # at most this much more while the noise floor is not known,
 MASKING = 0.2  # after an onset up to this part of its strength,
@@ -198,7 +198,8 @@ class OnsetDetector:
     def flush(self) -> list[DetectedOnset]:
         """End the stream: decide pending peaks as if silence followed and forget the floor.
 
-        A jump in the last 25 ms is no onset: a cut looks alike. Indices go on with the next push.
+        A jump in the last 25 ms is no onset: a cut cannot be told from one. Indices go on with the
+        next push.
         """
         self._end_stretch()
         self._forget()

@@ -1,4 +1,4 @@
-"""What the onset detector sees of a sound: band levels, their noise floor, jumps, peaks.
+"""What the onset detector computes from a sound: band levels, their noise floor, jumps, peaks.
 
 Frames of 10 ms every 5 ms (one hop) become levels in dB of up to 24 bands above 150 Hz. Times in
 hops unless a name says otherwise; arrays of levels are [frames, bands], or [frames, bands + 1] with
@@ -45,6 +45,10 @@ class Bands:
 
     Args:
         rate: samples per second.
+
+    Attributes:
+        hop: samples per hop.
+        columns: bands + 1.
     """
 
     def __init__(self, rate: int) -> None:
@@ -75,11 +79,14 @@ class Bands:
 
 @dataclass
 class NoiseFloor:
-    """Running mean and variance of the levels; both [bands + 1]."""
+    """Running mean and variance of the levels."""
 
     mean: Floats
+    """[bands + 1], dB."""
     variance: Floats
+    """[bands + 1], dB squared."""
     blocks: int = 0
+    """Blocks of ``FLOOR_BLOCK`` frames taken in."""
 
     @classmethod
     def unknown(cls, columns: int) -> NoiseFloor:

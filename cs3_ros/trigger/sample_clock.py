@@ -11,10 +11,10 @@ class SampleClock:
     """Which sample belongs to which time.
 
     The clock begins at the nominal rate. While stamps agree with it to half a sample they are
-    taken as exact: times do not depend on the chunks. The first stamp that does not
-    starts a recursive line fit (least squares with forgetting) to the deviations of all
-    stamps, which averages jitter out and follows the drift. Its slope is held towards zero, since
-    a few jittered stamps do not show the drift.
+    taken as exact: times do not depend on the chunks. The first stamp that does not agree starts a
+    recursive line fit (least squares with forgetting) to the deviations of all stamps, which
+    averages jitter out and follows the drift. Its slope is held towards zero, since a few jittered
+    stamps do not show the drift.
 
     Args:
         rate: nominal samples per second.

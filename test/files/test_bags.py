@@ -29,7 +29,7 @@ from cs3_ros.files.bags import (
 )
 from cs3_ros.files.message_fields import format_from_info, frame_from_message, sound_from_data
 from cs3_ros.files.pcm import SoundFormat, encode
-from cs3_ros.offline import Run
+from cs3_ros.offline.run import Run
 from cs3_ros.settings import Settings
 
 TYPES = typestore().types
