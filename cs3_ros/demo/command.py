@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from cs3_ros.bundles.stages import INSTALL
 from cs3_ros.bundles.bundle import Bundle, load_bundle
-from cs3_ros.files.truth import ClipTruth, read_truth
+from cs3_ros.bundles.stages import INSTALL
 from cs3_ros.bundles.weights import how_to_bring
+from cs3_ros.files.truth import ClipTruth, read_truth
 
 WORK = 'demo_files'
 """Folder in the output folder that belongs to the demo: it is emptied at every run."""
@@ -79,12 +79,12 @@ def _run(
     out: Path,
     times: dict[str, float],
 ) -> None:
-    from cs3_ros.files.bag_writer import make_bag
-    from cs3_ros.files.bags import BagRecording
     from cs3_ros.demo.pictures import look_at, shown_size
     from cs3_ros.demo.report import latency_note, losses_of, table_of, text_table, write_report
     from cs3_ros.demo.score import compare
     from cs3_ros.drawing.overlay_video import write_overlay_video
+    from cs3_ros.files.bag_writer import make_bag
+    from cs3_ros.files.bags import BagRecording
     from cs3_ros.files.media import VideoFile
     from cs3_ros.ros.spectator import play
 

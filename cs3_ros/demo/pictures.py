@@ -10,17 +10,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.trigger.buffers import AudioBuffer
 from cs3_ros.collision import NS_PER_S, AudioClip, Image
 from cs3_ros.demo.score import EventRow
 from cs3_ros.drawing.overlay import answer_picture
-from cs3_ros.files.images import as_jpeg
-from cs3_ros.files.images import decode_compressed, save_image
-from cs3_ros.ros.live_run import LiveRun
+from cs3_ros.drawing.report import over_grey, sound_picture
+from cs3_ros.files.images import as_jpeg, decode_compressed, save_image
 from cs3_ros.files.media import Recording
 from cs3_ros.files.pcm import SoundChunk
-from cs3_ros.drawing.report import over_grey, sound_picture
 from cs3_ros.files.truth import SAME_FRAME_NS
+from cs3_ros.ros.live_run import LiveRun
+from cs3_ros.trigger.buffers import AudioBuffer
 
 LEAST_SIDE = 704
 """Small pictures are enlarged by a whole factor up to this length of their longer side, or less."""

@@ -9,18 +9,29 @@ from html import escape
 from pathlib import Path
 
 from cs3_ros.bundles.bundle import Bundle
-from cs3_ros.demo.pictures import ANSWER, FRAME, HEAT, MOST_SHOWN, PUBLISHED, SOUND, SOUND_S, EventPictures
-from cs3_ros.demo.score import EventRow, ClipMeans, summarise
+from cs3_ros.demo.pictures import (
+    ANSWER,
+    FRAME,
+    HEAT,
+    MOST_SHOWN,
+    PUBLISHED,
+    SOUND,
+    SOUND_S,
+    EventPictures,
+)
+from cs3_ros.demo.score import ClipMeans, EventRow, summarise
 from cs3_ros.drawing.overlay import OBJECT_COLOURS
-from cs3_ros.ros.live_run import LiveRun
 from cs3_ros.drawing.page import figure, page, patch, table
 from cs3_ros.files.truth import ClipTruth
+from cs3_ros.ros.live_run import LiveRun
 
 _WIDE, _HIGH = 1100, 120  # of the picture of the whole sound, pixels
 _BARS = 550
 
 
-def table_of(rows: Sequence[EventRow], truth: ClipTruth | None) -> tuple[list[str], list[list[str]]]:
+def table_of(
+    rows: Sequence[EventRow], truth: ClipTruth | None
+) -> tuple[list[str], list[list[str]]]:
     """Head and cells, plain texts; with a truth onset errors, IoUs and the means."""
     head = ['event', 'objects', 'mask pixels', 'latency ms']
     if truth is not None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cs3_ros.collision import NS_PER_S, Mask
-from cs3_ros.ros.live_run import LiveEvent
-from cs3_ros.metrics import matched_ious, sample_score
 from cs3_ros.files.truth import ClipTruth, TrueEvent
+from cs3_ros.metrics import matched_ious, sample_score
+from cs3_ros.ros.live_run import LiveEvent
 
 TOLERANCE_S = 0.1
 """An onset this far from a true collision, or nearer, is that of this collision."""

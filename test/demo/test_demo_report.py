@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 from fakes import ClickRecording
 
-from cs3_ros.demo import pictures
-from cs3_ros.trigger.assembler import ClipConfig
 from cs3_ros.bundles.bundle import Bundle
+from cs3_ros.demo import pictures
 from cs3_ros.demo.pictures import MOST_SHOWN, look_at, shown_size
 from cs3_ros.demo.report import losses_of, table_of, text_table, write_report
 from cs3_ros.demo.score import compare
-from cs3_ros.files.images import as_jpeg
-from cs3_ros.files.images import load_image
-from cs3_ros.ros.live_run import LiveEvent, LiveRun
+from cs3_ros.files.images import as_jpeg, load_image
 from cs3_ros.files.truth import ClipTruth, TrueEvent, TrueFrame, runs_of
+from cs3_ros.ros.live_run import LiveEvent, LiveRun
+from cs3_ros.trigger.assembler import ClipConfig
 
 SECOND = 1_000_000_000
 SIZE = (96, 64)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cs3_ros.demo.score import compare, summarise
-from cs3_ros.ros.live_run import LiveEvent
 from cs3_ros.files.truth import ClipTruth, TrueEvent, TrueFrame, runs_of
+from cs3_ros.ros.live_run import LiveEvent
 
 MS = 1_000_000
 ORIGIN_NS = 1_000_000_000_000
