@@ -63,7 +63,7 @@ def over_grey(image: Image, heat: Image | None) -> Image:
 
     Args:
         image: RGB uint8 [H, W, 3].
-        heat: RGB uint8 [H, W, 3], from ``draw.heat_map_image``.
+        heat: RGB uint8 [H, W, 3], from ``overlay.heat_map_image``.
     """
     grey = np.repeat(image.mean(2, keepdims=True), 3, 2)
     mixed = grey if heat is None else (1 - _HEAT) * grey + _HEAT * heat

@@ -12,7 +12,7 @@ from fakes import ClickRecording
 
 from cs3_ros.bundles.bundle import Bundle
 from cs3_ros.demo import pictures
-from cs3_ros.demo.pictures import MOST_SHOWN, look_at, shown_size
+from cs3_ros.demo.pictures import MOST_SHOWN, make_pictures, shown_size
 from cs3_ros.demo.report import losses_of, table_of, text_table, write_report
 from cs3_ros.demo.score import compare
 from cs3_ros.files.images import as_jpeg, load_image
@@ -60,7 +60,7 @@ def live() -> LiveRun:
 def made(folder: Path, known: ClipTruth | None, run: LiveRun):
     recording = ClickRecording((1.0, 2.0), size=SIZE)
     rows = compare(run.events, 0, known)
-    look = look_at(recording, rows, run, folder, BUNDLE.name)
+    look = make_pictures(recording, rows, run, folder, BUNDLE.name)
     write_report(folder / 'report.html', BUNDLE, Path('my <clip>.mp4'), rows, run, look, known)
     return rows, look, Page((folder / 'report.html').read_text('utf-8'))
 
