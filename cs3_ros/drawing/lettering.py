@@ -9,6 +9,11 @@ import numpy as np
 
 from cs3_ros.collision import Image, Mask
 
+Colour = tuple[int, int, int]
+"""RGB, 0 to 255 each."""
+BLACK: Colour = (0, 0, 0)
+WHITE: Colour = (255, 255, 255)
+
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -36,8 +41,8 @@ class Pen:
             self.scale *= width / needed
             self.thickness = max(1, round(1.6 * self.scale))
 
-    def write(self, text: str, x: int, base: int, colour: tuple[int, int, int]) -> None:
-        """Put the text with its left end at ``x`` on the base line, RGB colour, pixels."""
+    def write(self, text: str, x: int, base: int, colour: Colour) -> None:
+        """Put the text with its left end at ``x`` on the base line, in pixels."""
         at, line = (x, base), cv2.LINE_AA
         cv2.putText(self.canvas, text, at, _FONT, self.scale, colour, self.thickness, line)
 
@@ -46,7 +51,7 @@ def tags(
     canvas: Image,
     names: Sequence[str],
     masks: Sequence[Mask],
-    colours: Sequence[tuple[int, int, int]],
+    colours: Sequence[Colour],
 ) -> None:
     """Number and name of each object on a plate of its colour, above its mask where it fits.
 
@@ -54,7 +59,7 @@ def tags(
         canvas: RGB uint8 [H, W, 3], drawn on in place.
         names: of the objects, numbered from 1.
         masks: bool [H, W], one for each; an empty one gets no plate.
-        colours: RGB, at least one for each.
+        colours: at least one for each.
     """
     height, width = canvas.shape[:2]
     pen = Pen(canvas)
@@ -75,7 +80,7 @@ def tags(
                 y = y1 if y1 + high <= height else max(y0 - high, 0)
         plates.append((x, y, x + wide, y + high))
         canvas[y : y + high, x : x + wide] = colour
-        pen.write(text, x + margin, y + margin + above, (0, 0, 0))
+        pen.write(text, x + margin, y + margin + above, BLACK)
 
 
 def caption(canvas: Image, parts: Sequence[str]) -> None:
@@ -101,7 +106,7 @@ def caption(canvas: Image, parts: Sequence[str]) -> None:
     canvas[top:] = canvas[top:] // 4
     for index, text in enumerate(lines):
         base = top + below + above + index * pitch
-        pen.write(text, round(0.03 * width), base, (255, 255, 255))
+        pen.write(text, round(0.03 * width), base, WHITE)
 
 
 def heading(width: int, text: str) -> Image:
@@ -110,5 +115,5 @@ def heading(width: int, text: str) -> Image:
     pen = Pen(canvas)
     pen.fit(text, 0.94 * width)
     _, above, below = pen.measure(text)
-    pen.write(text, round(0.03 * width), above + below, (255, 255, 255))
+    pen.write(text, round(0.03 * width), above + below, WHITE)
     return canvas[: above + 3 * below]

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Collision, Image, Mask
 from cs3_ros.drawing import lettering
+from cs3_ros.drawing.lettering import BLACK, WHITE, Colour
 
-OBJECT_COLOURS = ((255, 140, 0), (0, 160, 255))
+OBJECT_COLOURS: tuple[Colour, Colour] = ((255, 140, 0), (0, 160, 255))
 """RGB of object 1 and object 2."""
 
 _TINT = 0.45  # share of an object's colour over the picture
@@ -91,8 +92,8 @@ def answer_picture(
         outline(canvas, mask, colour, 2 * line)
     for mask in truth:
         known = of_size(mask.astype(np.uint8), size) > 0
-        outline(canvas, known, (0, 0, 0), 3 * line)
-        outline(canvas, known, (255, 255, 255), line)
+        outline(canvas, known, BLACK, 3 * line)
+        outline(canvas, known, WHITE, line)
     lettering.tags(canvas, names, masks, OBJECT_COLOURS)
     lettering.caption(canvas, caption)
     return canvas
@@ -128,13 +129,13 @@ def of_size(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     return np.asarray(cv2.resize(image, size, interpolation=kind), np.uint8)
 
 
-def tint(canvas: Image, mask: Mask, colour: tuple[int, int, int]) -> None:
-    """Mix an RGB colour into the pixels of a mask, bool [H, W], in place."""
+def tint(canvas: Image, mask: Mask, colour: Colour) -> None:
+    """Mix a colour into the pixels of a mask, bool [H, W], in place."""
     mixed = (1 - _TINT) * canvas[mask] + _TINT * np.asarray(colour)
     canvas[mask] = np.rint(mixed).astype(np.uint8)
 
 
-def outline(canvas: Image, mask: Mask, colour: tuple[int, int, int], line: int) -> None:
+def outline(canvas: Image, mask: Mask, colour: Colour, line: int) -> None:
     """Draw the outer contours of a mask, bool [H, W], ``line`` pixels wide, in place."""
     contours, _ = cv2.findContours(
         mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
