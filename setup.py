@@ -39,6 +39,8 @@ setup(
             'bundles/*.yaml',
             'bundles/nano/*',  # with its weights and its model card
             'bundles/nano/*/*',
+            'demo/*.html',
+            'drawing/templates/*.html',
             'localisers/*.yaml',
             'ros/*.xml',
         ]

@@ -1,7 +1,7 @@
 """A small drawn clip with clicks: two hands knock a mug and a tin together, with sound.
 
-For demos and pictures where no recorded clip may be used. Everything is drawn and computed, so the
-true times and masks are known.
+For tests that need hands which MediaPipe finds. Everything is drawn and computed, so the true times
+and masks are known.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,7 +35,7 @@ _WRIST_Y = 330.0
 _TRAVEL = 75.0  # how far a hand moves out between two clicks, pixels
 _FRACTION_BITS = 4  # of the coordinates that OpenCV draws with
 
-# A right hand with its back to the camera: places right of and above the wrist, then radii.
+# A right hand with its back to the camera: points right of and above the wrist, then radii.
 _ARM = ([(70.0, -330.0), (15.0, -80.0), (0.0, 0.0)], [50.0, 34.0, 28.0])
 _PALM = [(-34, 5), (-44, 55), (-42, 95), (-15, 106), (15, 103), (40, 90), (40, 45), (30, 2)]
 _FINGERS = (
@@ -88,13 +89,13 @@ def make_drawn_clip(path: str | Path) -> DrawnClip:
         path=path,
         click_times_s=tuple(index / FRAME_RATE for index in CLICK_FRAMES),
         click_frames=CLICK_FRAMES,
-        masks=((actors[0].seen, actors[1].seen),) * len(CLICK_FRAMES),  # they meet at one place
+        masks=((actors[0].seen, actors[1].seen),) * len(CLICK_FRAMES),  # at the same pixels
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Actor:
-    """A hand with its object at the place where the objects touch."""
+    """A hand with its object where the objects touch."""
 
     side: int
     """1 for the right hand, -1 for the left."""
@@ -109,8 +110,6 @@ class _Actor:
 
     @classmethod
     def drawn(cls, side: int) -> _Actor:
-        import cv2
-
         # the objects' inner edges meet in the middle, a pixel without overlap
         wrist = (WIDTH / 2 - 0.5 + side * (_OBJECT_SIZE[0] / 2 + 0.5 - _OBJECT[0]), _WRIST_Y)
         picture, cover = np.zeros((2, HEIGHT, WIDTH, 3), np.uint8)
@@ -128,8 +127,6 @@ class _Actor:
 
 def _table(rng: np.random.Generator) -> Image:
     """A slate table top: soft light from the upper left and grain."""
-    import cv2
-
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     light = 1.1 - 0.35 * np.hypot(x / WIDTH - 0.35, y / HEIGHT - 0.3)
     grain = cv2.GaussianBlur(rng.normal(0, 26, (HEIGHT, WIDTH)), (0, 0), 3)
@@ -153,8 +150,6 @@ def _sound(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _frame(table: Image, actors: Sequence[_Actor], index: int, rng: np.random.Generator) -> Image:
-    import cv2
-
     since_s = min(abs(index - click) for click in CLICK_FRAMES) / FRAME_RATE
     out = _TRAVEL * (1 - np.exp(-since_s / 0.22))
 
@@ -220,8 +215,6 @@ def _limb(
     canvas: NDArray[np.uint8], points: Sequence[Point], radii: Sequence[float], colour: Colour
 ) -> None:
     """A chain of tapered rounded pieces through the points; radii are scaled, points are not."""
-    import cv2
-
     scale = 1 << _FRACTION_BITS
     for joint in range(len(points) - 1):
         steps = np.linspace(0, 1, 24)[:, None]
@@ -234,8 +227,6 @@ def _limb(
 
 
 def _fill(canvas: NDArray[np.uint8], corners: Sequence[Point], colour: Colour) -> None:
-    import cv2
-
     polygon = np.rint(np.asarray(corners) * (1 << _FRACTION_BITS)).astype(np.int32)
     cv2.fillPoly(canvas, [polygon], colour, cv2.LINE_AA, _FRACTION_BITS)
 

@@ -17,7 +17,7 @@ from cs3_ros.settings import Settings
 
 
 def test_video_and_raw_bag_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip('mediapipe', reason='pip install "cs3_ros[lite]"')
+    pytest.importorskip('mediapipe', reason='the extra lite is not installed')
     monkeypatch.setattr(drawn_clip, 'CLICK_FRAMES', (27,))
     monkeypatch.setattr(drawn_clip, 'SECONDS', 1.3)
     clip = drawn_clip.make_drawn_clip(tmp_path / 'clip.mp4')

@@ -145,6 +145,15 @@ def test_shipped_files_are_found_without_ros(setup_arguments):
     assert (files('cs3_ros') / 'py.typed').is_file()
 
 
+def test_every_module_and_every_template_is_shipped(setup_arguments):
+    package = ROOT / 'cs3_ros'
+    folders = {'.'.join(path.parent.relative_to(ROOT).parts) for path in package.rglob('*.py')}
+    assert folders == set(setup_arguments['packages'])
+    patterns = setup_arguments['package_data']['cs3_ros']
+    shipped = {path for pattern in patterns for path in package.glob(pattern)}
+    assert set(package.rglob('*.html')) <= shipped
+
+
 def test_colcon_takes_it_for_an_ament_python_package(tmp_path):
     listing = colcon('list', '--base-paths', str(ROOT), cwd=tmp_path)
     assert listing.split() == ['cs3_ros', str(ROOT), '(ros.ament_python)']

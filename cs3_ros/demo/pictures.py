@@ -39,7 +39,7 @@ _SOUND_SIDE = 352
 class EventPictures:
     """What one pass over a recording gave."""
 
-    pictures: Mapping[int, Mapping[str, bytes]]
+    jpegs: Mapping[int, Mapping[str, bytes]]
     """Index of a row -> caption -> JPEG, of the first ``MOST_SHOWN`` rows; rows whose frame is not
     there have none."""
     stills: Mapping[int, Path]
@@ -50,7 +50,7 @@ class EventPictures:
     """Media time in seconds and peak of every chunk of sound, in [0, 1]."""
 
 
-def look_at(
+def make_pictures(
     recording: Recording, rows: Sequence[EventRow], live: LiveRun, folder: Path, bundle: str
 ) -> EventPictures:
     """Make the pictures of every row.
@@ -58,11 +58,14 @@ def look_at(
     Args:
         recording: what was played.
         rows: in the order of their times.
-        live: what was heard.
+        live: what the node published.
         folder: for the stills, as ``K.jpg``, and the strips, as ``K_strip.jpg``, K from 1.
         bundle: its name, for the captions.
+
+    Raises:
+        OSError: a picture cannot be written, or the recording cannot be read.
     """
-    pictures: dict[int, dict[str, bytes]] = {}
+    jpegs: dict[int, dict[str, bytes]] = {}
     stills, strips = {}, {}
     size = shown_size(recording.size)
     waiting = {index: _frame_ns(row, live) for index, row in enumerate(rows)}
@@ -73,47 +76,47 @@ def look_at(
             continue
         distances = {index: abs(ns - item.stamp_ns) for index, ns in waiting.items()}
         for index, distance_ns in distances.items():
-            # What was heard has the very stamp; a truth may have been rounded otherwise.
-            if distance_ns > (0 if rows[index].heard else SAME_FRAME_NS):
+            # What was published has the very stamp; a truth may have been rounded otherwise.
+            if distance_ns > (0 if rows[index].detected else SAME_FRAME_NS):
                 continue
             if (image := item.image_or_none) is None:
                 continue
             del waiting[index]
-            row, shown = rows[index], _shown(image, size, rows[index], item.stamp_ns, live, bundle)
-            if row.heard is not None and row.heard.labels:
+            shown = _shown(image, size, rows[index], item.stamp_ns, live, bundle)
+            if (detected := rows[index].detected) is not None and detected.labels:
                 stills[item.stamp_ns] = folder / f'{index + 1}.jpg'
                 strips[index] = folder / f'{index + 1}_strip.jpg'
                 save_image(stills[item.stamp_ns], shown[ANSWER])
                 parts = [shown[name] for name in (FRAME, HEAT, ANSWER) if name in shown]
                 save_image(strips[index], _side_by_side(parts))
             if index < MOST_SHOWN:
-                pictures[index] = {name: as_jpeg(_small(part)) for name, part in shown.items()}
-    for index, found in pictures.items():
+                jpegs[index] = {name: as_jpeg(_small(part)) for name, part in shown.items()}
+    for index, found in jpegs.items():
         if (sound := sounds.picture(index)) is not None:
             found[SOUND] = as_jpeg(sound)
-    return EventPictures(pictures, stills, strips, sounds.levels)
+    return EventPictures(jpegs, stills, strips, sounds.levels)
 
 
 def shown_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of the video and the pictures for a recording of this size."""
+    """Width and height of the video and the pictures, for a recording of this width and height."""
     factor = max(LEAST_SIDE // max(size), 1)
     return (size[0] * factor, size[1] * factor)
 
 
 def _frame_ns(row: EventRow, live: LiveRun) -> int:
     """Stamp of the frame that shows a row."""
-    if row.heard is not None:
-        return live.picture_ns(row.heard)
+    if row.detected is not None:
+        return live.picture_ns(row.detected)
     return row.origin_ns + (0 if row.true is None else row.true.nearest.time_ns)
 
 
 def _shown(
     image: Image, size: tuple[int, int], row: EventRow, stamp_ns: int, live: LiveRun, bundle: str
 ) -> dict[str, Image]:
-    """Caption -> picture of this size, in the order in which they are read."""
+    """Caption -> RGB uint8 [H, W, 3] of this size."""
     large = _resized(image, size)
     shown = {FRAME: large}
-    if row.heard is not None:
+    if row.detected is not None:
         if stamp_ns in live.heat_maps:
             heat = decode_compressed('jpeg', live.heat_maps[stamp_ns])
             shown[HEAT] = over_grey(large, _resized(heat, size))
@@ -124,7 +127,14 @@ def _shown(
 
 
 class _Sounds:
-    """Cuts the sound of the rows out of a recording and keeps its level."""
+    """Cuts the sound of the rows out of a recording and keeps its level.
+
+    Args:
+        rows: in the order of their times.
+
+    Attributes:
+        levels: as ``EventPictures.levels``.
+    """
 
     def __init__(self, rows: Sequence[EventRow]) -> None:
         self.levels: list[tuple[float, float]] = []
@@ -161,19 +171,19 @@ class _Sounds:
 
 
 def _answer(image: Image, row: EventRow, bundle: str) -> Image:
-    heard = row.heard
-    if heard is None:
+    detected = row.detected
+    if detected is None:
         caption = [f'collision {row.time_s:.3f} s', 'missed']
     else:
-        caption = [f'onset {row.time_s:.3f} s', bundle if heard.labels else 'no object found']
+        caption = [f'onset {row.time_s:.3f} s', bundle if detected.labels else 'no object found']
     if row.judged and row.true is None:
         caption.append('no collision in the truth')
     if row.ious:
         caption.append('IoU ' + ' and '.join(f'{iou:.2f}' for iou in row.ious))
     labels: NDArray[np.uint8] = np.zeros(image.shape[:2], np.uint8)
     names: Sequence[str] = ()
-    if heard is not None and heard.label_image is not None:
-        labels, names = heard.label_image, heard.labels
+    if detected is not None and detected.label_image is not None:
+        labels, names = detected.label_image, detected.labels
     return answer_picture(image, labels, names, caption, row.masks)
 
 

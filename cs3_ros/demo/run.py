@@ -79,7 +79,7 @@ def _run(
     times: dict[str, float],
 ) -> None:
     # late: check_ready names what is not installed, and how to bring it, before an import fails
-    from cs3_ros.demo.pictures import look_at, shown_size
+    from cs3_ros.demo.pictures import make_pictures, shown_size
     from cs3_ros.demo.report import latency_note, losses_of, table_of, text_table, write_report
     from cs3_ros.demo.score import compare
     from cs3_ros.drawing.overlay_video import write_overlay_video
@@ -111,17 +111,17 @@ def _run(
     print(f'\n{text_table(*table_of(rows, truth))}\n\n{latency_note(bundle)}')
     print(f'{losses_of(live.counts, len(live.events))}\n', flush=True)
     with _timed(times, 'pictures and report'):
-        look = look_at(recording, rows, live, work, bundle.name)
-        write_report(out / 'report.html', bundle, clip, rows, live, look, truth)
-        true = [index for index in look.strips if rows[index].true is not None]
-        chosen = sorted(true or look.strips)[:1]  # the first one, whatever came of it
+        pictures = make_pictures(recording, rows, live, work, bundle.name)
+        write_report(out / 'report.html', bundle, clip, rows, live, pictures, truth)
+        true = [index for index in pictures.strips if rows[index].true is not None]
+        chosen = sorted(true or pictures.strips)[:1]  # the first one, whatever came of it
         for index in chosen:
-            shutil.copyfile(look.strips[index], picture)
+            shutil.copyfile(pictures.strips[index], picture)
     with _timed(times, 'video'):
         write_overlay_video(
             overlay,
             recording,
-            look.stills,
+            pictures.stills,
             hold_s=HOLD_S,
             size=shown_size(recording.size),
             heading=_heading(bundle, truth),

@@ -19,10 +19,10 @@ TOLERANCE_S = 0.1
 
 @dataclass(frozen=True, eq=False)
 class EventRow:
-    """One line of the table: an event, a true collision, or both."""
+    """One line of the table: an event that the node detected, a true collision, or both."""
 
-    heard: LiveEvent | None
-    """What the node told; None where it missed the collision."""
+    detected: LiveEvent | None
+    """What the node published; None where it missed the collision."""
     true: TrueEvent | None
     """What is true; None where the truth knows no collision then, or where there is no truth."""
     origin_ns: int
@@ -40,16 +40,16 @@ class EventRow:
     @property
     def time_s(self) -> float:
         """Media time of the onset, or of the collision that was missed, seconds."""
-        if self.heard is not None:
-            return (self.heard.onset_ns - self.origin_ns) / NS_PER_S
+        if self.detected is not None:
+            return (self.detected.onset_ns - self.origin_ns) / NS_PER_S
         return self.true.time_ns / NS_PER_S if self.true is not None else math.nan
 
     @property
     def error_ms(self) -> float:
         """Onset less contact; NaN where one of them is not there."""
-        if self.heard is None or self.true is None:
+        if self.detected is None or self.true is None:
             return math.nan
-        return (self.heard.onset_ns - self.origin_ns - self.true.time_ns) / 1e6
+        return (self.detected.onset_ns - self.origin_ns - self.true.time_ns) / 1e6
 
 
 @dataclass(frozen=True)
@@ -85,27 +85,29 @@ def compare(events: Sequence[LiveEvent], origin_ns: int, truth: ClipTruth | None
         for index, event in enumerate(events)
         for number, true in enumerate(truth.events)
     )
-    heard_by: dict[int, int] = {}
+    matched: dict[int, int] = {}  # number of a collision -> index of its onset
     for distance_ns, index, number in pairs:
-        free = index not in heard_by.values() and number not in heard_by
+        free = index not in matched.values() and number not in matched
         if free and distance_ns <= TOLERANCE_S * NS_PER_S:
-            heard_by[number] = index
-    others = set(range(len(events))) - set(heard_by.values())
+            matched[number] = index
+    others = set(range(len(events))) - set(matched.values())
     rows = [EventRow(events[index], None, origin_ns) for index in others]
     for number, true in enumerate(truth.events):
-        heard = events[heard_by[number]] if number in heard_by else None
-        rows.append(_scored(heard, true, origin_ns, truth))
+        detected = events[matched[number]] if number in matched else None
+        rows.append(_scored(detected, true, origin_ns, truth))
     return sorted(rows, key=lambda row: row.time_s)
 
 
-def _scored(heard: LiveEvent | None, true: TrueEvent, origin_ns: int, truth: ClipTruth) -> EventRow:
-    answered = heard is not None and heard.label_image is not None
-    time_ns = heard.frame_ns - origin_ns if heard and answered else true.nearest.time_ns
+def _scored(
+    detected: LiveEvent | None, true: TrueEvent, origin_ns: int, truth: ClipTruth
+) -> EventRow:
+    answered = detected is not None and detected.label_image is not None
+    time_ns = detected.frame_ns - origin_ns if detected and answered else true.nearest.time_ns
     known = truth.masks_at(true, time_ns)
     seen = tuple(mask for mask in known or () if mask.any())
     if not seen:
-        return EventRow(heard, true, origin_ns)
-    predicted = [] if heard is None else masks_of(heard)
+        return EventRow(detected, true, origin_ns)
+    predicted = [] if detected is None else masks_of(detected)
     if predicted and predicted[0].shape != seen[0].shape:
         height, width = predicted[0].shape
         raise ValueError(
@@ -114,7 +116,7 @@ def _scored(heard: LiveEvent | None, true: TrueEvent, origin_ns: int, truth: Cli
         )
     ious = tuple(matched_ious(seen, predicted))
     score = sample_score(seen, predicted)
-    return EventRow(heard, true, origin_ns, masks=seen, ious=ious, score=score)
+    return EventRow(detected, true, origin_ns, masks=seen, ious=ious, score=score)
 
 
 def masks_of(event: LiveEvent) -> list[Mask]:
@@ -127,7 +129,7 @@ def masks_of(event: LiveEvent) -> list[Mask]:
 
 def summarise(rows: Sequence[EventRow]) -> ClipMeans:
     """The means of the table's last line."""
-    latencies = [row.heard.latency_ms for row in rows if row.heard is not None]
+    latencies = [row.detected.latency_ms for row in rows if row.detected is not None]
     return ClipMeans(
         error_ms=_mean([abs(row.error_ms) for row in rows]),
         score=_mean([row.score for row in rows if row.score is not None]),

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from cs3_ros.collision import Image, Mask
 
+Colour = tuple[int, int, int]
+"""RGB, 0 to 255 each."""
+BLACK: Colour = (0, 0, 0)
+WHITE: Colour = (255, 255, 255)
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
 
 class Pen:
-    """Writes text that can be read on a picture of this size."""
+    """Writes text that can be read on a picture of this size.
+
+    Args:
+        canvas: RGB uint8 [H, W, 3], written on in place.
+    """
 
     def __init__(self, canvas: Image) -> None:
         self.canvas = canvas
@@ -19,35 +31,36 @@ class Pen:
 
     def measure(self, text: str) -> tuple[int, int, int]:
         """Width, height above and height below the base line in pixels."""
-        import cv2
-
-        font = cv2.FONT_HERSHEY_SIMPLEX
-        (width, above), below = cv2.getTextSize(text, font, self.scale, self.thickness)
+        (width, above), below = cv2.getTextSize(text, _FONT, self.scale, self.thickness)
         return width, above, below
 
     def fit(self, text: str, width: float) -> None:
-        """Make the text small enough for this width."""
+        """Write smaller from now on, where the text needs it to fit into this width in pixels."""
         needed = self.measure(text)[0]
         if needed > width:
             self.scale *= width / needed
             self.thickness = max(1, round(1.6 * self.scale))
 
-    def write(self, text: str, x: int, base: int, colour: tuple[int, int, int]) -> None:
-        """Put the text with its left end at ``x`` on the base line."""
-        import cv2
-
-        font = cv2.FONT_HERSHEY_SIMPLEX
+    def write(self, text: str, x: int, base: int, colour: Colour) -> None:
+        """Put the text with its left end at ``x`` on the base line, in pixels."""
         at, line = (x, base), cv2.LINE_AA
-        cv2.putText(self.canvas, text, at, font, self.scale, colour, self.thickness, line)
+        cv2.putText(self.canvas, text, at, _FONT, self.scale, colour, self.thickness, line)
 
 
 def tags(
     canvas: Image,
     names: Sequence[str],
     masks: Sequence[Mask],
-    colours: Sequence[tuple[int, int, int]],
+    colours: Sequence[Colour],
 ) -> None:
-    """Number and name of each object on a plate of its colour, above its mask where it fits."""
+    """Number and name of each object on a plate of its colour, above its mask where it fits.
+
+    Args:
+        canvas: RGB uint8 [H, W, 3], drawn on in place.
+        names: of the objects, numbered from 1.
+        masks: bool [H, W], one for each; an empty one gets no plate.
+        colours: at least one for each.
+    """
     height, width = canvas.shape[:2]
     pen = Pen(canvas)
     plates: list[tuple[int, int, int, int]] = []
@@ -67,11 +80,16 @@ def tags(
                 y = y1 if y1 + high <= height else max(y0 - high, 0)
         plates.append((x, y, x + wide, y + high))
         canvas[y : y + high, x : x + wide] = colour
-        pen.write(text, x + margin, y + margin + above, (0, 0, 0))
+        pen.write(text, x + margin, y + margin + above, BLACK)
 
 
 def caption(canvas: Image, parts: Sequence[str]) -> None:
-    """The parts on a darkened band at the bottom, in as many lines as they need."""
+    """The parts on a darkened band at the bottom, in as many lines as they need.
+
+    Args:
+        canvas: RGB uint8 [H, W, 3], drawn on in place.
+        parts: at least one.
+    """
     pen = Pen(canvas)
     width = canvas.shape[1]
     pen.fit(max(parts, key=len), 0.94 * width)
@@ -88,14 +106,14 @@ def caption(canvas: Image, parts: Sequence[str]) -> None:
     canvas[top:] = canvas[top:] // 4
     for index, text in enumerate(lines):
         base = top + below + above + index * pitch
-        pen.write(text, round(0.03 * width), base, (255, 255, 255))
+        pen.write(text, round(0.03 * width), base, WHITE)
 
 
 def heading(width: int, text: str) -> Image:
-    """One line in white on dark, a picture so wide."""
+    """One line in white on dark: RGB uint8 [H, width, 3], as high as the text needs."""
     canvas = np.full((max(width, 1), width, 3), 32, np.uint8)  # as high as needed for any text
     pen = Pen(canvas)
     pen.fit(text, 0.94 * width)
     _, above, below = pen.measure(text)
-    pen.write(text, round(0.03 * width), above + below, (255, 255, 255))
+    pen.write(text, round(0.03 * width), above + below, WHITE)
     return canvas[: above + 3 * below]

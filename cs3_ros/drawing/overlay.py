@@ -1,24 +1,22 @@
-"""Masks over a frame, heat maps in colours, and the overlay video of a recording."""
+"""Masks over a frame, named and explained, and heat maps in colours."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Collision, Image, Mask
 from cs3_ros.drawing import lettering
+from cs3_ros.drawing.lettering import BLACK, WHITE, Colour
 
-log = logging.getLogger(__name__)
-
-OBJECT_COLOURS = ((255, 140, 0), (0, 160, 255))
+OBJECT_COLOURS: tuple[Colour, Colour] = ((255, 140, 0), (0, 160, 255))
 """RGB of object 1 and object 2."""
 
-
-_TINT = 0.45
-_PALE = (235, 235, 235)
+_TINT = 0.45  # share of an object's colour over the picture
+_PALE = (235, 235, 235)  # of the hands
 
 
 def overlay(image: Image, collision: Collision, origin_ns: int = 0) -> Image:
@@ -38,8 +36,6 @@ def overlay(image: Image, collision: Collision, origin_ns: int = 0) -> Image:
     Raises:
         ValueError: a mask has another size than the image.
     """
-    import cv2
-
     canvas = image.copy()
     height, width = image.shape[:2]
     line = _line(canvas)
@@ -96,8 +92,8 @@ def answer_picture(
         outline(canvas, mask, colour, 2 * line)
     for mask in truth:
         known = of_size(mask.astype(np.uint8), size) > 0
-        outline(canvas, known, (0, 0, 0), 3 * line)
-        outline(canvas, known, (255, 255, 255), line)
+        outline(canvas, known, BLACK, 3 * line)
+        outline(canvas, known, WHITE, line)
     lettering.tags(canvas, names, masks, OBJECT_COLOURS)
     lettering.caption(canvas, caption)
     return canvas
@@ -112,42 +108,44 @@ def heat_map_image(heat: NDArray[np.float32]) -> Image:
     Returns:
         RGB uint8 [H, W, 3].
     """
-    import cv2
-
     level = np.rint(np.clip(np.nan_to_num(heat, nan=0.0), 0, 1) * 255).astype(np.uint8)
     bgr = cv2.applyColorMap(level, cv2.COLORMAP_TURBO)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def of_size(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A picture resized smoothly, [H, W, 3], or labels, [H, W], as they are."""
+    """A picture resized smoothly, or labels without new values between them.
+
+    Args:
+        image: uint8, a picture [H, W, 3] or labels [H, W].
+        size: width and height to come.
+
+    Returns:
+        uint8 of that size; ``image`` itself where it has that size.
+    """
     if (image.shape[1], image.shape[0]) == size:
         return image
-    import cv2
-
     kind = cv2.INTER_NEAREST if image.ndim == 2 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size, interpolation=kind), np.uint8)
+
+
+def tint(canvas: Image, mask: Mask, colour: Colour) -> None:
+    """Mix a colour into the pixels of a mask, bool [H, W], in place."""
+    mixed = (1 - _TINT) * canvas[mask] + _TINT * np.asarray(colour)
+    canvas[mask] = np.rint(mixed).astype(np.uint8)
+
+
+def outline(canvas: Image, mask: Mask, colour: Colour, line: int) -> None:
+    """Draw the outer contours of a mask, bool [H, W], ``line`` pixels wide, in place."""
+    contours, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    cv2.drawContours(canvas, contours, -1, colour, line, cv2.LINE_AA)
 
 
 def _line(canvas: Image) -> int:
     """Width of a thin line, pixels."""
     return max(1, round(max(canvas.shape[:2]) / 500))
-
-
-def tint(canvas: Image, mask: Mask, colour: tuple[int, int, int]) -> None:
-    """Mix an RGB colour into the pixels of a mask, in place."""
-    mixed = (1 - _TINT) * canvas[mask] + _TINT * np.asarray(colour)
-    canvas[mask] = np.rint(mixed).astype(np.uint8)
-
-
-def outline(canvas: Image, mask: Mask, colour: tuple[int, int, int], line: int) -> None:
-    """Draw the outer contours of a mask, so many pixels wide, in place."""
-    import cv2
-
-    contours, _ = cv2.findContours(
-        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-    )
-    cv2.drawContours(canvas, contours, -1, colour, line, cv2.LINE_AA)
 
 
 def _tint_labels(canvas: Image, labels: NDArray[np.uint8]) -> None:

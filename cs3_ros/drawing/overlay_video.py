@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from cs3_ros.collision import NS_PER_S, Image
 from cs3_ros.drawing import lettering
@@ -18,12 +19,10 @@ from cs3_ros.files.video_writer import VideoWriter
 
 log = logging.getLogger(__name__)
 
-
 FLASH_S = 0.15
 """How long the rim of a video lights up at an onset."""
 
-
-_FLASH = (255, 225, 60)
+_FLASH = (255, 225, 60)  # RGB
 
 
 def write_overlay_video(
@@ -51,9 +50,11 @@ def write_overlay_video(
         heading: text on a band above every frame; empty for none.
         onsets: stamps at which the rim lights up for ``FLASH_S``.
         progress: show a bar on a terminal.
-    """
-    from tqdm import tqdm
 
+    Raises:
+        OSError: a still cannot be read, or the video cannot be written.
+        ValueError: a still is no whole picture.
+    """
     size = size or recording.size
     band = lettering.heading(size[0], heading) if heading else np.zeros((0, size[0], 3), np.uint8)
     whole = (size[0], size[1] + len(band))

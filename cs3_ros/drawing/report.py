@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import Image, Mask
+from cs3_ros.drawing.lettering import WHITE, Colour
 from cs3_ros.drawing.overlay import OBJECT_COLOURS, outline, tint
 from cs3_ros.metrics import best_assignment, iou_matrix
-
-Colour = tuple[int, int, int]
-WHITE: Colour = (255, 255, 255)
 
 _HEAT = 0.55  # share of the heat map's colours over the picture
 _DECIBELS = 70  # from dark to bright in a spectrogram
@@ -43,7 +41,13 @@ def outlined(
 def tinted(
     image: Image, masks: Sequence[Mask], colours: Sequence[Colour] = OBJECT_COLOURS
 ) -> Image:
-    """The picture with each mask filled and outlined in its colour."""
+    """The picture with each mask filled and outlined in its colour, a new RGB uint8 [H, W, 3].
+
+    Args:
+        image: RGB uint8 [H, W, 3].
+        masks: bool [H, W].
+        colours: at least one for each.
+    """
     canvas = image.copy()
     for mask, colour in zip(masks, colours, strict=False):
         tint(canvas, mask, colour)
@@ -51,7 +55,18 @@ def tinted(
 
 
 def answer_colours(truth: Sequence[Mask], answer: Sequence[Mask]) -> list[Colour]:
-    """The colours of the true objects that the answered ones are matched with; others are left."""
+    """The colours of the true objects that the answered ones are matched with; others are left.
+
+    Args:
+        truth: one or two masks, bool [H, W]; the first is orange, the second blue.
+        answer: zero to two masks of that size.
+
+    Returns:
+        RGB of each mask of the answer.
+
+    Raises:
+        ValueError: the masks differ in size.
+    """
     pairs = best_assignment(iou_matrix(truth, answer))
     order = {column: OBJECT_COLOURS[row] for row, column in pairs}
     free = [colour for colour in OBJECT_COLOURS if colour not in order.values()]
@@ -63,7 +78,7 @@ def over_grey(image: Image, heat: Image | None) -> Image:
 
     Args:
         image: RGB uint8 [H, W, 3].
-        heat: RGB uint8 [H, W, 3], from ``draw.heat_map_image``.
+        heat: RGB uint8 [H, W, 3], from ``overlay.heat_map_image``.
     """
     grey = np.repeat(image.mean(2, keepdims=True), 3, 2)
     mixed = grey if heat is None else (1 - _HEAT) * grey + _HEAT * heat
@@ -77,6 +92,9 @@ def spectrogram(sound: NDArray[np.float32], width: int, height: int) -> Image:
         sound: [N], at least one sample.
         width: pixels; the whole sound.
         height: pixels; frequency to the half of the rate, its root.
+
+    Returns:
+        RGB uint8 [height, width, 3].
     """
     window, hop = 512, max(len(sound) // width, 1)
     padded = np.pad(sound, (window // 2, window))
@@ -91,7 +109,14 @@ def spectrogram(sound: NDArray[np.float32], width: int, height: int) -> Image:
 
 
 def sound_picture(sound: NDArray[np.float32], onset: int, width: int, height: int) -> Image:
-    """The spectrogram with two ticks at sample number ``onset``."""
+    """The spectrogram with two ticks at sample number ``onset``, RGB uint8 [height, width, 3].
+
+    Args:
+        sound: [N], at least one sample.
+        onset: in [0, N].
+        width: pixels.
+        height: pixels.
+    """
     strip = np.ascontiguousarray(spectrogram(sound, width, height))
     x = round(onset / len(sound) * width)
     for first, last in ((0, 9), (height - 10, height - 1)):

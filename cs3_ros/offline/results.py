@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from cs3_ros.collision import NS_PER_S, Collision
-from cs3_ros.drawing.overlay import overlay
 from cs3_ros.files.images import save_image
 from cs3_ros.files.jsonfile import read_json, write_json
 
@@ -66,6 +65,8 @@ class ResultWriter:
             collision: the answer.
             frame_index: number of its frame in the source, counted from 0.
         """
+        from cs3_ros.drawing.overlay import overlay  # and with it OpenCV, at the first event
+
         label_image = None
         if collision.objects:
             label_image = f'labels/{collision.id}.png'

@@ -6,22 +6,23 @@ import subprocess
 import pytest
 from tiny_media import impulses, write_media
 
+from cs3_ros.bundles.bundle import Bundle
 from cs3_ros.demo import run as command
 from cs3_ros.files.truth import ClipTruth, write_truth
 
-check_ready = command.check_ready
 
-
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def ready(monkeypatch):
     """Nothing of a bundle is loaded here, so nothing of it has to be installed."""
-    monkeypatch.setattr(command, 'check_ready', lambda bundle: None)
+    monkeypatch.setattr(Bundle, 'lacking_packages', {})
+    monkeypatch.setattr(Bundle, 'lacking_weights', ())
 
 
 def options(folder, clip=None, truth=None, bundle=None):
     return argparse.Namespace(clip=clip, truth=truth, bundle=bundle, out=folder)
 
 
+@pytest.mark.usefixtures('ready')
 @pytest.mark.parametrize(
     'clip, reason',
     [
@@ -41,6 +42,7 @@ def test_a_refused_clip_costs_nothing(tmp_path, clip, reason):
     assert (tmp_path / command.WORK / 'earlier').exists()
 
 
+@pytest.mark.usefixtures('ready')
 @pytest.mark.parametrize('clip', ['overlay.mp4', f'{command.WORK}/bag/a.mp4'])
 def test_a_clip_is_not_overwritten(tmp_path, clip):
     path = tmp_path / clip
@@ -74,12 +76,14 @@ def test_the_bundle_that_suits_the_clip(tmp_path, monkeypatch, clip, bundle, run
     assert loaded == [runs]
 
 
+@pytest.mark.usefixtures('ready')
 def test_without_the_training_package_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(command, 'find_spec', lambda name: None)
     with pytest.raises(ImportError, match='pip install -e training.*or name a video of yours'):
         command.main(options(tmp_path, bundle='lite'))
 
 
+@pytest.mark.usefixtures('ready')
 def test_a_clip_that_could_not_be_made_is_told(tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess([], 1, '', 'cs3-train synth: no space left\n')
     monkeypatch.setattr(command.subprocess, 'run', lambda *given, **more: failed)
@@ -88,7 +92,6 @@ def test_a_clip_that_could_not_be_made_is_told(tmp_path, monkeypatch):
 
 
 def test_what_the_bundle_lacks_is_told_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, 'check_ready', check_ready)
     bundle = command.load_bundle('lite')
     monkeypatch.setattr(type(bundle), 'lacking_packages', {'mediapipe': 'pip install it'})
     with pytest.raises(ImportError, match='bundle lite needs mediapipe: pip install'):

@@ -1,146 +1,95 @@
-"""The demo's pictures and report of a run that was not live, and its table."""
+"""The demo's report and its table, of a run that was not live."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from html.parser import HTMLParser
-from pathlib import Path
 
-import numpy as np
-import pytest
-from fakes import ClickRecording
+from demo_run import BUNDLE, SECOND, live, report_of, truth
+from html_page import HOSTILE
 
-from cs3_ros.bundles.bundle import Bundle
-from cs3_ros.demo import pictures
-from cs3_ros.demo.pictures import MOST_SHOWN, look_at, shown_size
-from cs3_ros.demo.report import losses_of, table_of, text_table, write_report
+from cs3_ros.demo.pictures import MOST_SHOWN
+from cs3_ros.demo.report import losses_of, table_of, text_table
 from cs3_ros.demo.score import compare
-from cs3_ros.files.images import as_jpeg, load_image
-from cs3_ros.files.truth import ClipTruth, TrueEvent, TrueFrame, runs_of
 from cs3_ros.ros.live_run import LiveEvent, LiveRun
-from cs3_ros.trigger.assembler import ClipConfig
-
-SECOND = 1_000_000_000
-SIZE = (96, 64)
-MASK = np.zeros((64, 96), bool)
-MASK[16:48, 24:60] = True
-BUNDLE = Bundle(
-    name='tiny',
-    description='A <b>bundle</b>.',
-    warning='It knows ONLY & nothing.',
-    clip=ClipConfig(audio_after_s=0.5),
-    stages={},
-    weights=(),
-    folder=Path(),
-)
-
-
-def truth() -> ClipTruth:
-    def event(second: int) -> TrueEvent:
-        frame = TrueFrame(second * SECOND, (runs_of(MASK),))
-        return TrueEvent(second * SECOND, ('a <cup>',), (frame,))
-
-    return ClipTruth('two clicks', *SIZE, (event(1), event(2)))
-
-
-def live() -> LiveRun:
-    """The click at 1 s was answered, at 1.5 s nothing was found, the one at 2 s was missed."""
-    picture = as_jpeg(np.full((64, 96, 3), 90, np.uint8))
-    labels = MASK.astype(np.uint8)
-    answered = LiveEvent(SECOND + 2_000_000, 5.0, 5.7, SECOND, ('left_hand',), labels)
-    return LiveRun(
-        [answered, LiveEvent(SECOND * 3 // 2, 6.0)],
-        {SECOND: picture, SECOND * 3 // 2: picture},
-        {SECOND: picture},
-        {SECOND + 2_000_000: {'masks': 12.4, 'verify': 0.2}},
-        {'frames': 90, 'with_objects': 1, 'without_objects': 1, 'no_frame': 3},
-    )
-
-
-def made(folder: Path, known: ClipTruth | None, run: LiveRun):
-    recording = ClickRecording((1.0, 2.0), size=SIZE)
-    rows = compare(run.events, 0, known)
-    look = look_at(recording, rows, run, folder, BUNDLE.name)
-    write_report(folder / 'report.html', BUNDLE, Path('my <clip>.mp4'), rows, run, look, known)
-    return rows, look, Page((folder / 'report.html').read_text('utf-8'))
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, and the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ''
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_the_report_says_what_it_is_and_loads_nothing(tmp_path):
-    _, _, page = made(tmp_path, truth(), live())
+    _, _, page = report_of(tmp_path, truth(), live())
+    page.check_that_nothing_is_loaded()
     for words in ('A <b>bundle</b>.', 'It knows ONLY & nothing.', 'my <clip>.mp4', 'a <cup>'):
         assert words in page.text
     assert 'two clicks' in page.text and 'missed' in page.text and '0.5 s' in page.text
     assert 'truth are other impacts that the node heard, rebounds, or false alarms' in page.text
     assert '3 without a frame' in page.text
-    for tag, attributes in page.tags:
-        assert tag not in {'script', 'link', 'iframe', 'object', 'base'}
-        for name, value in attributes.items():
-            assert not name.startswith('on') and name not in {'href', 'srcset'}
-            assert name != 'src' or (value or '').startswith('data:image/jpeg;base64,')
-    shown = [attributes['alt'] for tag, attributes in page.tags if tag == 'img']
+    shown = [image['alt'] for image in page.of('img')]
     all_five = ['frame', 'sound', 'heat map', 'published', 'masks received']
     without_heat = ['frame', 'sound', 'published', 'masks received']
     assert shown == all_five + without_heat + ['frame', 'sound', 'masks received']
 
 
+def test_hostile_texts_stay_texts_in_every_place(tmp_path):
+    """Of the bundle, the clip, its truth, the labels and the names of the stages."""
+    places = ('name', 'description', 'warning', 'clip', 'about', 'thing', 'label', 'stage')
+    texts = {place: f'{place} {HOSTILE}' for place in places}
+    bundle = replace(BUNDLE, **{name: texts[name] for name in ('name', 'description', 'warning')})
+    known = truth(texts['about'], texts['thing'])
+    run = live(texts['label'], texts['stage'])
+    # A path has no name with a slash.
+    _, _, page = report_of(tmp_path, known, run, bundle, texts['clip'].replace('/', ''))
+    page.check_that_nothing_is_loaded()
+    counts = {place: page.text.count(text.replace('_', ' ')) for place, text in texts.items()}
+    assert counts | {'clip': page.text.count(texts['clip'].replace('/', ''))} == {
+        'name': 3,  # at the bundle, at the latency and at the heat map
+        'description': 1,
+        'warning': 1,
+        'clip': 1,
+        'about': 1,
+        'thing': 2,
+        'label': 1,
+        'stage': 1,
+    }
+    assert {image['alt'] for image in page.of('img')} <= {
+        'frame',
+        'sound',
+        'heat map',
+        'published',
+        'masks received',
+    }
+
+
 def test_without_truth_the_report_names_no_score(tmp_path):
-    rows, _, page = made(tmp_path, None, live())
+    rows, _, page = report_of(tmp_path, None, live())
     assert len(rows) == 2 and 'IoU' not in page.text and 'onset error' not in page.text
     assert 'outlines' not in page.text and 'is not known here' in page.text
 
 
-def test_the_files_for_video_and_readme(tmp_path):
-    _, look, _ = made(tmp_path, truth(), live())
-    assert set(look.stills) == {SECOND} and set(look.strips) == {0}
-    still, strip = load_image(look.stills[SECOND]), load_image(look.strips[0])
-    width, height = shown_size(SIZE)
-    assert still.shape == (height, width, 3) and strip.shape == (height, 3 * width + 16, 3)
-    inside, outside = still[height // 2, width // 2].astype(int), still[height // 2, 5].astype(int)
-    assert inside[0] - inside[2] > outside[0] - outside[2] + 50, 'orange'
-    assert len(look.levels) > 100 and max(level for _, level in look.levels) > 0.1
-
-
-@pytest.mark.parametrize(
-    'size, factor', [((352, 352), 2), ((96, 64), 7), ((1280, 720), 1), ((4000, 20), 1)]
-)
-def test_small_pictures_are_enlarged(size, factor):
-    assert shown_size(size) == (size[0] * factor, size[1] * factor)
+def test_ticks_are_where_something_was_heard_or_is(tmp_path):
+    _, pictures, page = report_of(tmp_path, truth(), live())
+    lines = {path['class']: path['d'] for path in page.of('path')}
+    length_s = max(time_s for time_s, _ in pictures.levels)
+    detected = ''.join(f'M{time_s / length_s * 1100:.1f} 0V26' for time_s in (1.002, 1.5))
+    true = ''.join(f'M{time_s / length_s * 1100:.1f} 94V120' for time_s in (1, 2))
+    assert lines['detected'] == detected and lines['true'] == true
+    levels = [float(piece.split('V')[1]) for piece in lines['wave'].split('M')[1:]]
+    assert len(levels) == 550
+    loudest = [(k + 0.5) / 550 * length_s for k, level in enumerate(levels) if level > 65]
+    assert loudest and all(min(abs(time_s - 1), abs(time_s - 2)) < 0.05 for time_s in loudest)
 
 
 def test_a_long_recording_does_not_make_a_huge_report(tmp_path):
     run = live()
     events = [LiveEvent(SECOND + k, 5.0) for k in range(MOST_SHOWN + 3)]
     many = LiveRun(events, run.overlays, {}, {}, {})
-    rows, look, page = made(tmp_path, None, many)
-    assert len(rows) == MOST_SHOWN + 3 and len(look.pictures) == MOST_SHOWN
+    rows, pictures, page = report_of(tmp_path, None, many)
+    assert len(rows) == MOST_SHOWN + 3 and len(pictures.jpegs) == MOST_SHOWN
+    assert len(page.of('section')) == MOST_SHOWN
     assert f'The first {MOST_SHOWN} are shown' in page.text
 
 
-def test_an_event_without_masks_is_shown_on_the_overlay_at_its_onset():
-    run = live()
-    assert [run.picture_ns(event) for event in run.events] == [SECOND, SECOND * 3 // 2]
-    assert run.picture_ns(LiveEvent(SECOND * 3, 1.0)) == 0, 'its overlay never came'
-
-
 def test_a_run_without_events_has_a_report(tmp_path):
-    _, look, page = made(tmp_path, None, LiveRun([], {}, {}, {}, {}))
-    assert not look.pictures and '0 event(s)' in page.text
+    _, pictures, page = report_of(tmp_path, None, LiveRun([], {}, {}, {}, {}))
+    assert not pictures.jpegs and '0 event(s)' in page.text
+    assert 'The diagnostics told of no event.' in page.text and 'are shown' not in page.text
 
 
 def test_the_table():
@@ -173,21 +122,3 @@ def test_every_onset_is_in_the_sentence():
     counts = dict(with_objects=1, without_objects=2, dropped=3, failed=4, no_frame=5)
     words = losses_of(counts, 15).partition('.')[0]
     assert [int(word) for word in words.split() if word.isdigit()] == [15, 1, 2, 3, 4, 5]
-
-
-def test_a_caption_says_no_more_than_the_truth_does(tmp_path, monkeypatch):
-    captions = []
-    draw = pictures.answer_picture
-    monkeypatch.setattr(
-        pictures,
-        'answer_picture',
-        lambda image, labels, names, caption, masks: (
-            captions.append(caption) or draw(image, labels, names, caption, masks)
-        ),
-    )
-    made(tmp_path, truth(), live())
-    assert [caption[-1] for caption in captions] == [
-        'IoU 1.00',
-        'no collision in the truth',
-        'IoU 0.00',
-    ]

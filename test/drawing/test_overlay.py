@@ -1,11 +1,9 @@
-"""Pictures for people: tints, tags, captions, heat maps and the overlay video."""
+"""Pictures for people: tints, tags, captions and heat maps."""
 
-import logging
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_media import impulses, sample_times_s, split, write_media
 
 from cs3_ros.collision import (
     NS_PER_S,
@@ -17,10 +15,6 @@ from cs3_ros.collision import (
     Verdict,
 )
 from cs3_ros.drawing.overlay import OBJECT_COLOURS, answer_picture, heat_map_image, overlay
-from cs3_ros.drawing.overlay_video import write_overlay_video
-from cs3_ros.files.images import save_image
-from cs3_ros.files.media import VideoFile
-from cs3_ros.files.pcm import SoundFormat
 
 
 def masks(width, height):
@@ -66,9 +60,9 @@ def test_any_size_can_be_drawn_on(size, count):
 def test_objects_have_their_colours_and_the_smaller_one_wins():
     image = grey(640, 480)
     drawn = overlay(image, collision(image)).astype(int)
-    for place, colour in (((300, 120), OBJECT_COLOURS[0]), ((230, 340), OBJECT_COLOURS[1])):
+    for pixel, colour in (((300, 120), OBJECT_COLOURS[0]), ((230, 340), OBJECT_COLOURS[1])):
         want = 0.55 * 128 + 0.45 * np.array(colour)
-        np.testing.assert_allclose(drawn[place], want, atol=1)
+        np.testing.assert_allclose(drawn[pixel], want, atol=1)
     np.testing.assert_array_equal(drawn[20, 600], 128)
 
 
@@ -123,91 +117,15 @@ def test_heat_map_goes_from_blue_to_red():
     )
 
 
-@pytest.mark.parametrize('size', [(64, 48), (65, 49)])
-def test_overlay_stands_after_the_event_and_sound_goes_on(tmp_path, size):
-    source = write_media(
-        tmp_path / 'in.mkv',
-        frames=45,
-        size=size,
-        sound=impulses(1.5, 48000, [0.5]),
-        picture=lambda index, size: grey(*size),
-        video_codec='ffv1',
-    )
-    video = VideoFile(source, origin_ns=7 * NS_PER_S)
-    event = collision(grey(*video.size), video.origin_ns + NS_PER_S // 2)
-    still = tmp_path / 'still.png'
-    save_image(still, overlay(event.frame.image, event, video.origin_ns))
-    write_overlay_video(tmp_path / 'out.mp4', video, {event.frame.stamp_ns: still}, hold_s=0.4)
-    frames, chunks = split(VideoFile(tmp_path / 'out.mp4'))
-    assert len(frames) == 45
-    coloured = [np.ptp(f.image.astype(int).mean((0, 1))) > 5 for f in frames]
-    shown = [f.stamp_ns / NS_PER_S for f, flag in zip(frames, coloured, strict=True) if flag]
-    assert shown[0] == pytest.approx(0.5, abs=1e-3)
-    assert shown[-1] == pytest.approx(0.9 - 1 / 30, abs=1e-3) and len(shown) == 12
-    assert sample_times_s(chunks, 0.3) == pytest.approx([0.5], abs=1e-3)
-
-
 def test_an_answer_is_drawn_at_the_size_of_the_picture():
     first, second = masks(64, 48)
     labels = first.astype(np.uint8) + second
     image = grey(640, 480)
     drawn = answer_picture(image, labels, ('left_hand', 'audio_visual'), ['onset 1 s'], [second])
     assert (image == 128).all(), 'the picture given is left alone'
-    for place, colour in (((300, 120), OBJECT_COLOURS[0]), ((230, 400), OBJECT_COLOURS[1])):
+    for pixel, colour in (((300, 120), OBJECT_COLOURS[0]), ((230, 400), OBJECT_COLOURS[1])):
         want = 0.55 * 128 + 0.45 * np.array(colour)
-        np.testing.assert_allclose(drawn[place].astype(int), want, atol=1)
+        np.testing.assert_allclose(drawn[pixel].astype(int), want, atol=1)
     assert (drawn[190:290, 318:324].min(2) > 200).any(1).mean() > 0.8, 'the truth in white'
     nothing = answer_picture(image, np.zeros((48, 64), np.uint8), (), ['onset 1 s'])
     assert (nothing[:400] == 128).all() and (nothing[-8:] != 128).any()
-
-
-def test_a_video_with_a_heading_and_a_flash(tmp_path):
-    source = write_media(
-        tmp_path / 'in.mkv', frames=12, picture=lambda index, size: grey(*size), video_codec='ffv1'
-    )
-    write_overlay_video(
-        tmp_path / 'out.mp4',
-        VideoFile(source),
-        {},
-        size=(192, 144),
-        heading='what hit what?',
-        onsets=[NS_PER_S // 6],
-    )
-    video = VideoFile(tmp_path / 'out.mp4')
-    band = video.size[1] - 144
-    assert video.size[0] == 192 and 8 <= band < 40
-    images = [frame.image.astype(int) for frame in video.frames()]
-    assert np.abs(images[0][band + 20 : -20, 20:-20] - 128).max() < 8, 'the picture is whole'
-    assert all((image[:band].max() > 150) and np.median(image[:band]) < 60 for image in images)
-    yellow = [image[-1, :, 0].mean() - image[-1, :, 2].mean() > 60 for image in images]
-    assert yellow == [5 <= k < 10 for k in range(12)], '0.15 s from the onset on'
-
-
-class Odd:
-    """Frames of changing size, a broken one and one out of order."""
-
-    path = None
-    origin_ns = 0
-    duration_s = 0.2
-    frame_rate = 30.0
-    size = (64, 48)
-    sound_format = SoundFormat(8000, 1)
-
-    def __iter__(self):
-        yield Frame.from_rgb(0, grey(64, 48))
-        yield Frame.from_rgb(40_000_000, grey(32, 24))
-        yield Frame(80_000_000, b'', self.refuse)
-        yield Frame.from_rgb(20_000_000, grey(64, 48))
-        yield Frame.from_rgb(120_000_000, grey(64, 48))
-
-    @staticmethod
-    def refuse(payload):
-        raise ValueError('broken')
-
-
-def test_odd_frames_do_not_end_the_video(tmp_path, caplog):
-    with caplog.at_level(logging.WARNING):
-        write_overlay_video(tmp_path / 'out.mp4', Odd(), {})
-    frames = list(VideoFile(tmp_path / 'out.mp4').frames())
-    assert [f.stamp_ns for f in frames] == [0, 40_000_000, 120_000_000]
-    assert 'lacks 2 frame(s)' in caplog.text

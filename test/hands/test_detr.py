@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[models]"')
-transformers = pytest.importorskip('transformers', reason='pip install "cs3_ros[models]"')
+torch = pytest.importorskip('torch', reason='the extra models is not installed')
+transformers = pytest.importorskip('transformers', reason='the extra models is not installed')
 
 from host_reads import HostReads  # noqa: E402
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from trap import Trap
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[models]"')
+torch = pytest.importorskip('torch', reason='the extra models is not installed')
 
 from cs3_ros.collision import Frame  # noqa: E402
 from cs3_ros.hands.hands23 import Hands23Config, Hands23Hands, rows_to_hands  # noqa: E402

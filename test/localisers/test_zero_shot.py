@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[models]"')
+torch = pytest.importorskip('torch', reason='the extra models is not installed')
 
 from host_reads import HostReads  # noqa: E402
 from transformers import (  # noqa: E402

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from trap import Trap
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[models]"')
+torch = pytest.importorskip('torch', reason='the extra models is not installed')
 
 from safetensors.torch import save_file  # noqa: E402
 

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[models]"')
+torch = pytest.importorskip('torch', reason='the extra models is not installed')
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import ClapModel, RobertaTokenizer  # noqa: E402

@@ -564,7 +564,7 @@ def test_a_stage_that_raises(rig) -> None:
 
 
 def test_gpu_memory_that_is_full(rig) -> None:
-    torch = pytest.importorskip('torch', reason='pip install "cs3_ros[models]"')
+    torch = pytest.importorskip('torch', reason='the extra models is not installed')
     full = [0]
 
     def fail() -> bool:

@@ -2,5 +2,5 @@
 
 import pytest
 
-pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
+pytest.importorskip('torch', reason='the extra train is not installed')
 pytest.importorskip('cs3_training', reason='pip install -e training')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
+torch = pytest.importorskip('torch', reason='the extra train is not installed')
 
 from cs3_ros.bundles.bundle import load_bundle  # noqa: E402
 from cs3_ros.collision import AudioClip  # noqa: E402

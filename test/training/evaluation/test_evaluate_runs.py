@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
+pytest.importorskip('torch', reason='the extra train is not installed')
 
 from evaluation_fakes import result  # noqa: E402
 

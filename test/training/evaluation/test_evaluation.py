@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
+torch = pytest.importorskip('torch', reason='the extra train is not installed')
 
 from evaluation_fakes import FAR_RIGHT, A, B, area, known_pipeline, known_sample  # noqa: E402
 

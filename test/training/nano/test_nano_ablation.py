@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
+torch = pytest.importorskip('torch', reason='the extra train is not installed')
 pytest.importorskip('sam2', reason='the masker of nano')
 
 from evaluation_fakes import result  # noqa: E402

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
+torch = pytest.importorskip('torch', reason='the extra train is not installed')
 
 from cs3_ros.networks.clipseg import load_tokenizer  # noqa: E402
 from cs3_training.evaluation.detection import (  # noqa: E402

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[train]"')
+torch = pytest.importorskip('torch', reason='the extra train is not installed')
 pytest.importorskip('sam2', reason='the masker of nano')
 
 from safetensors.torch import load_file  # noqa: E402

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip('cv2', reason='pip install "cs3_ros[train]"')
+pytest.importorskip('cv2', reason='the extra train is not installed')
 from cs3_training.cli import main
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip('cv2', reason='pip install "cs3_ros[train]"')
+pytest.importorskip('cv2', reason='the extra train is not installed')
 from cs3_ros.files.media import VideoFile
 from cs3_ros.files.truth import read_truth
 from cs3_ros.trigger.onset import OnsetDetector

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip('cv2', reason='pip install "cs3_ros[train]"')
+pytest.importorskip('cv2', reason='the extra train is not installed')
 from cs3_training.cli import main
 from cs3_training.synth import COLOURS, MATERIALS, SHAPES, WorldConfig, make_scene, split_seed
 from cs3_training.synth import store as module

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip('cv2', reason='pip install "cs3_ros[train]"')
+pytest.importorskip('cv2', reason='the extra train is not installed')
 from cs3_training.synth import (
     MATERIALS,
     SHAPES,
