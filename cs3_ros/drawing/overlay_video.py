@@ -12,6 +12,7 @@ from tqdm import tqdm
 from cs3_ros.collision import NS_PER_S, Image
 from cs3_ros.drawing import lettering
 from cs3_ros.drawing.overlay import of_size
+from cs3_ros.drawing.timeline import Timeline
 from cs3_ros.files.images import load_image
 from cs3_ros.files.media import Recording
 from cs3_ros.files.pcm import SoundChunk
@@ -39,7 +40,7 @@ def write_overlay_video(
     """The recording with its sound, in which each event's overlay stands for a while.
 
     Masks belong to one frame, so the event frame stays still while its overlay is shown. A later
-    event takes over from an earlier one.
+    event takes over from an earlier one. Long gaps and jumps of the clock become cuts.
 
     Args:
         path: the video to write, replaced when it exists.
@@ -61,14 +62,15 @@ def write_overlay_video(
     waiting = sorted(stills)
     standing: Image | None = None
     until_ns = 0
-    last_ns, left_out = recording.origin_ns - 1, 0
+    timeline, last_ns, left_out = Timeline(recording.origin_ns), -1, 0
     total = round(recording.duration_s * recording.frame_rate) or None
     with (
         VideoWriter(path, whole, recording.frame_rate, recording.sound_format) as writer,
         tqdm(total=total, unit='frame', disable=None if progress else True) as bar,
     ):
         for item in recording:
-            time_ns = item.stamp_ns - recording.origin_ns
+            track = 'sound' if isinstance(item, SoundChunk) else 'frames'
+            time_ns = timeline.place(track, item.stamp_ns)
             if isinstance(item, SoundChunk):
                 if recording.sound_format and item.rate == recording.sound_format.rate:
                     writer.write_sound(SoundChunk(time_ns, item.rate, item.samples))
@@ -85,10 +87,10 @@ def write_overlay_video(
                 picture = item.image if standing is None else standing
             except ValueError:
                 picture = None
-            if picture is None or item.stamp_ns <= last_ns:
+            if picture is None or time_ns <= last_ns:
                 left_out += 1
                 continue
-            last_ns = item.stamp_ns
+            last_ns = time_ns
             picture = of_size(picture, size)
             if any(0 <= item.stamp_ns - ns < FLASH_S * NS_PER_S for ns in onsets):
                 picture = _flashing(picture)

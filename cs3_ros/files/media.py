@@ -2,7 +2,8 @@
 
 Stamps are nanoseconds of media time (plus an origin). Media time 0 is where a player starts: the
 start of the earlier track, but never a negative time, because what lies before 0 is the priming of
-a sound coder or was cut away by an edit list. Frames and samples before 0 are dropped.
+a sound coder or was cut away by an edit list. Frames and samples before 0 are dropped. Tracks that
+do not meet, because one is stamped by the time of day, each start at their own first stamp.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ log = logging.getLogger(__name__)
 
 CHUNKS_PER_S = 50
 """Sound is cut into chunks of 20 ms."""
+
+MAX_S = 1e12
+"""No time in a file is later than this, seconds."""
+APART_NS = 3 * NS_PER_S
+"""A track that begins this long after the end of the other one has another clock."""
+UNKNOWN_APART_NS = 60 * NS_PER_S
+"""So it is where the end of the other one is not known, this long after its beginning."""
 
 RESYNC_NS = 5_000_000
 """A sound packet this far from where the samples before it end is a gap or an overlap."""
@@ -68,13 +76,19 @@ class VideoFile:
         self.origin_ns = origin_ns
         with _open(self.path) as container:
             video, sound = _tracks(container, self.path)
-            starts = [
-                _ns(track.start_time, track.time_base)
-                for track in (video, sound)
-                if track is not None and track.start_time is not None
-            ]
-            self._start_ns = max(min(starts, default=0), 0)
+            spans = {t.type: _span_ns(t) for t in (video, sound) if t is not None}
+            self._starts_ns = dict.fromkeys(spans, max(min(s for s, _ in spans.values()), 0))
             self.duration_s = (container.duration or 0) / 1e6
+            if (apart_ns := _apart_ns(*spans.values())) is not None:
+                self._starts_ns = {kind: start_ns for kind, (start_ns, _) in spans.items()}
+                ends = [end_ns - start_ns for start_ns, end_ns in spans.values() if end_ns]
+                self.duration_s = max(ends, default=0) / NS_PER_S
+                log.warning(
+                    '%s: sound and pictures lie %.0f s apart: each starts at its own first stamp; '
+                    'whether they fit cannot be known',
+                    self.path,
+                    apart_ns / NS_PER_S,
+                )
             self.frame_rate = float(video.average_rate or 0)
             self.sound_format = (
                 None if sound is None else SoundFormat(sound.rate, sound.codec_context.channels)
@@ -102,7 +116,7 @@ class VideoFile:
             step_ns = round(NS_PER_S / (video.average_rate or 30))
             last_ns, dropped = -1, 0
             for frame in _decoded(container, video, self.path):
-                stamp_ns = self._stamp(frame)
+                stamp_ns = self._stamp(frame, 'video')
                 if stamp_ns is None:  # raw streams carry no times
                     stamp_ns = 0 if last_ns < 0 else last_ns + step_ns
                 if stamp_ns <= last_ns:
@@ -136,7 +150,7 @@ class VideoFile:
                         yield from cutter.flush()
                     end_ns = 0 if cutter is None else cutter.end_ns
                     cutter = SoundCutter(*key, self.origin_ns, end_ns)
-                stamp_ns = self._stamp(frame)
+                stamp_ns = self._stamp(frame, 'audio')
                 if stamp_ns is None:
                     stamp_ns = cutter.end_ns
                 overlap += max(cutter.end_ns - max(stamp_ns, 0) - RESYNC_NS, 0)
@@ -146,11 +160,11 @@ class VideoFile:
             if overlap:
                 log.warning('%s: dropped sound whose time went backwards', self.path)
 
-    def _stamp(self, frame: av.VideoFrame | av.AudioFrame) -> int | None:
+    def _stamp(self, frame: av.VideoFrame | av.AudioFrame, kind: str) -> int | None:
         """Media time of a decoded frame in nanoseconds."""
         if frame.pts is None or frame.time_base is None:
             return None
-        return _ns(frame.pts, frame.time_base) - self._start_ns
+        return _ns(frame.pts, frame.time_base) - self._starts_ns[kind]
 
 
 @contextmanager
@@ -178,6 +192,30 @@ def _tracks(container: Any, path: Path) -> tuple[Any, Any]:
     # tracks that no decoder exists for have no codec context
     sounds = [track for track in container.streams.audio if track.codec_context is not None]
     return videos[0], sounds[0] if sounds else None
+
+
+def _span_ns(track: Any) -> tuple[int, int | None]:
+    """Start and end of a track by its own clock; the end is None where the file does not tell."""
+    start_ns = 0 if track.start_time is None else _ns(track.start_time, track.time_base)
+    if track.duration is not None:
+        return start_ns, start_ns + _ns(track.duration, track.time_base)
+    parts = track.metadata.get('DURATION', '').split(':')  # Matroska's: the time of the end
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return start_ns, None
+    end_s = 3600 * hours + 60 * minutes + seconds
+    return start_ns, round(end_s * NS_PER_S) if 0 < end_s < MAX_S else None
+
+
+def _apart_ns(*spans: tuple[int, int | None]) -> int | None:
+    """How far two tracks lie apart; None where they meet, or where there is one only."""
+    if len(spans) < 2:
+        return None
+    (early_ns, end_ns), (late_ns, _) = sorted(spans, key=lambda span: span[0])
+    if end_ns is None:
+        return late_ns - early_ns if late_ns - early_ns > UNKNOWN_APART_NS else None
+    return late_ns - end_ns if late_ns - end_ns > APART_NS else None
 
 
 def _decoded(container: Any, track: Any, path: Path) -> Iterator[Any]:

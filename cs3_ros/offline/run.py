@@ -48,7 +48,7 @@ class Run:
 
     Attributes:
         failed: onset stamp and reason of every event that a stage could not handle.
-        on_time: called with the stamp of every frame and chunk.
+        on_time: called with every frame and chunk, after ``seconds`` has moved on.
         stream: the engine, with its counters.
     """
 
@@ -60,16 +60,21 @@ class Run:
         settings: Settings,
     ) -> None:
         self.failed: list[tuple[int, str]] = []
-        self.on_time: Callable[[int], None] = lambda stamp_ns: None
+        self.on_time: Callable[[], None] = lambda: None
         self.stream = CollisionStream(bundle.clip, settings.onset, settings.audio, settings.frames)
         self._recording = recording
         self._pipeline = pipeline
         self._frame_numbers: dict[int, int] = {}
         self._frame_count = 0
+        self._seconds = 0.0
+        self._firsts: dict[type, int] = {}
 
     def __iter__(self) -> Iterator[Found]:
         for item in self._recording:
-            self.on_time(item.stamp_ns)
+            # Each from its own first stamp: their clocks may have nothing in common.
+            first_ns = self._firsts.setdefault(type(item), item.stamp_ns)
+            self._seconds = max(self._seconds, (item.stamp_ns - first_ns) / NS_PER_S)
+            self.on_time()
             if isinstance(item, SoundChunk):
                 update = self.stream.push_audio(item.stamp_ns, item.samples, item.rate)
             else:
@@ -84,6 +89,11 @@ class Run:
         good = ('frames', 'audio_chunks', 'onsets', 'clips')
         counts = self.stream.counts.items()
         return ', '.join(f'{name} {count}' for name, count in counts if count and name not in good)
+
+    @property
+    def seconds(self) -> float:
+        """How far the recording has been read, by the clock of frames or that of sound."""
+        return self._seconds
 
     def _answers(self, update: Update) -> Iterator[Found]:
         for event in update.complete:
@@ -148,7 +158,7 @@ def _process(
         ResultWriter(options.out, origin_ns) as writer,
         tqdm(total=round(recording.duration_s, 2), unit='s', desc='listening') as bar,
     ):
-        events.on_time = lambda stamp_ns: _advance(bar, (stamp_ns - origin_ns) / NS_PER_S)
+        events.on_time = lambda: _advance(bar, events.seconds)
         for found in events:
             entry = writer.add(found.collision, found.frame_index)
             labels = ' + '.join(o['label'] for o in entry['objects']) or 'nothing found'
@@ -156,6 +166,8 @@ def _process(
     for stamp_ns, reason in events.failed:
         seconds = (stamp_ns - origin_ns) / NS_PER_S
         print(f'event at {seconds:.3f} s failed: {reason}', file=sys.stderr)
+    if problem := events.stream.spans.problem:
+        print(f'{recording.path}: {problem}', file=sys.stderr)
     if losses := events.losses():
         print(f'counted on the way: {losses}', file=sys.stderr)
     if not options.no_overlay:
@@ -165,6 +177,7 @@ def _process(
 
 
 def _advance(bar: tqdm, seconds: float) -> None:
-    """Move the bar on, in steps that a person can see."""
+    """Move the bar on, in steps that a person can see, and never beyond its end."""
+    seconds = min(seconds, bar.total)
     if seconds >= bar.n + 0.1:
         bar.update(round(seconds, 1) - bar.n)

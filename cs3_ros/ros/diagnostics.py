@@ -122,6 +122,8 @@ class Diagnostics:
             publishers = ', '.join(f'{topic} {number}' for topic, number in topics)
             return WARN, f'nothing received; publishers: {publishers}'
         text = f'{rate:.1f} per s'
+        if clocks := snapshot.values.get(name, {}).get('clocks'):
+            return WARN, '; '.join(part for part in (clocks, losses) if part)
         return (WARN, f'{text}; {losses}') if losses else (OK, text)
 
     def _status(
@@ -171,6 +173,8 @@ def stream_readings(stream: CollisionStream, now_ns: int) -> dict[str, dict[str,
         readings['audio']['age_s'] = f'{(now_ns - sound_ns) / NS_PER_S:.3f}'
     if (ahead_s := skew_s(stream)) is not None:
         readings['audio']['ahead_of_image_s'] = f'{ahead_s:.3f}'
+    if problem := stream.spans.problem:
+        readings['audio']['clocks'] = problem
     return readings
 
 

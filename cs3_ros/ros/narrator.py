@@ -56,7 +56,7 @@ class Narrator:
         self._heard: dict[int, float] = {}
         self._lost: Mapping[str, int] = {}
         self._rises: dict[str, int] = {}
-        self._losses_said = -LOSSES_S
+        self._losses_said = self._clocks_said = -REMIND_S
         if topics:
             listed = ', '.join(f'{name} ({text})' for name, text in topics.items())
             self._logger.info(f'listening to {listed}')
@@ -117,6 +117,10 @@ class Narrator:
         now = self._clock()
         for what in WORDS:
             self._watch(what, snapshot, now)
+        clocks = snapshot.values.get('audio', {}).get('clocks', '')
+        if clocks and now - self._clocks_said >= REMIND_S:
+            self._clocks_said = now
+            self._logger.warning(clocks)
         for names in LOSSES.values():
             for name in names:
                 rise = snapshot.counts.get(name, 0) - self._lost.get(name, 0)

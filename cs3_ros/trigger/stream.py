@@ -27,6 +27,7 @@ from cs3_ros.trigger.buffers import (
 )
 from cs3_ros.trigger.decimation import make_detector
 from cs3_ros.trigger.onset import INPUT_RATES, DetectedOnset, OnsetConfig
+from cs3_ros.trigger.spans import Spans
 
 SILENCE_S = 1.0
 """A gap this long ends the sound before it, as the node's ``flush`` does."""
@@ -150,6 +151,8 @@ class CollisionStream:
         """All counters of ``COUNTS``."""
         self.frames = FrameBuffer(frame_config)
         """The newest frames."""
+        self.spans = Spans()
+        """Times that frames and sound have covered."""
         self._onset_config = onset_config
         self._audio_config = audio_config
         self._make_detector = make_detector
@@ -186,6 +189,7 @@ class CollisionStream:
         pushed = track.audio.push(stamp_ns, mono)
         if track.went_back(pushed, stamp_ns):
             self.counts['resets'] += 1
+            self.spans.clear()
             self._close_all(track, update)
             track.clear()
             # Frames of the old time go; after a small jump those of the new one come again.
@@ -199,6 +203,8 @@ class CollisionStream:
             track.clear()
             pushed = track.audio.push(stamp_ns, mono)
         self._count(pushed)
+        if pushed.samples.size:
+            self.spans.add('sound', stamp_ns)
         if pushed.missing >= SILENCE_S * rate:
             self._hear(track, track.detector.flush(), update)
         track.detector.skip(pushed.missing)
@@ -216,6 +222,7 @@ class CollisionStream:
         pushed = self.frames.push(frame)
         if pushed.outcome == 'jump_back':
             self.counts['resets'] += 1
+            self.spans.clear()
             # Sound that has jumped already, and the events heard in it, belong to the new time.
             if track is not None and _is_ahead(track.audio.newest_stamp_ns, frame.stamp_ns):
                 self._close_all(track, update)
@@ -226,6 +233,7 @@ class CollisionStream:
             self.counts['duplicate_frames'] += 1
             return update
         self.counts['frames'] += 1
+        self.spans.add('frames', frame.stamp_ns)
         self.counts['out_of_order_frames'] += pushed.outcome == 'out_of_order'
         self.counts['evicted_frames'] += pushed.evicted
         if track is not None:

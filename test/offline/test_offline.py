@@ -291,3 +291,22 @@ def test_a_bundle_that_is_not_there_is_named_before_anything_is_written(video, t
 def test_a_start_that_no_header_can_hold(video, tmp_path, start):
     with pytest.raises(ValueError, match=r'--start .*: expected seconds above 0'):
         offline.run_video(options(video, tmp_path / 'out', start=start))
+
+
+class TwoClocks(Recorded):
+    """Pictures by the time of day, sound since the microphone started."""
+
+    def __iter__(self):
+        for item in super().__iter__():
+            later_ns = 1_700_000_000_000_000_000 if isinstance(item, Frame) else 0
+            yield replace(item, stamp_ns=item.stamp_ns + later_ns)
+
+
+def test_sound_and_pictures_that_never_meet_are_named():
+    events = run(TwoClocks((0.5, 1.21)))
+    seconds = []
+    events.on_time = lambda: seconds.append(events.seconds)
+    assert list(events) == []
+    assert 'sound (1000.000' in events.stream.spans.problem
+    assert 'time of day' in events.stream.spans.problem
+    assert 2.9 < max(seconds) < 3.1 and seconds == sorted(seconds), 'no bar runs to the year 2023'

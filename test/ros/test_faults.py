@@ -283,6 +283,15 @@ def test_the_other_audio_package_through_its_adapter(rig, monkeypatch) -> None:
     assert rig.until(lambda: onsets) and abs(onset_times(onsets)[0] - 0.5) < 1e-3
 
 
+def test_two_clocks_are_told(rig) -> None:
+    """Sound by the time since the microphone started, pictures by the time of day."""
+    rig = rig().start()
+    rig.send(picture_message(1.7e9), info_message(), *sound_messages(click_sound((0.5,), 0.8), 9.0))
+    assert rig.until(lambda: 'do not overlap in time' in rig.reading('clocks'))
+    assert rig.until(lambda: any('do not overlap in time' in text for text in rig.warned))
+    assert rig.counted(onsets=1, no_frame=0) or rig.counted(onsets=1, no_frame=1)
+
+
 # ---- sound that is repaired or refused ----------------------------------------------------------
 
 

@@ -153,6 +153,18 @@ def test_losses_are_told_together_and_not_too_often(teller: Teller) -> None:
     ]
 
 
+def test_clocks_that_do_not_meet_are_named_once_a_minute(teller: Teller) -> None:
+    teller.logger.new()
+    lines = []
+    for second in range(1, int(REMIND_S) + 3):
+        counts = {'frames': second, 'audio_chunks': second}
+        values = {'audio': {'clocks': 'sound and pictures do not overlap in time'}}
+        told = teller.observe(1.0, counts=counts, values=values)
+        lines += [(second, *line) for line in told]
+    text = 'sound and pictures do not overlap in time'
+    assert lines == [(1, 'warning', text), (1 + REMIND_S, 'warning', text)]
+
+
 def test_what_the_library_logs_comes_at_its_level() -> None:
     logger = Logger()
     log = logging.getLogger('cs3_ros.test_narrator')
