@@ -82,14 +82,8 @@ class Runtime:
                 f'this bundle has networks and needs torch ({error}): {MODELS}'
             ) from error
         stay_offline()
-        cuda = torch.cuda.is_available()
-        if config.device == 'cuda' and not cuda:
-            raise RuntimeError(
-                'runtime.device = cuda: torch sees no GPU; install a CUDA build of torch and its '
-                'driver, or set runtime.device to cpu'
-            )
         self.config = config
-        self.device = torch.device('cuda' if cuda and config.device != 'cpu' else 'cpu')
+        self.device = choose_device(config.device)
         precision = config.precision
         if precision == 'auto':
             precision = 'bfloat16' if self.on_gpu else 'float32'
@@ -192,6 +186,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch ran out of GPU memory; never true where torch is not loaded."""
     torch = sys.modules.get('torch')
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a setting ``RuntimeConfig.device``; a ``Runtime`` is not needed to know it.
+
+    Args:
+        name: auto, cpu or cuda.
+
+    Raises:
+        RuntimeError: CUDA was asked for and is not there.
+    """
+    import torch
+
+    there = name != 'cpu' and torch.cuda.is_available()
+    if name == 'cuda' and not there:
+        raise RuntimeError(
+            'runtime.device = cuda: torch sees no GPU; install a CUDA build of torch and its '
+            'driver, or set runtime.device to cpu'
+        )
+    return torch.device('cuda' if there else 'cpu')
 
 
 def free_gpu_memory() -> None:

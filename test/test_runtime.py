@@ -11,7 +11,7 @@ import pytest
 
 from cs3_ros import runtime
 from cs3_ros.packages import MODELS
-from cs3_ros.runtime import Runtime, RuntimeConfig
+from cs3_ros.runtime import Runtime, RuntimeConfig, choose_device
 
 torch = pytest.importorskip('torch')
 
@@ -51,6 +51,16 @@ def test_every_core_that_may_be_used_is_used(no_gpu, monkeypatch):
 def test_cuda_without_a_gpu_is_refused(no_gpu):
     with pytest.raises(RuntimeError, match='torch sees no GPU; .* set runtime.device to cpu'):
         Runtime(RuntimeConfig(device='cuda'))
+
+
+def test_the_device_is_known_without_touching_anything(monkeypatch):
+    torch.set_num_threads(3)
+    for there in (False, True):
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda there=there: there)
+        assert choose_device('auto').type == ('cuda' if there else 'cpu')
+        assert choose_device('cpu').type == 'cpu'
+    assert choose_device('cuda').type == 'cuda'
+    assert torch.get_num_threads() == 3
 
 
 @pytest.mark.parametrize(

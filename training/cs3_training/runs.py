@@ -43,12 +43,21 @@ class RunFolder:
             device: where its tensors go.
 
         Raises:
-            ValueError: it belongs to a run with other settings.
+            ValueError: it is damaged, or belongs to a run with other settings.
         """
         if not self.state_path.is_file():
             return None
-        state: dict[str, Any] = torch.load(self.state_path, map_location=device, weights_only=True)
-        if not self._are_mine(json.loads(state['settings'])):
+        try:
+            state: dict[str, Any] = torch.load(
+                self.state_path, map_location=device, weights_only=True
+            )
+            settings = json.loads(state['settings'])
+        except Exception as error:  # of a damaged or strange file torch raises anything
+            raise ValueError(
+                f'{self.state_path} is no state of a run, or damaged ({type(error).__name__}): '
+                'remove it to begin anew'
+            ) from error
+        if not self._are_mine(settings):
             raise ValueError(
                 f'{self.state_path} belongs to a run with other settings or data: give another '
                 'folder, or remove this one'
@@ -69,7 +78,9 @@ class RunFolder:
         path = self.path / 'done.json'
         if not path.is_file():
             return None
-        done: dict[str, Any] = read_json(path, f'{path}')
+        done = read_json(path, f'{path}')
+        if not isinstance(done, dict) or 'settings' not in done:
+            raise ValueError(f'{path} does not say what was run: remove it and run again')
         if not self._are_mine(done['settings']):
             raise ValueError(
                 f'{self.path} was made with other settings or from other scenes: give another '

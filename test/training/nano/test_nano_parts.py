@@ -72,6 +72,8 @@ def test_settings_come_from_preset_and_file(tmp_path):
         ('clap: {}', 'unknown key.*clap'),
         ('clip: {stepz: 1}', 'clip.*unknown key.*stepz'),
         ('clip: {steps: 0}', 'steps = 0'),
+        ('scenes: {size: 5}', 'scenes.*size = 5'),
+        ('scenes: {pairs: many}', 'scenes.*pairs'),
         ('clip: 3', 'clip: expected a mapping'),
         ('- 1', 'expected a mapping'),
         ('{', 'is not valid YAML'),

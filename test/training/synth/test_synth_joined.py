@@ -128,7 +128,7 @@ def test_the_command(tmp_path, monkeypatch, capsys) -> None:
     ],
 )
 def test_it_says_where_the_seeds_are_from(seeds, words) -> None:
-    assert words in joined._about(CONFIG, seeds)
+    assert words in joined.provenance(CONFIG, seeds)
 
 
 def test_no_scenes_are_refused(tmp_path) -> None:

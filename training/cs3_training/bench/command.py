@@ -62,7 +62,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure one size after the other, then print the table."""
+    """Measure one size after the other, then print the table.
+
+    Raises:
+        ValueError: an option is out of its range, or as ``throughput.compare``.
+    """
     for name, least in (('steps', 1), ('batch', 2), ('columns', 1)):
         value = getattr(options, name)
         if value is not None and value < least:

@@ -31,7 +31,7 @@ def average_precision(scores: NDArray[Any], hits: NDArray[np.bool_], count: int)
         count: true boxes in all, those that no box found among them.
 
     Returns:
-        In [0, 1]; 0 where there is no true box or no hit.
+        In [0, 1]; 0 where there is no true box or no hit. Boxes of equal scores count together.
     """
     if not count or not hits.any():
         return 0.0

@@ -21,7 +21,7 @@ _SOUND_HEIGHT = 176
 
 
 def heat_picture(image: Image, collision: Collision) -> Image:
-    """The heat map over the picture, its mask outlined in white; grey where there is none."""
+    """The heat map over a picture, RGB uint8 [H, W, 3], its mask in white; grey without one."""
     heat = collision.heat_map
     if heat is None:
         return over_grey(image, None)
@@ -29,7 +29,7 @@ def heat_picture(image: Image, collision: Collision) -> Image:
 
 
 def pictures_of(sample: Sample, collision: Collision) -> list[tuple[str, Image]]:
-    """Caption and picture, in the order in which they are read."""
+    """Caption and picture, RGB uint8 [H, W, 3], in the order in which they are read."""
     image = collision.frame.image
     width = image.shape[1]
     answer = [c.mask for c in collision.objects]

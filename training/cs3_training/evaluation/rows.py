@@ -65,7 +65,7 @@ ROWS: Mapping[str, SystemRow] = {
 
 
 def predictions(evidence: Evidence, truth: Sequence[Mask]) -> dict[str, list[Mask]]:
-    """SystemRow -> its masks, bool [H, W], none of them empty.
+    """Key of a row -> its masks, bool [H, W], none of them empty.
 
     Args:
         evidence: what was found in the sample.
@@ -128,7 +128,15 @@ _FULL: Mapping[str, Variant] = {
 
 
 def best_candidates(collision: Collision, truth: Sequence[Mask]) -> list[Mask]:
-    """For every annotated mask the candidate that fits it best, each used once (method.md B3)."""
+    """For every annotated mask the candidate that fits it best, each used once (method.md B3).
+
+    Args:
+        collision: holds the candidates.
+        truth: the annotated masks, bool [H, W].
+
+    Returns:
+        Masks of candidates, bool [H, W], in the order of ``truth``; at most as many.
+    """
     masks = [candidate.mask for candidate in collision.candidates]
     return [masks[column] for _, column in best_assignment(iou_matrix(truth, masks))]
 
@@ -143,9 +151,9 @@ class Result:
     """Share of the picture of each annotated mask."""
     in_hand: bool
     scores: Mapping[str, float]
-    """SystemRow -> score in [0, 1]."""
+    """Key of a row -> score in [0, 1]."""
     ious: Mapping[str, Sequence[float]]
-    """SystemRow -> matched IoU of each annotated mask."""
+    """Key of a row -> matched IoU of each annotated mask."""
     rule: str
     """Rule by which the full system decided."""
     candidates: tuple[str, ...]

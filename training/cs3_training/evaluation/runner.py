@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.bundles.weights import digest_of, locate
-from cs3_ros.runtime import Runtime, RuntimeConfig
+from cs3_ros.runtime import RuntimeConfig, choose_device
 from cs3_ros.verification import VerificationConfig
 from cs3_training.evaluation.evidence import Evaluator
 from cs3_training.evaluation.rows import Result, score
@@ -79,7 +79,7 @@ def identity(job: Job) -> dict[str, Any]:
         'verification': asdict(VerificationConfig()),
         'split': job.split,
         'world': {**asdict(WorldConfig()), 'first_scene': world.hexdigest()},
-        'device': Runtime(RuntimeConfig(device=job.device)).device.type,
+        'device': choose_device(job.device).type,
     }
     if job.rows:
         facts['rows'] = sorted(job.rows)

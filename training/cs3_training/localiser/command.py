@@ -56,7 +56,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train to the last step; 0 when it is reached."""
+    """Train to the last step; 0 when it is reached.
+
+    Raises:
+        ValueError: an option is out of its range, weights are not there, the scenes that judge are
+            those to learn from, or the folder belongs to another run.
+    """
     if options.judged < 1:
         raise ValueError(f'--judged {options.judged}: expected 1 or more')
     from cs3_ros.bundles.weights import digest_of, locate

@@ -20,7 +20,11 @@ EPSILON = 1e-7
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights and variants of the losses; the defaults are CS3's."""
+    """Weights and variants of the losses; the defaults are CS3's.
+
+    Raises:
+        ValueError: a setting is outside its range.
+    """
 
     temperature: float = setting(
         0.07, 'Divisor of the cosines before the softmax.', minimum=1e-3, maximum=1.0
@@ -169,7 +173,7 @@ def area_loss(own: Tensor, config: LossConfig, others: Tensor | None = None) -> 
         of the false pairs summed over B squared.
 
     Raises:
-        ValueError: ``area_negative`` without ``others``.
+        ValueError: ``config.area_negative`` without ``others``.
     """
     loss = (own - config.area_positive).abs().mean()
     if config.area_negative:
@@ -191,7 +195,7 @@ class Losses:
 
 
 def combine(image: Tensor, feature: Tensor, area: Tensor, config: LossConfig) -> Losses:
-    """L = L_i + L_f + lambda_r L_r, each with its weight."""
+    """L = L_i + L_f + lambda_r L_r, scalars [], each with its weight."""
     total = (
         config.image_weight * image + config.feature_weight * feature + config.area_weight * area
     )

@@ -47,7 +47,11 @@ CROP = 352 / 387
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long, how fast and on what the sound side is trained; the defaults are CS3's."""
+    """How long, how fast and on what the sound side is trained; the defaults are CS3's.
+
+    Raises:
+        ValueError: a setting is outside its range, or the batch cannot be shared evenly.
+    """
 
     steps: int = setting(50_000, 'Steps of the optimiser.', minimum=1)
     batch: int = setting(32, 'Pairs in a step, over all processes.', minimum=2)
@@ -248,7 +252,11 @@ class Trainer:
         self._resume()
 
     def run(self) -> None:
-        """Train to the last step; what is interrupted goes on from the last saved state."""
+        """Train to the last step; what is interrupted goes on from the last saved state.
+
+        Raises:
+            FloatingPointError: the gradient is not finite; names the step and what to change.
+        """
         config, model = self.config, self.model
         module: nn.Module = DistributedDataParallel(model) if dist.is_initialized() else model
         log = SummaryWriter(str(self.folder)) if rank() == 0 else None

@@ -38,7 +38,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, score, print and write the table."""
+    """Train, score, print and write the table.
+
+    Raises:
+        ValueError: an option is out of its range, an unknown variant, or no finished run.
+    """
     if options.scenes < 1 or options.workers < 1:
         raise ValueError('--scenes and --workers: expected 1 or more')
     from cs3_ros.runtime import Runtime, RuntimeConfig

@@ -1,4 +1,4 @@
-"""PretrainStage audio: BEATs learns which materials a sound is made of, and which shapes.
+"""Stage audio: BEATs learns which materials a sound is made of, and which shapes.
 
 Several labels are true of a sound (binary cross-entropy each). Pooled by mean and maximum: a knock
 is short.

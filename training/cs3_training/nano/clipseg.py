@@ -1,4 +1,4 @@
-"""PretrainStage clipseg: masks of whatever a text names (Lueddecke and Ecker, CVPR 2022).
+"""Stage clipseg: masks of whatever a text names (Lueddecke and Ecker, CVPR 2022).
 
 Every picture of a step is asked for every text of the step, from one encoding; most texts then are
 about something that is not there. The towers are tuned lightly, with the patch-text loss of the

@@ -50,7 +50,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the recipe."""
+    """Run the recipe.
+
+    Raises:
+        ValueError: an option is out of its range, or as ``Recipe.run``.
+    """
     from cs3_training.nano.config import STAGES, make_config
 
     config = make_config(options.preset, options.settings).scaled(options.minutes_scale)

@@ -29,7 +29,11 @@ def _lr(value: float) -> Any:
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """How many scenes are made; seeds of the splits train and validation."""
+    """How many scenes are made; seeds of the splits train and validation.
+
+    Raises:
+        ValueError: a setting is outside its range.
+    """
 
     pretrain: int = setting(14_000, 'Scenes with truth, for all stages but the last.', minimum=8)
     pairs: int = setting(
@@ -40,10 +44,17 @@ class SceneConfig:
     )
     size: int = setting(352, 'Side of the pictures, pixels.', minimum=96, maximum=1024)
 
+    def __post_init__(self) -> None:
+        validate(self)
+
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """What every training has; warm-up, then a cosine to a hundredth."""
+    """What every training has; warm-up, then a cosine to a hundredth.
+
+    Raises:
+        ValueError: a setting is outside its range.
+    """
 
     steps: int = _steps(1)
     batch: int = _batch(1)
@@ -147,7 +158,11 @@ class MasksConfig(PretrainConfig):
 
 @dataclass(frozen=True)
 class WeakConfig:
-    """The weakly supervised training; its other settings are those of ``TrainConfig``."""
+    """The weakly supervised training; its other settings are those of ``TrainConfig``.
+
+    Raises:
+        ValueError: a setting is outside its range.
+    """
 
     steps: int = _steps(150)
     batch: int = _batch(16)

@@ -1,4 +1,4 @@
-"""PretrainStage hands: boxes of both hands and of what they hold, by a detection transformer."""
+"""Stage hands: boxes of both hands and of what they hold, by a detection transformer."""
 
 from __future__ import annotations
 

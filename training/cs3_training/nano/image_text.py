@@ -1,4 +1,4 @@
-"""PretrainStage clip: pictures and texts in one space, for whole pictures and for every patch.
+"""Stage clip: pictures and texts in one space, for whole pictures and for every patch.
 
 A picture is cut down to one or two objects and told from others by its caption (Radford et al.,
 ICML 2021, with several true captions per picture). Every patch is told what it shows, through the
@@ -85,6 +85,10 @@ def cut_out(
 
     Two of three are masked somewhere in a view, roughly and with holes; the others fill the
     picture.
+
+    Returns:
+        RGB uint8 [S, S, 3] with S = ``size``, bool [S, S], and the rows of the one or two objects
+        as in ``Scenes.objects``, int8 [1 or 2, 5].
     """
     view = look(scenes, row, size, rng)
     seen = view.seen(_LEAST)

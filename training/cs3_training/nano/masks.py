@@ -1,4 +1,4 @@
-"""PretrainStage masks: what a box or points show, by a tiny SAM 2 (Ravi et al., 2408.00714).
+"""Stage masks: what a box or points show, by a tiny SAM 2 (Ravi et al., 2408.00714).
 
 Truth is the visible part: what fingers cover does not belong to an object. The single mask learns,
 and the best of the three, since SAM 2 falls back on these where the single one is not stable. Boxes

@@ -166,7 +166,16 @@ class Builder:
 
 
 def draw_numbers(layers: Sequence[Layer], side: int, margin: int) -> NDArray[np.uint8]:
-    """The instance map of some layers alone, within the picture proper."""
+    """The instance map of some layers alone.
+
+    Args:
+        layers: in the order in which they are laid.
+        side: of the picture with its margin, pixels.
+        margin: on every side, cut off in the end, pixels.
+
+    Returns:
+        The picture proper, uint8 [S, S] with S = side - 2 margin.
+    """
     numbers = np.zeros((side, side), np.uint8)
     for layer in layers:
         sprite = layer.sprite

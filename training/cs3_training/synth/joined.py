@@ -64,7 +64,7 @@ def joined_clip(config: WorldConfig, seeds: Sequence[int], folder: Path) -> tupl
     if not seeds:
         raise ValueError('a clip of no scenes: expected at least one seed')
     video, truth = folder / CLIP, folder / TRUTH
-    about = _about(config, seeds)
+    about = provenance(config, seeds)
     if video.is_file() and _about_of(truth) == about:
         return video, False
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,13 @@ def joined_clip(config: WorldConfig, seeds: Sequence[int], folder: Path) -> tupl
     return video, True
 
 
-def _about(config: WorldConfig, seeds: Sequence[int]) -> str:
+def provenance(config: WorldConfig, seeds: Sequence[int]) -> str:
+    """What a clip is made of, in words: scenes, seeds, split, format and digest of the settings.
+
+    Args:
+        config: settings of the world.
+        seeds: of the clips, in their order.
+    """
     numbers = ', '.join(str(seed) for seed in seeds)
     settings = sha256(repr(config).encode()).hexdigest()[:8]
     parts = [f'{len(seeds)} scenes of the synthetic world, seeds {numbers}']

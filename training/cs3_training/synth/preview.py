@@ -22,7 +22,11 @@ _GAP = 6
 
 
 def truth_image(scene: Scene) -> Image:
-    """The picture with the outlines of both objects, the boxes of hands and the contact point."""
+    """The picture with the outlines of both objects, the boxes of hands and the contact point.
+
+    Returns:
+        RGB uint8 [H, W, 3].
+    """
     canvas = scene.image.copy()
     for hand in scene.hands:
         for box in (hand.box, hand.object_box):
@@ -39,7 +43,11 @@ def truth_image(scene: Scene) -> Image:
 
 
 def panel(scene: Scene) -> Image:
-    """Picture beside truth, the sound below, and what it is in words."""
+    """Picture beside truth, the sound below, and what it is in words.
+
+    Returns:
+        RGB uint8 [H + strips, 2 W, 3] of a picture [H, W, 3].
+    """
     pair = np.hstack([scene.image, truth_image(scene)])
     width = pair.shape[1]
     strip = spectrogram(scene.sound, width, _STRIP)

@@ -107,7 +107,16 @@ def _edges(surface: Surface) -> Array:
 def cropped(
     colour: Array, opacity: Array, mask: NDArray[np.bool_], x: int, y: int, number: int
 ) -> Sprite:
-    """A sprite of the part of a patch that is not empty; (x, y) is the corner of the patch."""
+    """A sprite of the part of a patch that is not empty.
+
+    Args:
+        colour: RGB times opacity, 0 to 255, [h, w, 3].
+        opacity: [h, w] in [0, 1]; 0 where the patch is empty.
+        mask: pixels of the thing, [h, w].
+        x: column of the patch's corner in the picture, pixels.
+        y: row of it.
+        number: what it writes into the instance map.
+    """
     rows, columns = np.flatnonzero(opacity.any(1)), np.flatnonzero(opacity.any(0))
     if not len(rows):
         return Sprite(colour[:0, :0], opacity[:0, :0], mask[:0, :0], x, y, number)

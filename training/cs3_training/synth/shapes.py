@@ -82,6 +82,9 @@ def make_body(shape: str, size: float, angle: float, rng: np.random.Generator) -
         angle: radians; where the top of a bottle, a mug or a bowl points (0 is up), or the tip
             of a pan, a spoon or a knife.
         rng: for proportions.
+
+    Raises:
+        ValueError: an unknown shape.
     """
     side = 2 * int(size * 0.62) + 9
     match shape:

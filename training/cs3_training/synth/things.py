@@ -162,7 +162,7 @@ def border(thing: Thing, direction: Vector) -> Vector:
 
 
 def stamp(frame: NDArray[np.uint8], thing: Thing, place: Vector, grow: int = 0) -> None:
-    """Mark a silhouette in a map, widened by so many pixels, in place."""
+    """Mark a silhouette in a map [H, W] with 1, widened by so many pixels, in place."""
     sprite = thing.sprite(place, 1, 0)
     patch = sprite.mask.astype(np.uint8)
     x, y = sprite.x - grow, sprite.y - grow
@@ -176,7 +176,7 @@ def stamp(frame: NDArray[np.uint8], thing: Thing, place: Vector, grow: int = 0) 
 
 
 def covered(frame: NDArray[np.uint8], thing: Thing, place: Vector) -> tuple[int, int]:
-    """Pixels of a silhouette inside the frame, and those of them that are marked there."""
+    """Pixels of a silhouette inside the map [H, W], and those of them that are marked there."""
     sprite = thing.sprite(place, 1, 0)
     x, y = sprite.x, sprite.y
     x0, y0 = max(x, 0), max(y, 0)

@@ -81,7 +81,7 @@ def _smeared(
 def describe(
     table_top: TableTop, numbers: NDArray[np.uint8]
 ) -> tuple[tuple[Instance, ...], tuple[Hand, ...]]:
-    """What is true of the objects and hands of an instance map."""
+    """What is true of the objects and hands of an instance map, [H, W]."""
     boxes, counts = _boxes(numbers)
     instances = tuple(
         Instance(
