@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test gate demo bench clean
+.PHONY: help setup lint test gate demo docs bench clean
 
 BIN := .venv/bin
 
@@ -36,9 +36,14 @@ gate: setup ## do the rows of nano's table stand in their order on 300 synthetic
 demo: setup ## masks of collisions over ROS 2 topics (CLIP=video.mp4 your video, BUNDLE=lite)
 	$(BIN)/cs3 demo $${CLIP:+"$$CLIP"} $${BUNDLE:+--bundle "$$BUNDLE"}
 
+docs: setup ## the documentation as a site in site/, built strictly (brings mkdocs into .venv, once)
+	$(BIN)/python -c 'import mkdocs, material, mkdocstrings' 2>/dev/null || $(BIN)/python -m pip --disable-pip-version-check \
+	  install --quiet -c requirements/constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 bench: setup ## measure (BENCH=onset only that one; lite and live need clips in ../shared)
 	for bench in $(or $(BENCH),onset lite live node); do $(BIN)/cs3 bench $$bench; done
 
 clean: ## remove what was built and cached, but not .venv (delete that by hand)
-	rm -rf build install log demo bench_out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf build install log demo site bench_out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find cs3_ros test launch -name __pycache__ -prune -exec rm -rf {} +
