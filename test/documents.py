@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -12,6 +16,17 @@ DOCUMENTS = [
     ROOT / 'training' / 'README.md',
     *sorted((ROOT / 'docs').glob('*.md')),
 ]
+
+
+def text_files() -> list[Path]:
+    """The text files of the repository, or a skip where this is no checkout."""
+    if shutil.which('git') is None or not (ROOT / '.git').exists():
+        pytest.skip('not a git checkout')
+    command = ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard']
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.split(b'\0')
+    paths = [ROOT / name.decode() for name in listed if name]
+    # of a picture or of weights the first bytes hold a zero
+    return [path for path in paths if path.is_file() and b'\0' not in path.read_bytes()[:4096]]
 
 
 @dataclass(frozen=True)

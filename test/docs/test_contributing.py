@@ -30,7 +30,7 @@ def checkout(tmp_path: Path) -> Path:
     """The code and the tests, without weights, as a repository of their own."""
     if shutil.which('git') is None:
         pytest.skip('git is not installed')
-    for name in ('cs3_ros', 'test', 'training'):
+    for name in ('cs3_ros', 'test'):
         unneeded = shutil.ignore_patterns('__pycache__', '*.safetensors', '*.npz')
         shutil.copytree(ROOT / name, tmp_path / name, ignore=unneeded)
     shutil.copy(ROOT / 'pyproject.toml', tmp_path)
