@@ -3,12 +3,50 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
-    ROOT / 'README.md', ROOT / 'training' / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))
-]  # fmt: skip
+    *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md')),
+    ROOT / 'training' / 'README.md',
+    *sorted((ROOT / 'docs').glob('*.md')),
+]
+
+
+def text_files() -> list[Path]:
+    """The text files of the repository, or a skip where this is no checkout."""
+    if shutil.which('git') is None or not (ROOT / '.git').exists():
+        pytest.skip('not a git checkout')
+    command = ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard']
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.split(b'\0')
+    paths = [ROOT / name.decode() for name in listed if name]
+    # of a picture or of weights the first bytes hold a zero
+    return [path for path in paths if path.is_file() and b'\0' not in path.read_bytes()[:4096]]
+
+
+@dataclass(frozen=True)
+class CodeBlock:
+    """A fenced block of a document."""
+
+    language: str
+    """The word behind its fence; '' where there is none."""
+    title: str
+    """The file that it is to be written to, ``title="..."`` behind its fence; '' where none is."""
+    text: str
+    """Its lines."""
+
+
+def code_blocks(document: Path) -> list[CodeBlock]:
+    """The fenced blocks of a document, from top to bottom."""
+    fence = r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$'
+    found = re.findall(fence, document.read_text('utf-8'), re.S | re.M)
+    assert found, f'{document} has no block of code'
+    return [CodeBlock(*block) for block in found]
 
 
 def commands(program: str) -> list[str]:
@@ -19,7 +57,7 @@ def commands(program: str) -> list[str]:
     found = []
     for document in DOCUMENTS:
         text = document.read_text('utf-8')
-        blocks = re.findall(r'```\w*\n(.*?)```|\n((?:    \S.*\n)+)', text, re.S)
+        blocks = re.findall(r'```[^\n`]*\n(.*?)```|\n((?:    \S.*\n)+)', text, re.S)
         lines = '\n'.join(''.join(block) for block in blocks).splitlines()
         within = [code for code in re.findall(r'`([^`\n]+)`', text) if ' --' in code]
         for line in lines + within:

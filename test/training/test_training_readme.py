@@ -22,6 +22,15 @@ def test_documented_commands_parse(command: str) -> None:
         assert options.command == command.split()[1]
 
 
+def test_the_page_begins_with_how_to_train() -> None:
+    lines = (ROOT / 'training' / 'README.md').read_text('utf-8').splitlines()
+    first = [line.split()[:2] for line in lines[1:6] if line.startswith('    ')]
+    assert first == [['cs3-train', 'nano'], ['cs3-train', 'train']]
+    head, _, *rows = [line.strip('| ').split(' | ') for line in lines[4:10] if '|' in line]
+    assert head == ['command', 'needs', 'takes', 'leaves']
+    assert [row[0] for row in rows] == ['`nano`', '`train`']
+
+
 def test_documented_python_imports_what_is_there() -> None:
     text = (ROOT / 'training' / 'README.md').read_text('utf-8')
     lines = [
