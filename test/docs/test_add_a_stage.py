@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,8 @@ python() {{ '{sys.executable}' -P "$@"; }}
 
 def test_the_page_works_from_an_empty_folder(short_clip: Path, tmp_path: Path) -> None:
     pytest.importorskip('mediapipe', reason='pip install "cs3_ros[lite]"')
-    pytest.importorskip('pip', reason='this Python has no pip')
+    if find_spec('pip') is None:  # imported here it would keep setuptools from this process
+        pytest.skip('this Python has no pip')
     shutil.copy(short_clip, tmp_path / 'clip.mp4')
     paths = [str(tmp_path / 'installed'), str(ROOT), os.environ.get('PYTHONPATH', '')]
     environment = os.environ | OFFLINE | {'PYTHONPATH': os.pathsep.join(paths)}
