@@ -62,7 +62,11 @@ def commands(program: str) -> list[str]:
         within = [code for code in re.findall(r'`([^`\n]+)`', text) if ' --' in code]
         for line in lines + within:
             for call in re.split(r'&&|&|;', line.split('#')[0]):
-                words = [word for word in call.split() if '=' not in word.split('/')[0]]
+                words = call.split()
+                while words and '=' in words[0].split('/')[0]:  # variables of the environment
+                    del words[0]
+                if program == 'make':  # its variables may stand anywhere
+                    words = [word for word in words if '=' not in word]
                 if words and words[0].rsplit('/')[-1] == program:
                     found.append(' '.join([program, *words[1:]]))
     assert found, f'no call of {program} in the documents'
