@@ -37,8 +37,9 @@ demo: setup ## masks of collisions over ROS 2 topics (CLIP=video.mp4 your video,
 	$(BIN)/cs3 demo $${CLIP:+"$$CLIP"} $${BUNDLE:+--bundle "$$BUNDLE"}
 
 docs: setup ## the documentation as a site in site/, built strictly (brings mkdocs into .venv, once)
-	$(BIN)/python -c 'import mkdocs, material, mkdocstrings' 2>/dev/null || $(BIN)/python -m pip --disable-pip-version-check \
-	  install --quiet -c requirements/constraints.txt -e '.[docs]'
+	$(BIN)/python -c 'import mkdocs, material, mkdocstrings' 2>/dev/null || $(BIN)/python -m pip \
+	  --disable-pip-version-check install -q -c requirements/constraints.txt \
+	  mkdocs mkdocs-material mkdocstrings mkdocstrings-python
 	$(BIN)/mkdocs build --strict
 
 bench: setup ## measure (BENCH=onset only that one; lite and live need clips in ../shared)
