@@ -197,5 +197,5 @@ def test_impossible_stamps_are_refused(seconds: int, nanoseconds: int) -> None:
 
 
 def test_an_unknown_encoding_names_those_that_are_known() -> None:
-    with pytest.raises(ValueError, match='nv21.*rgb8.*set the encoding'):
-        frame_from_message(Image(encoding='nv21', height=1, width=1, step=1))
+    with pytest.raises(ValueError, match='nv99.*rgb8.*set the encoding'):
+        frame_from_message(Image(encoding='nv99', height=1, width=1, step=1))
