@@ -42,9 +42,8 @@ def checkout(tmp_path: Path) -> Path:
 def test_the_changed_line_fails_its_test(checkout: Path) -> None:
     pytest.importorskip('ruff', reason='pip install ruff')
     lines = blocks_with('sed -i')
-    assert [line.partition('# ')[2].partition(':')[0] for line in lines if 'pytest' in line] == [
-        'passes', 'fails', 'passes'
-    ]  # fmt: skip
+    told = [line.partition('# ')[2].partition(':')[0] for line in lines if 'pytest' in line]
+    assert told == ['passes', 'fails']
     here = f'python() {{ \'{sys.executable}\' "$@"; }}; ruff() {{ python -m ruff "$@"; }}\n'
     environment = {k: v for k, v in os.environ.items() if not k.startswith('PYTEST_')}
     for line in lines:

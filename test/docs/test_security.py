@@ -46,7 +46,7 @@ def test_a_run_opens_no_socket_and_unpickles_nothing(short_clip: Path, tmp_path:
     done = subprocess.run(
         [sys.executable, '-c', WATCHED, str(short_clip), 'lite', 'nano'],
         cwd=tmp_path,
-        env=os.environ | {'PYTHONPATH': paths},
+        env=os.environ | {'PYTHONPATH': paths, 'OMP_WAIT_POLICY': 'passive'},
         capture_output=True,
         text=True,
         timeout=120,
