@@ -2,7 +2,8 @@
 
 A file is written beside its place as ``NAME.part``, checked for size and SHA-256, and only then
 takes its name; what an interruption leaves is gone on with the next time. A file whose digest
-nobody published is held against the one that it had when it was first fetched.
+nobody published is held against the one that it had when it was first fetched; the first time it
+must at least be of the kind that its name says.
 """
 
 from __future__ import annotations
@@ -10,23 +11,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import os
 import shutil
-import urllib.parse
+import signal
+import threading
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from cs3_ros.bundles.address import Address, masked, one_line
 from cs3_ros.bundles.bundle import Bundle, load_bundle
-from cs3_ros.bundles.download import (
-    FetchError,
-    Offline,
-    Patience,
-    check_url,
-    discard,
-    download,
-    size_of,
-    version_file,
-)
+from cs3_ros.bundles.download import discard, download, size_of, version_file
+from cs3_ros.bundles.kinds import check_kind, most_bytes
+from cs3_ros.bundles.watched_http import FetchError, Offline, Patience
 from cs3_ros.bundles.weights import (
     SUMS,
     WeightFile,
@@ -70,7 +67,8 @@ def fetch_files(
 
     Args:
         files: what to fetch; those without a URL are only named.
-        mirror: base URL of a server that has every file under its path below the home folder.
+        mirror: base URL of a server that has every file under its path below the home folder;
+            ``user:password@`` and a query in it are sent along, and never shown.
         patience: when a server is given up.
 
     Raises:
@@ -79,12 +77,11 @@ def fetch_files(
         ValueError: the mirror is no URL.
     """
     if mirror:
-        check_url(mirror, '--mirror')
-        base = mirror.rstrip('/')
-        files = [replace(file, url=f'{base}/{urllib.parse.quote(file.path)}') for file in files]
+        base = Address.parse(mirror, '--mirror')
+        files = [replace(file, url=base.below(file.path)) for file in files]
     wanted = [file for file in files if file.url]
     failed: dict[str, str] = {}
-    with _home(wanted):
+    with _home(wanted), _terminable():
         for number, file in enumerate(wanted):
             try:
                 part = _part_of(file)
@@ -93,15 +90,15 @@ def fetch_files(
                     part,
                     size=file.bytes,
                     checked_later=bool(file.sha256),
-                    patience=patience,
+                    patience=_patience_for(file, patience),
                     title=file.path,
                 )
                 _finish(file, part)
             except Offline as error:
                 failed |= dict.fromkeys((left.path for left in wanted[number:]), str(error))
                 break
-            except (FetchError, OSError, ValueError) as error:  # what a broken answer provokes
-                failed[file.path] = str(error)
+            except (FetchError, OSError, ValueError) as error:
+                failed[file.path] = one_line(str(error))
     _raise_failures(files, failed)
 
 
@@ -136,6 +133,24 @@ def copy_files(
     _raise_failures(files, failed)
 
 
+def _patience_for(file: WeightFile, patience: Patience) -> Patience:
+    return replace(patience, most_bytes=most_bytes(file.path, patience.most_bytes))
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM end the block as Ctrl-C does, where nobody else has a use for it."""
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def _home(files: Sequence[WeightFile]) -> Iterator[None]:
     """The home folder with room for files, and nobody else who fetches into it."""
@@ -146,7 +161,8 @@ def _home(files: Sequence[WeightFile]) -> Iterator[None]:
         raise OSError(
             f'{folder} cannot be made ({error}): set CS3_HOME to a folder that you may write'
         ) from error
-    with (folder / '.lock').open('w') as lock:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(folder / '.lock', flags, 0o666), 'rb') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -173,6 +189,15 @@ def _finish(file: WeightFile, part: Path) -> None:
         discard(part)
         why = '' if file.sha256 else f', as {home() / SUMS} recorded it the first time'
         raise FetchError(f'got SHA-256 {got}, expected {expected}{why}; not kept')
+    if not expected:
+        try:
+            check_kind(part, file.path)
+        except ValueError as error:
+            discard(part)
+            raise FetchError(
+                f'not what its name says: {error}; of a file whose SHA-256 nobody published at '
+                'least that is looked at; not kept'
+            ) from error
     record_digest(file.path, got)
     part.replace(home() / file.path)
     version_file(part).unlink(missing_ok=True)
@@ -211,7 +236,7 @@ def _raise_failures(files: Sequence[WeightFile], failed: dict[str, str]) -> None
         if not path.is_file():
             why = failed.get(file.path, 'nobody offers it')
             lines += [f'  {why}:'] if why != previous else []
-            lines += [f'    {path}', f'      from {file.url or file.origin}']
+            lines += [f'    {path}', f'      from {masked(file.url) or file.origin}']
             previous = why
     if lines:
         raise FetchError(
