@@ -11,7 +11,6 @@ import re
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -87,14 +86,12 @@ class HostileServer:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._listener = socket.create_server(('127.0.0.1', 0))
+        self.host = f'127.0.0.1:{self._listener.getsockname()[1]}'
+        """Name and port."""
         self._accepting = threading.Thread(target=self._accept)
         self._timer = threading.Timer(END_S, self._lose_patience)
         self._accepting.start()
         self._timer.start()
-
-    @property
-    def host(self) -> str:
-        return f'127.0.0.1:{self._listener.getsockname()[1]}'
 
     @property
     def url(self) -> str:
@@ -170,20 +167,23 @@ class Behaviour:
     """Whether the client knows size and digest."""
     message: str
     """What the error should have in it, a pattern."""
+    hasty: bool
+    """Whether the client has to lose its patience, and should have little of it."""
 
 
 BEHAVIOURS: dict[str, Behaviour] = {}
+GAVE_UP = 'broke off|timed out|gives less than|in all'
 
 
-def _behaviour(message: str = '', *, right: bool = False, known: bool = False) -> Callable:
+def _behaviour(
+    message: str = '', *, right: bool = False, known: bool = False, hasty: bool = False
+) -> Callable:
     def note(run: Callable[[Talk], None]) -> Callable[[Talk], None]:
-        BEHAVIOURS[run.__name__] = Behaviour(run, right, known, message)
+        hurry = hasty or message.startswith(GAVE_UP)
+        BEHAVIOURS[run.__name__] = Behaviour(run, right, known, message, hurry)
         return run
 
     return note
-
-
-GAVE_UP = 'broke off|timed out|gives less than|in all'
 
 
 # --- heads ---
@@ -209,25 +209,25 @@ def status_line_drips(talk: Talk) -> None:
     talk.drip(b'HTTP/1.1 200 ' + b'O' * 10_000)
 
 
-@_behaviour('HTTP|head')
+@_behaviour('status line')
 def status_line_never_ends(talk: Talk) -> None:
     talk.send(b'HTTP/1.1 200 ')
     talk.repeat(b'O' * 4096)
 
 
-@_behaviour('head|HTTP')
+@_behaviour('header line')
 def header_line_never_ends(talk: Talk) -> None:
     talk.send(b'HTTP/1.1 200 OK\r\nX: ')
     talk.repeat(b'x' * 4096)
 
 
-@_behaviour('head|HTTP')
+@_behaviour('100 headers')
 def headers_never_end(talk: Talk) -> None:
     talk.send(b'HTTP/1.1 200 OK\r\n')
     talk.repeat(b'X: y\r\n' * 20)
 
 
-@_behaviour('head|HTTP')
+@_behaviour('bytes as head')
 def ninety_long_headers(talk: Talk) -> None:
     talk.send(b'HTTP/1.1 200 OK\r\n' + b''.join(b'X: %s\r\n' % (b'y' * 60_000) for _ in range(90)))
     talk.send(b'\r\n' + talk.content)
@@ -239,7 +239,7 @@ def headers_drip(talk: Talk) -> None:
     talk.drip(b'X: y\r\n' * 2000)
 
 
-@_behaviour('head|HTTP')
+@_behaviour('bytes as head')
 def continue_for_ever(talk: Talk) -> None:
     talk.repeat(b'HTTP/1.1 100 Continue\r\n\r\n')
 
@@ -249,28 +249,28 @@ def continue_now_and_then(talk: Talk) -> None:
     talk.repeat(b'HTTP/1.1 100 Continue\r\n\r\n', 0.05)
 
 
-@_behaviour('HTTP')
+@_behaviour('HTTP status 10')
 def processing_for_ever(talk: Talk) -> None:
     talk.repeat(b'HTTP/1.1 102 Processing\r\n\r\n', 0.02)
 
 
-@_behaviour('HTTP')
+@_behaviour('HTTP status 10')
 def switches_protocols(talk: Talk) -> None:
     talk.head('101 Switching', 'Upgrade: websocket')
     talk.repeat(b'\x81\x05hello')
 
 
-@_behaviour('HTTP')
+@_behaviour('not HTTP')
 def echoes_the_request(talk: Talk) -> None:
     talk.send(talk.raw)
 
 
-@_behaviour('HTTP')
+@_behaviour('not HTTP')
 def garbage(talk: Talk) -> None:
     talk.send(bytes(range(256)) * 16)
 
 
-@_behaviour('HTTP')
+@_behaviour('not HTTP')
 def body_without_head(talk: Talk) -> None:
     talk.send(talk.content)
 
@@ -299,7 +299,7 @@ def asks_for_a_password(talk: Talk) -> None:
 # --- bodies ---
 
 
-@_behaviour(GAVE_UP + '|more than')
+@_behaviour('more than')
 def body_never_ends(talk: Talk) -> None:
     talk.head()
     talk.repeat(b'\0' * 65536)
@@ -341,7 +341,7 @@ def nothing_per_attempt(talk: Talk) -> None:
     talk.ranged()
 
 
-@_behaviour('0 bytes|nothing|empty')
+@_behaviour('empty')
 def empty_without_a_length(talk: Talk) -> None:
     talk.head()
 
@@ -357,33 +357,33 @@ def html_without_a_length(talk: Talk) -> None:
     talk.send(b'\n <!-- portal --><!DOCTYPE html><html><body>Log in</body></html>')
 
 
-@_behaviour('HTML|html')
+@_behaviour('HTML')
 def html_of_a_length(talk: Talk) -> None:
     page = b'\xef\xbb\xbf<HTML><body>Log in</body></html>'
     talk.head('200 OK', f'Content-Length: {len(page)}')
     talk.send(page)
 
 
-@_behaviour('torch')
+@_behaviour('torch file')
 def json_in_place_of_weights(talk: Talk) -> None:
     page = b'{"error": "quota"}'
     talk.head('200 OK', f'Content-Length: {len(page)}', 'Content-Type: application/json')
     talk.send(page)
 
 
-@_behaviour('torch|whole')
+@_behaviour('torch file')
 def ends_early_without_a_length(talk: Talk) -> None:
     talk.head()
     talk.send(talk.content[:-5000])
 
 
-@_behaviour('encoded|encoding')
+@_behaviour('encoded gzip')
 def packed(talk: Talk) -> None:
     talk.head('200 OK', 'Content-Encoding: gzip', 'Content-Length: 20')
     talk.send(b'\x1f\x8b' + b'\0' * 18)
 
 
-@_behaviour('ncod')
+@_behaviour('encoded gzip')
 def transferred_in_gzip(talk: Talk) -> None:
     talk.head('200 OK', 'Transfer-Encoding: gzip, chunked')
     talk.send(b'14\r\n\x1f\x8b' + b'\0' * 18 + b'\r\n0\r\n\r\n')
@@ -398,7 +398,7 @@ def length_too_long(talk: Talk) -> None:
     talk.send(talk.content)
 
 
-@_behaviour('torch|whole')
+@_behaviour('torch file')
 def length_too_short(talk: Talk) -> None:
     talk.head('200 OK', f'Content-Length: {len(talk.content) - 1000}')
     talk.send(talk.content)
@@ -429,7 +429,7 @@ def two_lengths(talk: Talk) -> None:
     talk.send(talk.content)
 
 
-@_behaviour('at most|room|free')
+@_behaviour('expected at most')
 def ten_terabytes(talk: Talk) -> None:
     talk.head('200 OK', f'Content-Length: {10**13}')
     talk.repeat(b'\0' * 65536)
@@ -442,32 +442,32 @@ def _chunk(data: bytes, extension: bytes = b'') -> bytes:
     return b'%x%s\r\n%s\r\n' % (len(data), extension, data)
 
 
-@_behaviour(GAVE_UP + '|more than')
+@_behaviour('more than')
 def chunks_never_end(talk: Talk) -> None:
     talk.head('200 OK', 'Transfer-Encoding: chunked')
     talk.repeat(_chunk(b'\0' * 65536))
 
 
-@_behaviour(GAVE_UP + '|HTTP|overhead')
+@_behaviour('chunk size')
 def chunk_extension_never_ends(talk: Talk) -> None:
     talk.head('200 OK', 'Transfer-Encoding: chunked')
     talk.send(b'5;x=')
     talk.repeat(b'x' * 4096)
 
 
-@_behaviour(GAVE_UP + '|overhead')
+@_behaviour(GAVE_UP)
 def chunk_extension_drips(talk: Talk) -> None:
     talk.head('200 OK', 'Transfer-Encoding: chunked')
     talk.drip(b'5;x=' + b'x' * 10_000)
 
 
-@_behaviour(GAVE_UP + '|overhead')
+@_behaviour('overhead')
 def small_chunks_with_long_extensions(talk: Talk) -> None:
     talk.head('200 OK', 'Transfer-Encoding: chunked')
     talk.repeat(_chunk(b'\0', b';x=' + b'x' * 30_000))
 
 
-@_behaviour(GAVE_UP + '|overhead|HTTP')
+@_behaviour('overhead')
 def trailers_never_end(talk: Talk) -> None:
     talk.head('200 OK', 'Transfer-Encoding: chunked')
     talk.send(_chunk(talk.content) + b'0\r\n')
@@ -480,14 +480,14 @@ def chunks_drip(talk: Talk) -> None:
     talk.repeat(_chunk(b'\0'), 0.02)
 
 
-@_behaviour(GAVE_UP + '|HTTP')
+@_behaviour('negative size')
 def chunk_of_no_number(talk: Talk) -> None:
     talk.head('200 OK', 'Transfer-Encoding: chunked')
     talk.send(b'-5\r\nhello\r\n')
     talk.hold()
 
 
-@_behaviour(GAVE_UP + '|HTTP|more than')
+@_behaviour('more than')
 def chunk_of_many_digits(talk: Talk) -> None:
     talk.head('200 OK', 'Transfer-Encoding: chunked')
     talk.send(b'f' * 60_000 + b'\r\n')
@@ -519,7 +519,7 @@ def redirect_without_end(talk: Talk) -> None:
     talk.head('301 Moved', f'Location: /{talk.number}', 'Content-Length: 0')
 
 
-@_behaviour(GAVE_UP + '|leads on')
+@_behaviour(GAVE_UP)
 def redirect_slowly_without_end(talk: Talk) -> None:
     talk.server.ended.wait(0.15)
     talk.head('301 Moved', f'Location: /{talk.number}', 'Content-Length: 0')
@@ -546,7 +546,7 @@ def redirect_to_nonsense(talk: Talk) -> None:
     talk.head('302 Found', 'Location: http://[::1/\x1b[2J' + 'x' * 9000, 'Content-Length: 0')
 
 
-@_behaviour('leads')
+@_behaviour('without saying where')
 def redirect_to_nowhere(talk: Talk) -> None:
     talk.head('302 Found', 'Content-Length: 0')
 
@@ -653,7 +653,7 @@ def no_such_range(talk: Talk) -> None:
         talk.send(talk.content)
 
 
-@_behaviour('416|broke off|no byte')
+@_behaviour('broke off after 100000 of')
 def never_such_a_range(talk: Talk) -> None:
     if talk.start:
         talk.head('416 Range Not Satisfiable', 'Content-Length: 0')
@@ -662,7 +662,7 @@ def never_such_a_range(talk: Talk) -> None:
         talk.send(talk.content[:100_000])
 
 
-@_behaviour('Content-Range|answered')
+@_behaviour('answered from byte 7')
 def unasked_range(talk: Talk) -> None:
     talk.head('206 Partial', 'Content-Range: bytes 7-9/10', 'Content-Length: 3')
     talk.send(b'abc')
@@ -698,19 +698,11 @@ def stays_open_after_the_end(talk: Talk) -> None:
     talk.hold()
 
 
-@_behaviour(right=True, known=True)
+@_behaviour(right=True, known=True, hasty=True)
 def stays_open_without_a_length(talk: Talk) -> None:
     talk.head()
     talk.send(talk.content)
     talk.hold()
-
-
-@_behaviour(right=True)
-def odd_marks(talk: Talk) -> None:
-    """ETags that cannot be sent back."""
-    talk.ranged(*(['ETag: "' + '\xfc\x1b' * 9000 + '"'] if talk.number else []))
-    end = len(talk.content) if talk.number else 150_000
-    talk.send(talk.content[talk.start : end])
 
 
 @_behaviour(right=True)
@@ -724,3 +716,32 @@ def mark_that_breaks_the_request(talk: Talk) -> None:
 def many_drops(talk: Talk) -> None:
     talk.ranged()
     talk.send(talk.content[talk.start : talk.start + 70_000])
+
+
+# --- secrets ---
+
+
+@_behaviour('broke off after')
+def gives_the_password_back_as_mark(talk: Talk) -> None:
+    secret = talk.headers.get('authorization', '').removeprefix('Basic ')
+    talk.head('200 OK', f'Content-Length: {len(talk.content)}', f'ETag: "{secret}"')
+    talk.send(talk.content[:100_000])
+
+
+@_behaviour('HTTP status 500')
+def gives_the_password_back_as_reason(talk: Talk) -> None:
+    talk.head(f'500 {talk.headers.get("authorization", "")} {talk.path}', 'Content-Length: 0')
+
+
+@_behaviour('leads to')
+def gives_the_password_back_as_place(talk: Talk) -> None:
+    secret = talk.headers.get('authorization', '').removeprefix('Basic ')
+    query = talk.path.partition('?')[2]
+    talk.head('302 Found', f'Location: ftp://127.0.0.1/{secret}/{query}')
+
+
+@_behaviour('answered with')
+def gives_the_password_back_as_kind(talk: Talk) -> None:
+    secret = talk.headers.get('authorization', '').removeprefix('Basic ')
+    talk.head('200 OK', f'Content-Encoding: {secret}', 'Content-Length: 5')
+    talk.send(b'hello')

@@ -1,4 +1,4 @@
-"""Where a file is fetched from: the address that is asked, the secrets in it, how both are shown."""
+"""Where a file is fetched from: an address, the secrets in it, and how they are hidden."""
 
 from __future__ import annotations
 

@@ -60,11 +60,14 @@ def download(
     """
     from tqdm import tqdm
 
+    class Bar(tqdm):
+        monitor_interval = 0  # no thread, which would outlive the bar
+
     address = Address.parse(url, 'url')
     until = time.monotonic() + patience.total_s
     transfer = _Transfer(address, part, size, checked_later, patience, until)
     pauses, most = iter(patience.pauses_s), size_of(part)
-    with tqdm(desc=title, unit='B', unit_scale=True, disable=None, leave=False) as bar:
+    with Bar(desc=title, unit='B', unit_scale=True, disable=None, leave=False) as bar:
         try:
             while True:
                 try:

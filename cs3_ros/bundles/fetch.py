@@ -194,10 +194,7 @@ def _finish(file: WeightFile, part: Path) -> None:
             check_kind(part, file.path)
         except ValueError as error:
             discard(part)
-            raise FetchError(
-                f'not what its name says: {error}; of a file whose SHA-256 nobody published at '
-                'least that is looked at; not kept'
-            ) from error
+            raise FetchError(f'not what its name says: {error}; not kept') from error
     record_digest(file.path, got)
     part.replace(home() / file.path)
     version_file(part).unlink(missing_ok=True)

@@ -50,7 +50,10 @@ def check_kind(path: Path, name: str) -> None:
         if suffix in _CHECKS:
             _CHECKS[suffix](file, file.seek(0, os.SEEK_END))
     if suffix == '.json':
-        read_json(path, 'it', TEXT_BYTES)
+        try:
+            read_json(path, 'it', TEXT_BYTES)
+        except ValueError as error:
+            raise ValueError(f'it is no JSON ({error})') from error
     elif suffix in _TEXTS and b'\0' in start:
         raise ValueError('it is no text')
 

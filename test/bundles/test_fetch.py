@@ -15,16 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from file_server import FileServer, serving
+from file_server import FileServer, serving, torch_like
 
 from cs3_ros.bundles import fetch as fetch_module
 from cs3_ros.bundles import inventory
+from cs3_ros.bundles.address import Address
 from cs3_ros.bundles.bundle import load_bundle
-from cs3_ros.bundles.download import FetchError, Patience
 from cs3_ros.bundles.fetch import copy_files, fetch_files
+from cs3_ros.bundles.watched_http import FetchError, Patience
 from cs3_ros.bundles.weights import SUMS, WeightFile, recorded_digests
 
-BIG = bytes(range(256)) * 4096
+BIG = torch_like(bytes(range(256)) * 4096)
+OTHER = torch_like(bytes(range(256))[::-1] * 4096)
 SMALL = b'{"a": 1}'
 HASTE = Patience(timeout_s=5.0, pauses_s=(0.0, 0.0))
 
@@ -102,9 +104,9 @@ def test_halves_of_two_versions_are_not_joined(server, big, home):
     server.mishaps['/net/big.pt'] = [('drop', 300_000), *[('status', 503)] * 2]
     with pytest.raises(FetchError):
         fetch_files([unknown(big)], patience=HASTE)
-    server.files['/net/big.pt'] = BIG[::-1]
+    server.files['/net/big.pt'] = OTHER
     fetch_files([unknown(big)], patience=HASTE)
-    assert (home / 'net/big.pt').read_bytes() == BIG[::-1]
+    assert (home / 'net/big.pt').read_bytes() == OTHER
 
 
 def test_without_a_mark_of_the_version_and_a_digest_it_begins_again(server, big, home):
@@ -172,7 +174,7 @@ def test_an_answer_that_is_no_file_is_not_taken_for_one(server, big, home, heade
 
 @pytest.mark.parametrize(
     'mishap',
-    [('redirect', 'http://[::1/x'), ('headers', {'Content-Range': 'bytes 0-1/' + '9' * 5000})],
+    [('redirect', 'http://[::1/x'), ('headers', {'Content-Length': '9' * 5000})],
 )
 def test_a_nonsensical_answer_does_not_stop_the_others(server, big, home, mishap):
     other = WeightFile('net/config.json', 'MIT', f'{server.url}/net/config.json')
@@ -187,16 +189,16 @@ def test_a_nonsensical_answer_does_not_stop_the_others(server, big, home, mishap
 
 def test_attempts_that_bring_nothing_new_come_to_an_end(server, big, home):
     server.mishaps['/net/big.pt'] = [('drop', 1000), *[('drop', 0)] * 50]
-    with pytest.raises(FetchError, match='broke off after 1000 of 1048576 bytes'):
+    with pytest.raises(FetchError, match=f'broke off after 1000 of {len(BIG)} bytes'):
         fetch_files([big], patience=HASTE)
     assert len(server.requests) == 1 + len(HASTE.pauses_s)
 
 
 def test_a_wrong_digest_is_told_and_nothing_is_left(server, big, home):
-    server.files['/net/big.pt'] = BIG[::-1]
+    server.files['/net/big.pt'] = OTHER
     with pytest.raises(FetchError) as caught:
         fetch_files([big], patience=HASTE)
-    assert f'got SHA-256 {sha256(BIG[::-1])}, expected {sha256(BIG)}' in str(caught.value)
+    assert f'got SHA-256 {sha256(OTHER)}, expected {sha256(BIG)}' in str(caught.value)
     assert names(home) == set()
 
 
@@ -214,13 +216,13 @@ def test_more_than_was_told_is_not_taken(server, big, home):
     server.mishaps['/net/big.pt'] = [('headers', {'Content-Length': ''})]
     with pytest.raises(FetchError, match=f'sends more than {len(BIG)} bytes'):
         fetch_files([big], patience=HASTE)
-    assert (home / 'net/big.pt.part').stat().st_size < 2 * len(BIG)
+    assert names(home) == set()
 
 
 def test_an_unpublished_digest_must_stay_what_it_was(server, big, home):
     fetch_files([unknown(big)], patience=HASTE)
     (home / 'net/big.pt').unlink()
-    server.files['/net/big.pt'] = BIG[::-1]
+    server.files['/net/big.pt'] = OTHER
     with pytest.raises(FetchError, match=f'{SUMS} recorded it the first time'):
         fetch_files([unknown(big)], patience=HASTE)
     assert names(home) == {SUMS}
@@ -283,19 +285,15 @@ def test_redirects_to_other_schemes_are_refused(server, big, home, target):
 
 
 def test_redirects_from_https_to_http_are_refused():
-    from urllib.request import Request
-
-    from cs3_ros.bundles.download import _Redirects
-
-    follow = _Redirects().redirect_request
-    with pytest.raises(FetchError, match='leads to http://b/y: expected https'):
-        follow(Request('https://a/x'), None, 302, '', {}, 'http://b/y')
-    assert follow(Request('http://a/x'), None, 302, '', {}, 'https://b/y') is not None
+    secure = Address.parse('https://a/x', 'here')
+    with pytest.raises(ValueError, match='https://a/x leads to .http://b/y.: expected https'):
+        secure.redirected('http://b/y')
+    assert Address.parse('http://a/x', 'here').redirected('https://b/y').url == 'https://b/y'
 
 
 def test_a_redirect_in_a_circle_ends(server, big):
     server.mishaps['/net/big.pt'] = [('redirect', '/net/big.pt')] * 50
-    with pytest.raises(FetchError, match='infinite loop'):
+    with pytest.raises(FetchError, match='leads on more than 8 times'):
         fetch_files([big], patience=HASTE)
 
 
@@ -355,9 +353,9 @@ def test_a_name_that_several_networks_have_is_not_enough(home, tmp_path):
             copy_files(lacking, stick, files)
     assert names(home) == {'one/config.json', SUMS}
     (stick / 'two/net').mkdir(parents=True)
-    (stick / 'two/net/config.json').write_bytes(BIG)
+    (stick / 'two/net/config.json').write_bytes(b'[2]')
     copy_files(files[1:], stick, files)
-    assert (home / 'two/net/config.json').read_bytes() == BIG
+    assert (home / 'two/net/config.json').read_bytes() == b'[2]'
 
 
 def test_a_folder_with_wrong_or_without_files(big, home, tmp_path):
@@ -367,7 +365,7 @@ def test_a_folder_with_wrong_or_without_files(big, home, tmp_path):
     stick.mkdir()
     with pytest.raises(FetchError, match='not found: .*stick has neither net/big.pt nor big.pt'):
         copy_files([big], stick)
-    (stick / 'big.pt').write_bytes(BIG[::-1])
+    (stick / 'big.pt').write_bytes(OTHER)
     with pytest.raises(FetchError, match='got SHA-256'):
         copy_files([big], stick)
     assert names(home) == set() and names(stick) == {'big.pt'}
@@ -434,8 +432,9 @@ def test_weights_beside_the_bundle_need_no_fetching(server, bundle, home, tmp_pa
     assert capsys.readouterr().out.startswith(told)
 
 
-def test_an_interruption_keeps_the_part_and_says_so(server: FileServer, bundle, home):
-    """Ctrl-C in a process of its own."""
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_keeps_the_part_and_says_so(server: FileServer, bundle, home, number):
+    """Ctrl-C, or the end of a session, in a process of its own."""
     server.mishaps['/net/big.pt'] = [('stall', 300_000)]
     process = subprocess.Popen(
         [sys.executable, '-m', 'cs3_ros.cli', 'fetch', bundle],
@@ -446,7 +445,7 @@ def test_an_interruption_keeps_the_part_and_says_so(server: FileServer, bundle, 
     part, until = home / 'net/big.pt.part', time.monotonic() + 60
     while not (part.is_file() and part.stat().st_size) and time.monotonic() < until:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130 and 'Traceback' not in told
     assert 'MB of net/big.pt are kept' in told and 'goes on from there' in told
