@@ -662,6 +662,31 @@ def never_such_a_range(talk: Talk) -> None:
         talk.send(talk.content[:100_000])
 
 
+@_behaviour(right=True)
+def cut_range_of_an_unknown_total(talk: Talk) -> None:
+    if _after_a_drop(talk):
+        return
+    size, start = len(talk.content), talk.start
+    told = (f'Content-Range: bytes {start}-{size - 1}/*', f'Content-Length: {size - start}')
+    talk.head('206 Partial', *told, 'ETag: "one"')
+    talk.send(talk.content[start : start + 60_000])
+
+
+@_behaviour('impossible Content-Range')
+def range_and_length_disagree(talk: Talk) -> None:
+    talk.head('206 Partial', 'Content-Range: bytes 0-99/100', 'Content-Length: 200')
+    talk.send(b'x' * 200)
+
+
+@_behaviour('more than|in all|expected at most')
+def brings_ever_more(talk: Talk) -> None:
+    """Each attempt brings something, and there is always more to come."""
+    end = talk.start + 150_000
+    told = (f'Content-Range: bytes {talk.start}-{end}/*', 'ETag: "one"')
+    talk.head('206 Partial', *told)
+    talk.send(b'x' * 149_000)
+
+
 @_behaviour('answered from byte 7')
 def unasked_range(talk: Talk) -> None:
     talk.head('206 Partial', 'Content-Range: bytes 7-9/10', 'Content-Length: 3')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import string
 import urllib.parse
 from dataclasses import dataclass, field
 
@@ -82,6 +83,8 @@ class Address:
             ValueError: to something else than http(s), from https to http, or with a password.
         """
         scheme = urllib.parse.urlsplit(self.url).scheme
+        # http.client gives the bytes of a header as Latin-1
+        location = urllib.parse.quote(location, string.punctuation, encoding='iso-8859-1')
         try:
             there = Address.parse(urllib.parse.urljoin(self.url, location), 'redirect')
         except ValueError:

@@ -66,7 +66,7 @@ def download(
     address = Address.parse(url, 'url')
     until = time.monotonic() + patience.total_s
     transfer = _Transfer(address, part, size, checked_later, patience, until)
-    pauses, most = iter(patience.pauses_s), size_of(part)
+    pauses, most, since = iter(patience.pauses_s), size_of(part), time.monotonic()
     with Bar(desc=title, unit='B', unit_scale=True, disable=None, leave=False) as bar:
         try:
             while True:
@@ -78,8 +78,10 @@ def download(
                     told = type(error)(address.scrub(str(error)))
                     if size_of(part) >= most + patience.progress_bytes:
                         most, pauses = size_of(part), iter(patience.pauses_s)
+                        since = time.monotonic()
                     pause = next(pauses, None)
-                    if pause is None or time.monotonic() + pause >= until:
+                    end = min(until, since + patience.stuck_s)
+                    if pause is None or time.monotonic() + pause >= end:
                         raise told from None
                     bar.write(f'{told}; trying again in {pause:g} s', file=sys.stderr)
                 time.sleep(pause)
@@ -149,7 +151,7 @@ class _Transfer:
         try:
             with ask(self.address, headers, watch) as answer:
                 self._check_status(answer, asked)
-                start, total = self._extent(answer, asked, version)
+                start, least, total = self._extent(answer, asked, version)
                 most = self._most(start, total)
                 bar.reset(total)
                 bar.update(start)
@@ -157,8 +159,8 @@ class _Transfer:
                 self._receive(answer, start, most, watch, bar)
         except (ConnectionError, http.client.HTTPException) as error:
             raise not_http(host, error) from error
-        if total is not None and size_of(part) < total:
-            raise BrokeOff(f'{host} broke off after {size_of(part)} of {total} bytes')
+        if size_of(part) < least:
+            raise BrokeOff(f'{host} broke off after {size_of(part)} of {least} bytes')
 
     def _version(self) -> str:
         """The mark of the part, empty where none is known."""
@@ -191,15 +193,20 @@ class _Transfer:
                 'is; perhaps a proxy or a page to log in stands between'
             )
 
-    def _extent(self, answer: Any, asked: int, version: str) -> tuple[int, int | None]:
-        """First byte that an answer brings, and the size of the whole file where that is told."""
+    def _extent(self, answer: Any, asked: int, version: str) -> tuple[int, int, int | None]:
+        """What an answer brings.
+
+        Returns:
+            Its first byte; the bytes that the part has to come to have; the size of the whole
+            file where that is told.
+        """
         shown, headers = self.address.shown, answer.headers
         told = set() if answer.chunked else set(headers.get_all('Content-Length', ()))
         if any(not re.fullmatch(r'[0-9]{1,18}', length) for length in told) or len(told) > 1:
             raise FetchError(f'{shown}: Content-Length {_list(told)}: expected one whole number')
         length = int(told.pop()) if told else None
         if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
-            start, total = 0, length
+            start, least, total = 0, length or 0, length
         else:
             given = headers.get('Content-Range', '')
             found = re.fullmatch(r'bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)', given)
@@ -210,7 +217,8 @@ class _Transfer:
                 raise FetchError(f'{shown} {wrong}: expected bytes FIRST-LAST/TOTAL')
             start, last = int(found[1]), int(found[2])
             total = int(found[3]) if found[3] != '*' else None
-            if last < start or (total is not None and last >= total):
+            least = last + 1 if total is None else total
+            if not start <= last < least or length not in (None, last + 1 - start):
                 raise FetchError(f'{shown} answered with an impossible Content-Range {given}')
             if start not in (0, asked):
                 if asked:
@@ -224,7 +232,7 @@ class _Transfer:
         if start and total is not None and self.total not in (None, total):
             raise self._other_piece(f'has {total} bytes, had {self.total} before')
         self.total = total if total is not None else self.total
-        return start, total
+        return start, least, total
 
     def _other_piece(self, what: str) -> BrokeOff:
         """What it is asked for comes in no useful way: all of it is asked for the next time."""
@@ -259,7 +267,10 @@ class _Transfer:
             while chunk := answer.read1(CHUNK):  # not to lose what came before a stall
                 if answer.chunked and (answer.chunk_left or 0) < 0:
                     raise BrokeOff(f'{self.address.host} broke off: a chunk of negative size')
-                _write_all(target, chunk)
+                try:
+                    _write_all(target, chunk)
+                except OSError as error:  # has no name in its text
+                    raise OSError(f'{self.part} cannot be written: {error.strerror}') from error
                 watch.useful += len(chunk)
                 bar.update(len(chunk))
                 if target.tell() > most:

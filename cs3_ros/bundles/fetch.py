@@ -14,6 +14,7 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 import threading
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
@@ -114,22 +115,22 @@ def copy_files(
             config.json) the name alone is not enough, unless a digest tells whose file it is.
 
     Raises:
-        FetchError: some were not found or are wrong, the message names each; the others are there.
-        OSError: the folder cannot be read, or the home folder cannot be written or is too small.
+        FetchError: some were not found, are wrong or cannot be copied, the message names each; the
+            others are there.
+        OSError: it is no folder, or the home folder cannot be written or is too small.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f'--from {folder}: expected a folder')
     failed: dict[str, str] = {}
     paths = {file.path for file in (*files, *others)}
-    with _home(files):
+    with _home(files), _terminable():
         for file in files:
             try:
                 source, part = _find(file, folder, paths), _part_of(file)
-                discard(part)
-                shutil.copyfile(source, part)
+                _copy(source, part, file.bytes)
                 _finish(file, part)
-            except FetchError as error:
-                failed[file.path] = str(error)
+            except (FetchError, OSError, ValueError) as error:
+                failed[file.path] = one_line(str(error))
     _raise_failures(files, failed)
 
 
@@ -195,11 +196,64 @@ def _finish(file: WeightFile, part: Path) -> None:
         except ValueError as error:
             discard(part)
             raise FetchError(f'not what its name says: {error}; not kept') from error
+    with part.open('rb') as whole:
+        os.fsync(whole.fileno())  # else a name without content may outlive a power failure
     record_digest(file.path, got)
     part.replace(home() / file.path)
     version_file(part).unlink(missing_ok=True)
     known = 'as expected' if expected else f'recorded in {SUMS}: none was published'
     print(f'{file.path}: {size / 1e6:.1f} MB, SHA-256 {got} ({known})', flush=True)
+
+
+def _copy(source: Path, part: Path, size: int) -> None:
+    """Copy a regular file, or leave no part of it.
+
+    Args:
+        source: a file; a link is followed, only what it leads to must be a file.
+        part: where to; what is there is replaced.
+        size: that it should have, bytes; 0 where that is not known.
+
+    Raises:
+        FetchError: it is no file, has another size, or changes in the meantime.
+        OSError: it cannot be read, or the part not be written.
+    """
+    discard(part)
+    # a pipe would wait for a writer
+    with open(os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), 'rb') as taken:
+        before = os.fstat(taken.fileno())
+        if not stat.S_ISREG(before.st_mode):
+            raise FetchError(f'{source}: expected a regular file')
+        if size and before.st_size != size:
+            raise FetchError(f'{source} has {before.st_size} bytes, expected {size}')
+        free = shutil.disk_usage(part.parent).free
+        if before.st_size > free:
+            raise FetchError(
+                f'{source} has {before.st_size} bytes, {part.parent} has room for {free}: make '
+                'room, or set CS3_HOME to a folder on a larger disk'
+            )
+        try:
+            with part.open('xb') as target:
+                done = 0
+                # no further than it reached at first: another program may be writing it
+                while done < before.st_size and (
+                    sent := os.sendfile(
+                        target.fileno(), taken.fileno(), done, min(before.st_size - done, _PIECE)
+                    )
+                ):
+                    done += sent
+            after = os.fstat(taken.fileno())
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise FetchError(f'{source} changed while it was copied: wait for who writes it')
+        except OSError as error:
+            discard(part)
+            raise OSError(f'{source} cannot be copied to {part}: {error.strerror}') from error
+        except BaseException:
+            discard(part)
+            raise
+
+
+_PIECE = 1 << 26
+"""Bytes that are copied between two looks for Ctrl-C."""
 
 
 def _find(file: WeightFile, folder: Path, paths: Set[str]) -> Path:

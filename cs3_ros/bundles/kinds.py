@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from cs3_ros.files.fields import whole
 from cs3_ros.files.jsonfile import MAX_BYTES, load_json, read_json
 
 TEXT_BYTES = MAX_BYTES
@@ -74,7 +75,7 @@ def _check_safetensors(file: BinaryIO, size: int) -> None:
     try:
         header = load_json(file.read(length).decode('utf-8'))
         facts = [value for key, value in header.items() if key != '__metadata__']
-        end = max((int(fact['data_offsets'][1]) for fact in facts), default=0)
+        end = max((whole(fact['data_offsets'][1], 'end', 0) for fact in facts), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError('it is no safetensors file') from error
     if size != 8 + length + end:

@@ -48,6 +48,8 @@ class Patience:
     progress_bytes: int = 1 << 16
     """What an attempt has to add to count as one that brought something: more than a server
     that is slower than ``bytes_per_s`` gets through in a window."""
+    stuck_s: float = 120.0
+    """Longest time without such an addition, over all attempts, seconds; room for four of them."""
     total_s: float = 24 * 3600.0
     """Longest time for one file, seconds; the next call goes on."""
     most_bytes: int = 1 << 32

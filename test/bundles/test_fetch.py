@@ -371,6 +371,127 @@ def test_a_folder_with_wrong_or_without_files(big, home, tmp_path):
     assert names(home) == set() and names(stick) == {'big.pt'}
 
 
+@pytest.fixture
+def stick(tmp_path) -> Path:
+    (tmp_path / 'stick').mkdir()
+    return tmp_path / 'stick'
+
+
+def test_links_are_followed_to_files_only(big, home, stick):
+    """As the hubs' own caches have them."""
+    (stick / 'blob').write_bytes(BIG)
+    (stick / 'big.pt').symlink_to('blob')
+    copy_files([big], stick)
+    assert (home / 'net/big.pt').read_bytes() == BIG and not (home / 'net/big.pt').is_symlink()
+    (home / 'net/big.pt').unlink()
+    for place in ('/dev/zero', '/dev/null', 'nowhere', 'big.pt', '.'):
+        (stick / 'big.pt').unlink()
+        (stick / 'big.pt').symlink_to(place)
+        with pytest.raises(FetchError, match='not found'):
+            copy_files([unknown(big)], stick)
+    (stick / 'big.pt').unlink()
+    os.mkfifo(stick / 'big.pt')
+    with pytest.raises(FetchError, match='not found'):
+        copy_files([unknown(big)], stick)
+    assert names(home) == {SUMS}
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(big, home, stick, monkeypatch):
+    os.mkfifo(stick / 'big.pt')
+    monkeypatch.setattr(fetch_module, '_find', lambda *arguments: stick / 'big.pt')
+    with pytest.raises(FetchError, match='big.pt: expected a regular file'):
+        copy_files([unknown(big)], stick)
+
+
+def test_links_in_the_place_of_parts_and_files_are_replaced(server, big, home, stick, tmp_path):
+    """Nothing is written to where they lead."""
+    own = tmp_path / 'own.txt'
+    (stick / 'big.pt').write_bytes(BIG)
+    for bring in (lambda: copy_files([big], stick), lambda: fetch_files([big], patience=HASTE)):
+        own.write_bytes(b'mine')
+        shutil.rmtree(home, ignore_errors=True)
+        (home / 'net').mkdir(parents=True)
+        for name in ('big.pt', 'big.pt.part', 'big.pt.etag'):
+            (home / 'net' / name).symlink_to(own)
+        (home / SUMS).symlink_to(tmp_path / 'nowhere')
+        server.mishaps['/net/big.pt'] = [('drop', 1000)]
+        bring()
+        assert own.read_bytes() == b'mine' and names(home) == {'net/big.pt', SUMS}
+        assert (home / 'net/big.pt').read_bytes() == BIG
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_a_file_that_grows_while_it_is_copied(big, home, stick, monkeypatch, known):
+    (stick / 'big.pt').write_bytes(BIG)
+    send = os.sendfile
+
+    def grow(target: int, source: int, start: int, count: int) -> int:
+        with (stick / 'big.pt').open('ab') as file:
+            file.write(bytes(1000))
+        return send(target, source, start, min(count, 300_000))
+
+    monkeypatch.setattr(fetch_module.os, 'sendfile', grow)
+    with pytest.raises(FetchError, match='big.pt changed while it was copied'):
+        copy_files([big if known else unknown(big)], stick)
+    assert names(home) == set()
+
+
+def test_a_file_that_is_too_large_is_not_copied(big, home, stick, monkeypatch):
+    with (stick / 'big.pt').open('wb') as file:
+        file.truncate(1 << 33)
+    with pytest.raises(FetchError, match=f'big.pt has {1 << 33} bytes, expected {len(BIG)}'):
+        copy_files([big], stick)
+    usage = shutil.disk_usage('/')._replace(free=1 << 32)
+    monkeypatch.setattr(fetch_module.shutil, 'disk_usage', lambda path: usage)
+    with pytest.raises(FetchError, match=f'big.pt has {1 << 33} bytes, .* room for {1 << 32}'):
+        copy_files([unknown(big)], stick)
+    assert names(home) == set()
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half(server, big, home, stick):
+    """The others are tried, and what came over the net can be gone on with."""
+    (stick / 'big.pt').write_bytes(BIG)
+    (stick / 'config.json').write_bytes(SMALL)
+    child = subprocess.run(
+        [sys.executable, '-c', FULL, str(stick), server.url, str(len(BIG)), sha256(BIG)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {'CS3_HOME': str(home)},
+    )
+    assert child.returncode == 0, child.stderr
+    copied, fetched = child.stdout.split('---')
+    assert 'big.pt cannot be copied to' in copied and 'File too large' in copied
+    assert 'big.pt.part cannot be written: File too large' in fetched
+    assert names(home) == {'net/config.json', 'net/big.pt.part', 'net/big.pt.etag', SUMS}
+    fetch_files([big], patience=HASTE)
+    assert server.requests[-1][1] == 'bytes=300000-'
+    assert (home / 'net/big.pt').read_bytes() == BIG
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from cs3_ros.bundles.fetch import copy_files, fetch_files
+from cs3_ros.bundles.weights import WeightFile
+stick, url, size, digest = sys.argv[1:]
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+files = [
+    WeightFile('net/big.pt', 'MIT', f'{url}/net/big.pt', '', int(size), digest),
+    WeightFile('net/config.json', 'MIT', f'{url}/net/config.json'),
+]
+try:
+    copy_files(files, Path(stick))
+except RuntimeError as error:
+    print(error)
+print('---')
+try:
+    fetch_files(files[:1])
+except RuntimeError as error:
+    print(error)
+"""
+
+
 BUNDLE = """\
 name: mine
 clip: {{}}

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,63 @@ def test_an_address_below_another_keeps_what_it_needs():
     assert below.url == 'https://xn--hst-sna:81/r%C3%A4ume/net/a%20b.pt?key=1'
     assert base64.b64decode(below.authorization.removeprefix('Basic ')) == b'a:b:p@ss'
     assert 'p@ss' not in repr(below)
+
+
+def test_a_redirect_may_have_any_letters():
+    """They come as Latin-1, whatever they were."""
+    there = Address.parse('http://a/x', 'here').redirected('/r\xc3\xa4um e?q=\xc3\xa4%20')
+    assert there.url == 'http://a/r%C3%A4um%20e?q=%C3%A4%20' and there.shown.endswith('?***')
+
+
+@pytest.mark.parametrize(
+    'patience',
+    [
+        replace(SOME, progress_bytes=1, total_s=0.2),
+        replace(SOME, pauses_s=(0.0,) * 1_000_000, stuck_s=0.2),
+    ],
+    ids=['total_s', 'stuck_s'],
+)
+def test_a_file_has_only_so_much_time(home, patience):
+    """Though every attempt brings a little more, or there are very many attempts."""
+
+    def drops(talk: Talk) -> None:
+        talk.ranged()
+        talk.send(CONTENT[talk.start : talk.start + 10])
+
+    with (
+        hostile(drops, CONTENT) as server,
+        pytest.raises(FetchError, match='broke off after|in all'),
+    ):
+        fetch_files([weights()], server.url, patience)
+    assert len(server.talks) * 10 < len(CONTENT)
+
+
+def test_a_proxy_is_asked_and_does_not_get_the_password_in_the_address(home, monkeypatch):
+    def files(talk: Talk) -> None:
+        talk.ranged()
+        talk.send(CONTENT)
+
+    with hostile(files, CONTENT) as proxy:
+        monkeypatch.setenv('http_proxy', f'http://me:proxyword@{proxy.host}')
+        fetch_files([weights()], 'http://ali:open%20sesame@mirror.invalid/files', SOME)
+        (talk,) = proxy.talks
+        assert talk.path == 'http://mirror.invalid/files/net/a.pt'
+        assert talk.headers['proxy-authorization'] == 'Basic bWU6cHJveHl3b3Jk'
+    assert (home / 'net/a.pt').read_bytes() == CONTENT
+
+
+def test_a_server_that_leads_away_from_the_proxy_does_not_learn_its_password(home, monkeypatch):
+    def files(talk: Talk) -> None:
+        talk.ranged()
+        talk.send(CONTENT)
+
+    with hostile(files, CONTENT) as elsewhere:
+
+        def leads(talk: Talk) -> None:
+            talk.head('302 Found', f'Location: {elsewhere.url}/x')
+
+        with hostile(leads, CONTENT) as proxy:
+            monkeypatch.setenv('http_proxy', f'http://me:proxyword@{proxy.host}')
+            monkeypatch.setenv('no_proxy', '127.0.0.1')
+            fetch_files([weights()], 'http://mirror.invalid', SOME)
+        assert b'authorization' not in elsewhere.talks[0].raw.lower()
