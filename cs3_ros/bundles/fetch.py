@@ -16,15 +16,18 @@ import shutil
 import signal
 import stat
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from cs3_ros.bundles.address import Address, masked, one_line
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.bundles.download import discard, download, size_of, version_file
 from cs3_ros.bundles.kinds import check_kind, most_bytes
-from cs3_ros.bundles.watched_http import FetchError, Offline, Patience
+from cs3_ros.bundles.watched_http import BrokeOff, FetchError, Offline, Patience
 from cs3_ros.bundles.weights import (
     SUMS,
     WeightFile,
@@ -82,8 +85,17 @@ def fetch_files(
         files = [replace(file, url=base.below(file.path)) for file in files]
     wanted = [file for file in files if file.url]
     failed: dict[str, str] = {}
+    wasted_s: Counter[str] = Counter()  # by host
     with _home(wanted), _terminable():
         for number, file in enumerate(wanted):
+            host, began, had = (
+                urlsplit(file.url).netloc,
+                time.monotonic(),
+                size_of(_part_path(file)),
+            )
+            if wasted_s[host] >= patience.stuck_s:
+                failed[file.path] = f'{host.rpartition("@")[2]} was given up'
+                continue
             try:
                 part = _part_of(file)
                 download(
@@ -100,6 +112,9 @@ def fetch_files(
                 break
             except (FetchError, OSError, ValueError) as error:
                 failed[file.path] = one_line(str(error))
+                brought = size_of(_part_path(file)) - had
+                if isinstance(error, BrokeOff) and brought < patience.progress_bytes:
+                    wasted_s[host] += time.monotonic() - began
     _raise_failures(files, failed)
 
 

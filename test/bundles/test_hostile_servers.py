@@ -182,6 +182,18 @@ def test_a_file_has_only_so_much_time(home, patience):
     assert len(server.talks) * 10 < len(CONTENT)
 
 
+def test_a_server_that_gives_nothing_is_not_asked_for_every_file(home):
+    """A bundle has a dozen files, each of which would take as long as the first."""
+    names = [f'net/{letter}.pt' for letter in 'abcdef']
+    files = [replace(weights(), path=name) for name in names]
+    with hostile(BEHAVIOURS['silence'].run, CONTENT) as server:
+        url = with_secrets(server)
+        with pytest.raises(FetchError, match=rf'\n  {server.host} was given up:\n') as caught:
+            fetch_files(files, url, replace(LITTLE, stuck_s=0.5))
+        assert len(server.talks) == 4, 'two files, two attempts each'
+    assert all(str(home / name) in str(caught.value) for name in names)
+
+
 def test_a_proxy_is_asked_and_does_not_get_the_password_in_the_address(home, monkeypatch):
     def files(talk: Talk) -> None:
         talk.ranged()
