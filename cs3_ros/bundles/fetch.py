@@ -17,7 +17,7 @@ import signal
 import stat
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -85,14 +85,11 @@ def fetch_files(
         files = [replace(file, url=base.below(file.path)) for file in files]
     wanted = [file for file in files if file.url]
     failed: dict[str, str] = {}
-    wasted_s: Counter[str] = Counter()  # by host
+    wasted_s: defaultdict[str, float] = defaultdict(float)  # by host
     with _home(wanted), _terminable():
         for number, file in enumerate(wanted):
-            host, began, had = (
-                urlsplit(file.url).netloc,
-                time.monotonic(),
-                size_of(_part_path(file)),
-            )
+            host, began = urlsplit(file.url).netloc, time.monotonic()
+            had = size_of(_part_path(file))
             if wasted_s[host] >= patience.stuck_s:
                 failed[file.path] = f'{host.rpartition("@")[2]} was given up'
                 continue

@@ -190,7 +190,7 @@ def test_a_server_that_gives_nothing_is_not_asked_for_every_file(home):
         url = with_secrets(server)
         with pytest.raises(FetchError, match=rf'\n  {server.host} was given up:\n') as caught:
             fetch_files(files, url, replace(LITTLE, stuck_s=0.5))
-        assert len(server.talks) == 4, 'two files, two attempts each'
+        assert len(server.talks) <= 4, 'at most two files, two attempts each'
     assert all(str(home / name) in str(caught.value) for name in names)
 
 
