@@ -21,7 +21,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 from cs3_ros.bundles.address import Address, masked, one_line
 from cs3_ros.bundles.bundle import Bundle, load_bundle
@@ -88,13 +87,13 @@ def fetch_files(
     wasted_s: defaultdict[str, float] = defaultdict(float)  # by host
     with _home(wanted), _terminable():
         for number, file in enumerate(wanted):
-            host, began = urlsplit(file.url).netloc, time.monotonic()
-            had = size_of(_part_path(file))
-            if wasted_s[host] >= patience.stuck_s:
-                failed[file.path] = f'{host.rpartition("@")[2]} was given up'
-                continue
+            host, part, began = '', _part_path(file), time.monotonic()
+            had = size_of(part)
             try:
-                part = _part_of(file)
+                host = Address.parse(file.url, 'url').host
+                if wasted_s[host] >= patience.stuck_s:
+                    raise FetchError(f'{host} was given up')
+                part.parent.mkdir(parents=True, exist_ok=True)
                 download(
                     file.url,
                     part,
@@ -109,8 +108,7 @@ def fetch_files(
                 break
             except (FetchError, OSError, ValueError) as error:
                 failed[file.path] = one_line(str(error))
-                brought = size_of(_part_path(file)) - had
-                if isinstance(error, BrokeOff) and brought < patience.progress_bytes:
+                if isinstance(error, BrokeOff) and size_of(part) - had < patience.progress_bytes:
                     wasted_s[host] += time.monotonic() - began
     _raise_failures(files, failed)
 
