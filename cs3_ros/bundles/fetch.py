@@ -14,17 +14,17 @@ import fcntl
 import os
 import shutil
 import signal
-import stat
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from cs3_ros.bundles.address import Address, masked, one_line
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.bundles.download import discard, download, size_of, version_file
+from cs3_ros.bundles.from_folder import copy, find
 from cs3_ros.bundles.kinds import check_kind, most_bytes
 from cs3_ros.bundles.watched_http import BrokeOff, FetchError, Offline, Patience
 from cs3_ros.bundles.weights import (
@@ -136,8 +136,8 @@ def copy_files(
     with _home(files), _terminable():
         for file in files:
             try:
-                source, part = _find(file, folder, paths), _part_of(file)
-                _copy(source, part, file.bytes)
+                source, part = find(file, folder, paths), _part_of(file)
+                copy(source, part, file.bytes)
                 _finish(file, part)
             except (FetchError, OSError, ValueError) as error:
                 failed[file.path] = one_line(str(error))
@@ -213,80 +213,6 @@ def _finish(file: WeightFile, part: Path) -> None:
     version_file(part).unlink(missing_ok=True)
     known = 'as expected' if expected else f'recorded in {SUMS}: none was published'
     print(f'{file.path}: {size / 1e6:.1f} MB, SHA-256 {got} ({known})', flush=True)
-
-
-def _copy(source: Path, part: Path, size: int) -> None:
-    """Copy a regular file, or leave no part of it.
-
-    Args:
-        source: a file; a link is followed, only what it leads to must be a file.
-        part: where to; what is there is replaced.
-        size: that it should have, bytes; 0 where that is not known.
-
-    Raises:
-        FetchError: it is no file, has another size, or changes in the meantime.
-        OSError: it cannot be read, or the part not be written.
-    """
-    discard(part)
-    # a pipe would wait for a writer
-    with open(os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), 'rb') as taken:
-        before = os.fstat(taken.fileno())
-        if not stat.S_ISREG(before.st_mode):
-            raise FetchError(f'{source}: expected a regular file')
-        if size and before.st_size != size:
-            raise FetchError(f'{source} has {before.st_size} bytes, expected {size}')
-        free = shutil.disk_usage(part.parent).free
-        if before.st_size > free:
-            raise FetchError(
-                f'{source} has {before.st_size} bytes, {part.parent} has room for {free}: make '
-                'room, or set CS3_HOME to a folder on a larger disk'
-            )
-        try:
-            with part.open('xb') as target:
-                done = 0
-                # no further than it reached at first: another program may be writing it
-                while done < before.st_size and (
-                    sent := os.sendfile(
-                        target.fileno(), taken.fileno(), done, min(before.st_size - done, _PIECE)
-                    )
-                ):
-                    done += sent
-            after = os.fstat(taken.fileno())
-            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                raise FetchError(f'{source} changed while it was copied: wait for who writes it')
-        except OSError as error:
-            discard(part)
-            raise OSError(f'{source} cannot be copied to {part}: {error.strerror}') from error
-        except BaseException:
-            discard(part)
-            raise
-
-
-_PIECE = 1 << 26
-"""Bytes that are copied between two looks for Ctrl-C."""
-
-
-def _find(file: WeightFile, folder: Path, paths: Set[str]) -> Path:
-    """The one file below a folder that is meant."""
-    if (exact := folder / file.path).is_file():
-        return exact
-    name = PurePosixPath(file.path).name
-    found = sorted(path for path in folder.rglob('*') if path.name == name and path.is_file())
-    if not file.sha256 and sum(PurePosixPath(path).name == name for path in paths) > 1:
-        found = [path for path in found if path.as_posix().endswith(f'/{file.path}')]
-        if not found:
-            raise FetchError(
-                f'not found: {folder} has no {file.path}; the bundle has other files of the name '
-                f'{name}, so its folder must be there, too'
-            )
-    if not found:
-        raise FetchError(f'not found: {folder} has neither {file.path} nor {name} anywhere')
-    if len(found) > 1 and file.sha256:
-        found = [path for path in found if digest_of(path) == file.sha256][:1] or found
-    if len(found) > 1:
-        names = ', '.join(str(path) for path in found)
-        raise FetchError(f'{names}: expected one {name}, or {folder / file.path}')
-    return found[0]
 
 
 def _raise_failures(files: Sequence[WeightFile], failed: dict[str, str]) -> None:

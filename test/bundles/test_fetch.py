@@ -398,7 +398,7 @@ def test_links_are_followed_to_files_only(big, home, stick):
 
 def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(big, home, stick, monkeypatch):
     os.mkfifo(stick / 'big.pt')
-    monkeypatch.setattr(fetch_module, '_find', lambda *arguments: stick / 'big.pt')
+    monkeypatch.setattr(fetch_module, 'find', lambda *arguments: stick / 'big.pt')
     with pytest.raises(FetchError, match='big.pt: expected a regular file'):
         copy_files([unknown(big)], stick)
 
