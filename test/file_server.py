@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+def torch_like(content: bytes) -> bytes:
+    """What looks like a file of ``torch.save``."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, 'w') as archive:
+        archive.writestr(zipfile.ZipInfo('archive/data.pkl'), b'')
+        archive.writestr(zipfile.ZipInfo('archive/data/0'), content)
+    return packed.getvalue()
 
 
 class FileServer(ThreadingHTTPServer):

@@ -2,7 +2,8 @@
 
 A file is written beside its place as ``NAME.part``, checked for size and SHA-256, and only then
 takes its name; what an interruption leaves is gone on with the next time. A file whose digest
-nobody published is held against the one that it had when it was first fetched.
+nobody published is held against the one that it had when it was first fetched; the first time it
+must at least be of the kind that its name says.
 """
 
 from __future__ import annotations
@@ -10,23 +11,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import os
 import shutil
-import urllib.parse
-from collections.abc import Iterator, Sequence, Set
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from cs3_ros.bundles.address import Address, masked, one_line
 from cs3_ros.bundles.bundle import Bundle, load_bundle
-from cs3_ros.bundles.download import (
-    FetchError,
-    Offline,
-    Patience,
-    check_url,
-    discard,
-    download,
-    size_of,
-    version_file,
-)
+from cs3_ros.bundles.download import discard, download, size_of, version_file
+from cs3_ros.bundles.from_folder import copy, find
+from cs3_ros.bundles.kinds import check_kind, most_bytes
+from cs3_ros.bundles.watched_http import BrokeOff, FetchError, Offline, Patience
 from cs3_ros.bundles.weights import (
     SUMS,
     WeightFile,
@@ -70,7 +70,8 @@ def fetch_files(
 
     Args:
         files: what to fetch; those without a URL are only named.
-        mirror: base URL of a server that has every file under its path below the home folder.
+        mirror: base URL of a server that has every file under its path below the home folder;
+            ``user:password@`` and a query in it are sent along, and never shown.
         patience: when a server is given up.
 
     Raises:
@@ -79,29 +80,36 @@ def fetch_files(
         ValueError: the mirror is no URL.
     """
     if mirror:
-        check_url(mirror, '--mirror')
-        base = mirror.rstrip('/')
-        files = [replace(file, url=f'{base}/{urllib.parse.quote(file.path)}') for file in files]
+        base = Address.parse(mirror, '--mirror')
+        files = [replace(file, url=base.below(file.path)) for file in files]
     wanted = [file for file in files if file.url]
     failed: dict[str, str] = {}
-    with _home(wanted):
+    wasted_s: defaultdict[str, float] = defaultdict(float)  # by host
+    with _home(wanted), _terminable():
         for number, file in enumerate(wanted):
+            host, part, began = '', _part_path(file), time.monotonic()
+            had = size_of(part)
             try:
-                part = _part_of(file)
+                host = Address.parse(file.url, 'url').host
+                if wasted_s[host] >= patience.stuck_s:
+                    raise FetchError(f'{host} was given up')
+                part.parent.mkdir(parents=True, exist_ok=True)
                 download(
                     file.url,
                     part,
                     size=file.bytes,
                     checked_later=bool(file.sha256),
-                    patience=patience,
+                    patience=_patience_for(file, patience),
                     title=file.path,
                 )
                 _finish(file, part)
             except Offline as error:
                 failed |= dict.fromkeys((left.path for left in wanted[number:]), str(error))
                 break
-            except (FetchError, OSError, ValueError) as error:  # what a broken answer provokes
-                failed[file.path] = str(error)
+            except (FetchError, OSError, ValueError) as error:
+                failed[file.path] = one_line(str(error))
+                if isinstance(error, BrokeOff) and size_of(part) - had < patience.progress_bytes:
+                    wasted_s[host] += time.monotonic() - began
     _raise_failures(files, failed)
 
 
@@ -117,23 +125,41 @@ def copy_files(
             config.json) the name alone is not enough, unless a digest tells whose file it is.
 
     Raises:
-        FetchError: some were not found or are wrong, the message names each; the others are there.
-        OSError: the folder cannot be read, or the home folder cannot be written or is too small.
+        FetchError: some were not found, are wrong or cannot be copied, the message names each; the
+            others are there.
+        OSError: it is no folder, or the home folder cannot be written or is too small.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f'--from {folder}: expected a folder')
     failed: dict[str, str] = {}
     paths = {file.path for file in (*files, *others)}
-    with _home(files):
+    with _home(files), _terminable():
         for file in files:
             try:
-                source, part = _find(file, folder, paths), _part_of(file)
-                discard(part)
-                shutil.copyfile(source, part)
+                source, part = find(file, folder, paths), _part_of(file)
+                copy(source, part, file.bytes)
                 _finish(file, part)
-            except FetchError as error:
-                failed[file.path] = str(error)
+            except (FetchError, OSError, ValueError) as error:
+                failed[file.path] = one_line(str(error))
     _raise_failures(files, failed)
+
+
+def _patience_for(file: WeightFile, patience: Patience) -> Patience:
+    return replace(patience, most_bytes=most_bytes(file.path, patience.most_bytes))
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM end the block as Ctrl-C does, where nobody else has a use for it."""
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -146,7 +172,8 @@ def _home(files: Sequence[WeightFile]) -> Iterator[None]:
         raise OSError(
             f'{folder} cannot be made ({error}): set CS3_HOME to a folder that you may write'
         ) from error
-    with (folder / '.lock').open('w') as lock:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(folder / '.lock', flags, 0o666), 'rb') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -173,34 +200,19 @@ def _finish(file: WeightFile, part: Path) -> None:
         discard(part)
         why = '' if file.sha256 else f', as {home() / SUMS} recorded it the first time'
         raise FetchError(f'got SHA-256 {got}, expected {expected}{why}; not kept')
+    if not expected:
+        try:
+            check_kind(part, file.path)
+        except ValueError as error:
+            discard(part)
+            raise FetchError(f'not what its name says: {error}; not kept') from error
+    with part.open('rb') as whole:
+        os.fsync(whole.fileno())  # else a name without content may outlive a power failure
     record_digest(file.path, got)
     part.replace(home() / file.path)
     version_file(part).unlink(missing_ok=True)
     known = 'as expected' if expected else f'recorded in {SUMS}: none was published'
     print(f'{file.path}: {size / 1e6:.1f} MB, SHA-256 {got} ({known})', flush=True)
-
-
-def _find(file: WeightFile, folder: Path, paths: Set[str]) -> Path:
-    """The one file below a folder that is meant."""
-    if (exact := folder / file.path).is_file():
-        return exact
-    name = PurePosixPath(file.path).name
-    found = sorted(path for path in folder.rglob('*') if path.name == name and path.is_file())
-    if not file.sha256 and sum(PurePosixPath(path).name == name for path in paths) > 1:
-        found = [path for path in found if path.as_posix().endswith(f'/{file.path}')]
-        if not found:
-            raise FetchError(
-                f'not found: {folder} has no {file.path}; the bundle has other files of the name '
-                f'{name}, so its folder must be there, too'
-            )
-    if not found:
-        raise FetchError(f'not found: {folder} has neither {file.path} nor {name} anywhere')
-    if len(found) > 1 and file.sha256:
-        found = [path for path in found if digest_of(path) == file.sha256][:1] or found
-    if len(found) > 1:
-        names = ', '.join(str(path) for path in found)
-        raise FetchError(f'{names}: expected one {name}, or {folder / file.path}')
-    return found[0]
 
 
 def _raise_failures(files: Sequence[WeightFile], failed: dict[str, str]) -> None:
@@ -211,7 +223,7 @@ def _raise_failures(files: Sequence[WeightFile], failed: dict[str, str]) -> None
         if not path.is_file():
             why = failed.get(file.path, 'nobody offers it')
             lines += [f'  {why}:'] if why != previous else []
-            lines += [f'    {path}', f'      from {file.url or file.origin}']
+            lines += [f'    {path}', f'      from {masked(file.url) or file.origin}']
             previous = why
     if lines:
         raise FetchError(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cs3_ros.bundles.address import masked
 from cs3_ros.files.atomic import write_text
 from cs3_ros.files.fields import expect, mapping, whole
 
@@ -110,7 +111,8 @@ def how_to_bring(file: WeightFile, bundle: str) -> str:
     if not file.url:
         return f'{path} comes from {file.origin}'
     return (
-        f'`cs3 fetch {bundle}` brings it; on a machine without internet bring {file.url} as {path}'
+        f'`cs3 fetch {bundle}` brings it; on a machine without internet bring {masked(file.url)} '
+        f'as {path}'
     )
 
 
@@ -137,7 +139,7 @@ def parse(data: Any) -> tuple[WeightFile, ...]:
         if bool(source) == bool(origin):
             raise ValueError(f'{where}: expected either source (a URL) or origin (words)')
         good = not source or re.match(r'https?://', source) is not None
-        expect(good, f'{where}.source', source, 'a URL, https://...')
+        expect(good, f'{where}.source', masked(source), 'a URL, https://...')
         for name, facts in mapping(entry['files'], f'{where}.files', others=None).items():
             here = f'{where}.files.{name}'
             facts = mapping(facts or {}, here, others=('bytes', 'sha256'))
