@@ -33,6 +33,9 @@ LAST_STAMP_NS = (2**31 - 1 - 3600) * NS_PER_S
 """Latest stamp that is taken in: the seconds of a ROS stamp are an int32, and what follows from a
 message (an onset, the rest of a recording) may lie later than its stamp."""
 
+MAX_PIXELS = 50_000_000
+"""Height times width of the largest picture that is taken in, unless a setting says otherwise."""
+
 
 def _no_points() -> Points:
     return np.zeros((0, 2), np.float32)
@@ -52,9 +55,23 @@ class Frame:
     """Coordinate frame of the source header."""
 
     @cached_property
+    def _decoded(self) -> Image | ValueError:
+        try:
+            return self.decode(self.payload)
+        except ValueError as error:  # kept, too: several stages may look at a broken frame
+            return error
+
+    @property
     def image(self) -> Image:
-        """The decoded picture, RGB uint8 [H, W, 3]; decoded once per Frame object."""
-        return self.decode(self.payload)
+        """The decoded picture, RGB uint8 [H, W, 3]; decoded, or refused, once per Frame object.
+
+        Raises:
+            ValueError: the payload is broken.
+        """
+        decoded = self._decoded
+        if isinstance(decoded, ValueError):
+            raise decoded.with_traceback(None)
+        return decoded
 
     @property
     def image_or_none(self) -> Image | None:
