@@ -134,7 +134,9 @@ def png(width, height, bits=1, colour=0, pixels=b''):
     """A whole PNG of these fields; its pixels need not fit."""
 
     def chunk(kind, body):
-        return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+        return (
+            struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+        )
 
     header = struct.pack('>IIBBBBB', width, height, bits, colour, 0, 0, 0)
     parts = (b'IHDR', header), (b'IDAT', zlib.compress(pixels, 9)), (b'IEND', b'')
