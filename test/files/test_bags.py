@@ -335,9 +335,7 @@ def test_broken_pictures_are_left_out_and_reported(tmp_path, caplog):
 
 def test_only_broken_pictures_are_refused(tmp_path):
     path = write_bag(tmp_path / 'bag', [('/i', 1, raw_image(1, 'weird'))])
-    with pytest.raises(
-        ValueError, match="not one of 1 pictures can be .* 'weird'"
-    ):
+    with pytest.raises(ValueError, match="not one of 1 pictures can be .* 'weird'"):
         BagRecording(path)
 
 
