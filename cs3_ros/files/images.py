@@ -169,6 +169,8 @@ def _check_jpeg(named: str, raw: bytes, max_pixels: int) -> bool:
             size, huffman = width * height, marker <= 0xC2
         position += 2 + length
         if marker == 0xDA:
+            if raw.find(b'\xff\xd9', position) < 0:
+                return False
             scans = 1 + raw.count(b'\xff\xda', position)
             if scans > MAX_SCANS:
                 raise ValueError(f'{named} of {scans} scans: expected at most {MAX_SCANS}')
@@ -177,7 +179,7 @@ def _check_jpeg(named: str, raw: bytes, max_pixels: int) -> bool:
                     f'{named} of {size / 1e6:g} megapixels in {len(raw)} bytes: expected at least '
                     'a bit for every 8x8 pixels; its header or its content is damaged'
                 )
-            return raw.find(b'\xff\xd9', position) >= 0
+            return True
     return False
 
 
@@ -187,13 +189,15 @@ def _check_png(named: str, raw: bytes, max_pixels: int) -> bool:
         return False
     width, height = (int.from_bytes(raw[at : at + 4], 'big') for at in (16, 20))
     check_size(named, width, height, max_pixels)
+    if b'IEND\xae\x42\x60\x82' not in raw[-4096:]:
+        return False
     row = (width * raw[24] * _CHANNELS.get(raw[25], 1) + 7) // 8
     if height * row > _DENSEST_PNG * len(raw):
         raise ValueError(
             f'{named} of {width}x{height} pixels in {len(raw)} bytes: expected more than that for '
             'its pixels; its header or its content is damaged'
         )
-    return b'IEND\xae\x42\x60\x82' in raw[-4096:]
+    return True
 
 
 def as_jpeg(image: NDArray[np.uint8], quality: int = 85) -> bytes:
