@@ -17,6 +17,8 @@ from cs3_ros.files.encodings import Data, check_image, check_size, decode_image
 MAX_SCANS = 100
 """Most scans of a JPEG: each goes over the whole picture, however few bytes it has itself.
 Progressive files have about ten."""
+_MAX_STEPS = 65_536
+"""Segments and fill bytes of a JPEG before its first scan."""
 _DENSEST_JPEG = 512
 """Pixels that a byte of a JPEG can stand for: a block of 8x8 takes at least a bit."""
 _DENSEST_PNG = 1032
@@ -56,9 +58,8 @@ def compressed_frame(
     Raises:
         ValueError: as ``check_compressed`` does.
     """
-    check_compressed(format, data, max_pixels)
-    decode = partial(decode_compressed, format, max_pixels=max_pixels)
-    return Frame(stamp_ns, data, decode, frame_id)
+    named = check_compressed(format, data, max_pixels)
+    return Frame(stamp_ns, data, partial(_decoded, named), frame_id)
 
 
 def decode_compressed(format: str, data: Data, max_pixels: int = MAX_PIXELS) -> Image:
@@ -78,9 +79,13 @@ def decode_compressed(format: str, data: Data, max_pixels: int = MAX_PIXELS) -> 
     Raises:
         ValueError: as ``check_compressed`` does, or a file whose content is damaged.
     """
+    return _decoded(check_compressed(format, data, max_pixels), data)
+
+
+def _decoded(named: str, data: Data) -> Image:
+    """What ``decode_compressed`` makes of a file that was checked."""
     import cv2
 
-    named = check_compressed(format, data, max_pixels)
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # type: ignore[arg-type]
@@ -148,7 +153,10 @@ def _check_jpeg(named: str, raw: bytes, max_pixels: int) -> bool:
     segment by segment, as libjpeg does, because an embedded thumbnail has the same ones.
     """
     position, size, huffman = 2, None, True
-    while position + 4 <= len(raw) and raw[position] == 0xFF:
+    progressive, components = False, b''
+    for _ in range(_MAX_STEPS):
+        if position + 4 > len(raw) or raw[position] != 0xFF:
+            break
         marker = raw[position + 1]
         if marker == 0xFF:  # a fill byte before a marker
             position += 1
@@ -167,11 +175,16 @@ def _check_jpeg(named: str, raw: bytes, max_pixels: int) -> bool:
             )
             check_size(named, width, height, max_pixels)
             size, huffman = width * height, marker <= 0xC2
+            progressive, components = bool(marker & 2), raw[position + 9 : position + 10]
         position += 2 + length
         if marker == 0xDA:
-            if raw.find(b'\xff\xd9', position) < 0:
+            if raw.rfind(b'\xff\xd9', position) < 0:
                 return False
-            scans = 1 + raw.count(b'\xff\xda', position)
+            # one that all components share is the only one that is read
+            shared = (
+                not progressive and raw[position - length + 2 : position - length + 3] == components
+            )
+            scans = 1 if shared else 1 + raw.count(b'\xff\xda', position)
             if scans > MAX_SCANS:
                 raise ValueError(f'{named} of {scans} scans: expected at most {MAX_SCANS}')
             if huffman and size is not None and size > _DENSEST_JPEG * (len(raw) - position):

@@ -230,3 +230,17 @@ def test_the_bound_is_that_of_the_caller():
         assert decode_compressed('x', data, 64 * 48).shape == (48, 64, 3)
         with pytest.raises(ValueError, match='64x48 pixels: expected at most 0.003071 megapixels'):
             decode_compressed('x', data, 64 * 48 - 1)
+
+
+def test_millions_of_fill_bytes_are_no_picture(never_decoded):
+    small = jpeg(picture())
+    check_compressed('jpeg', small[:2] + b'\xff' * 100 + small[2:])
+    with pytest.raises(ValueError, match='cut off'):
+        decode_compressed('jpeg', small[:2] + b'\xff' * 100_000 + small[2:])
+
+
+def test_a_scan_of_all_components_is_the_last_that_is_read():
+    """So a plain JPEG may have whatever it likes behind it."""
+    data = jpeg(picture())
+    want = decode_compressed('jpeg', data)
+    np.testing.assert_array_equal(decode_compressed('jpeg', data + b'\xff\xda' * 1000), want)
