@@ -7,6 +7,9 @@ exclusive; points are float ``[K, 2]`` in ``(x, y)`` pixels.
 
 from __future__ import annotations
 
+import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,6 +36,12 @@ LAST_STAMP_NS = (2**31 - 1 - 3600) * NS_PER_S
 """Latest stamp that is taken in: the seconds of a ROS stamp are an int32, and what follows from a
 message (an onset, the rest of a recording) may lie later than its stamp."""
 
+MAX_PIXELS = 50_000_000
+"""Height times width of the largest picture that is taken in, unless a setting says otherwise."""
+KEPT_BYTES = 512_000_000
+"""Bytes of decoded pictures that all frames keep together: twenty of 4K. Older ones are decoded
+anew where they are asked for again."""
+
 
 def _no_points() -> Points:
     return np.zeros((0, 2), np.float32)
@@ -52,9 +61,26 @@ class Frame:
     """Coordinate frame of the source header."""
 
     @cached_property
+    def _decoded(self) -> Image | ValueError:
+        try:
+            image = self.decode(self.payload)
+        except ValueError as error:  # kept, too: several stages may look at a broken frame
+            return error
+        _KEPT.add(self, image.nbytes)
+        return image
+
+    @property
     def image(self) -> Image:
-        """The decoded picture, RGB uint8 [H, W, 3]; decoded once per Frame object."""
-        return self.decode(self.payload)
+        """The decoded picture, RGB uint8 [H, W, 3]; decoded, or refused, once per Frame object,
+        unless more than ``KEPT_BYTES`` were decoded since.
+
+        Raises:
+            ValueError: the payload is broken.
+        """
+        decoded = self._decoded
+        if isinstance(decoded, ValueError):
+            raise decoded.with_traceback(None)
+        return decoded
 
     @property
     def image_or_none(self) -> Image | None:
@@ -70,11 +96,38 @@ class Frame:
         nbytes = getattr(self.payload, 'nbytes', None)
         return len(self.payload) if nbytes is None else int(nbytes)
 
+    def forget(self) -> None:
+        """Let the decoded picture go; it is decoded anew when it is asked for."""
+        self.__dict__.pop('_decoded', None)
+
     @classmethod
     def from_rgb(cls, stamp_ns: int, image: Image, frame_id: str = '') -> Frame:
         """A frame whose payload is already RGB uint8 [H, W, 3]."""
         # A view is an object of its own: a camera's buffer that is filled anew is a new picture.
         return cls(stamp_ns, image.view(), lambda payload: payload, frame_id)
+
+
+class _Kept:
+    """Which frames hold a decoded picture, oldest first, and how many bytes that is."""
+
+    def __init__(self) -> None:
+        self._frames: deque[tuple[weakref.ref[Frame], int]] = deque()
+        self._nbytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, frame: Frame, nbytes: int) -> None:
+        """The frame was decoded; the oldest ones forget their pictures until all fit."""
+        with self._lock:
+            self._frames.append((weakref.ref(frame), nbytes))
+            self._nbytes += nbytes
+            while self._nbytes > KEPT_BYTES and len(self._frames) > 1:
+                oldest, gone = self._frames.popleft()
+                self._nbytes -= gone
+                if (old := oldest()) is not None:
+                    old.forget()
+
+
+_KEPT = _Kept()
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,6 +90,7 @@ class ClickRecording:
 
     path = Path('clicks')
     origin_ns = 0
+    refused_frames = 0
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from cs3_ros import collision as vocabulary
 from cs3_ros.collision import (
     LAST_STAMP_NS,
     NS_PER_S,
@@ -120,3 +121,39 @@ def test_header_stamps_end_before_their_seconds_do():
     for sec, nanosec in ((last_s, 1), (2**31 - 1, 0), (5, NS_PER_S)):
         with pytest.raises(ValueError, match=f'header stamp of {sec} s and {nanosec} ns: expected'):
             header_stamp_ns(sec, nanosec)
+
+
+def test_a_refused_frame_is_tried_once():
+    tries = []
+
+    def refuse(payload):
+        tries.append(payload)
+        raise ValueError('broken')
+
+    frame = Frame(1, b'payload', refuse)
+    for _ in range(3):
+        assert frame.image_or_none is None
+        with pytest.raises(ValueError, match='broken') as caught:
+            _ = frame.image
+        assert len(caught.traceback) < 4, 'the error does not grow with every look'
+    assert tries == [b'payload']
+
+
+def test_decoded_pictures_are_kept_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(vocabulary, '_KEPT', vocabulary._Kept())
+    monkeypatch.setattr(vocabulary, 'KEPT_BYTES', 3 * 12)
+    decoded = []
+
+    def decode(payload):
+        decoded.append(payload)
+        return np.full((2, 2, 3), payload, np.uint8)
+
+    frames = [Frame(k, k, decode) for k in range(5)]
+    for frame in frames:
+        assert frame.image[0, 0, 0] == frame.stamp_ns
+    assert decoded == [0, 1, 2, 3, 4]
+    for frame in reversed(frames):
+        assert frame.image[0, 0, 0] == frame.stamp_ns
+    assert decoded == [0, 1, 2, 3, 4, 1, 0], 'the newest three were kept'
+    large = Frame(9, 9, lambda payload: np.zeros((4, 4, 3), np.uint8))
+    assert large.image is large.image, 'one is kept, however large'

@@ -47,7 +47,7 @@ def odd_citations(text: str) -> list[str]:
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     said = [t.string for t in tokens if t.type in (tokenize.COMMENT, tokenize.STRING)]
     rest = [CITATION.sub('', one) for one in said if one != "'method.md'"]  # the file itself
-    form = r'(?i:method\.md).*|(?<![\w.\[<>/-])[A-EGH]\d{1,2}(?![\w.\]-])'
+    form = r'(?i:method\.md).*|(?<![\w.\[<>/%-])[A-EGH]\d{1,2}(?![\w.\]-])'
     return [found for one in rest for found in re.findall(form, one)]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cs3_ros.collision import NS_PER_S, Frame
+from cs3_ros.collision import MAX_PIXELS, NS_PER_S, Frame
 from cs3_ros.files.fields import mapping
 from cs3_ros.files.message_fields import (
     format_from_info,
@@ -199,6 +199,7 @@ class BagRecording:
         audio_topic: topic of audio_common_msgs/AudioDataStamped; empty finds it.
         info_topic: topic of audio_common_msgs/AudioInfo; empty finds it.
         sound_format: overrules AudioInfo.
+        max_pixels: height times width of the largest picture that is taken.
 
     Raises:
         FileNotFoundError: there is no such bag.
@@ -214,8 +215,11 @@ class BagRecording:
         audio_topic: str = '',
         info_topic: str = '',
         sound_format: SoundFormat | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.bag = Bag(path)
+        self.refused_frames = 0
+        self._max_pixels = max_pixels
         self.path = self.bag.path
         images = self._find('image_topic', image_topic, (RAW, COMPRESSED))
         if images is None:
@@ -236,11 +240,11 @@ class BagRecording:
     def __iter__(self) -> Iterator[Frame | SoundChunk]:
         """Frames and sound in log-time order, stamped by their headers."""
         topics = [self.image_topic, self.audio_topic, self._info_topic]
-        fmt, unreadable = self.sound_format, Counter[str]()
+        fmt, unreadable, self.refused_frames = self.sound_format, Counter[str](), 0
         for message in self.bag.messages([topic.name for topic in topics if topic is not None]):
             try:
                 if message.topic == self.image_topic:
-                    yield frame_from_message(message.content())
+                    yield frame_from_message(message.content(), self._max_pixels)
                 elif message.topic == self._info_topic:
                     fmt = None
                     fmt = format_from_info(message.content())
@@ -250,6 +254,7 @@ class BagRecording:
                     raise ValueError('the last AudioInfo cannot be used')
             except ValueError as error:
                 unreadable[str(error)] += 1
+                self.refused_frames += message.topic == self.image_topic
         for reason, count in unreadable.items():
             log.warning('%s: %d message(s) left out: %s', self.path, count, reason)
 
@@ -315,12 +320,15 @@ class BagRecording:
         reason = ''
         for message in self.bag.messages([self.image_topic.name]):
             try:
-                height, width = frame_from_message(message.content()).image.shape[:2]
+                frame = frame_from_message(message.content(), self._max_pixels)
+                height, width = frame.image.shape[:2]
             except ValueError as error:
                 reason = reason or str(error)
             else:
                 return (width, height)
-        raise ValueError(f'{self.path}: not one picture can be decoded: {reason}')
+        raise ValueError(
+            f'{self.path}: not one of {self.image_topic.count} pictures can be decoded: {reason}'
+        )
 
 
 def _source(path: Path) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cs3_ros.collision import Image
+from cs3_ros.collision import MAX_PIXELS, Image
 
 Data = bytes | bytearray | memoryview | ArrayLike
 
@@ -148,12 +148,23 @@ _ENCODINGS: dict[str, _Encoding] = {
     'yuv420': _I420,
 }
 
+SPARE_ROWS = 16
+"""Rows that data may have more than the picture: codecs round the height up to macroblocks."""
+SPARE_BYTES = 4096
+"""Bytes that it may have more besides: drivers round their buffers up to pages."""
+
 ENCODINGS = tuple(_ENCODINGS)
 """Names of the sensor_msgs/Image encodings that ``decode_image`` reads."""
 
 
 def decode_image(
-    encoding: str, height: int, width: int, step: int, is_bigendian: bool | int, data: Data
+    encoding: str,
+    height: int,
+    width: int,
+    step: int,
+    is_bigendian: bool | int,
+    data: Data,
+    max_pixels: int = MAX_PIXELS,
 ) -> Image:
     """A sensor_msgs/Image to RGB.
 
@@ -168,6 +179,7 @@ def decode_image(
         is_bigendian: byte order of 16-bit encodings.
         data: ``height * step`` bytes, of planar encodings those of all planes; padding of the last
             row may be missing.
+        max_pixels: as in ``check_image``.
 
     Returns:
         RGB uint8 [height, width, 3], a copy of its own; 16-bit encodings keep their upper byte.
@@ -176,7 +188,7 @@ def decode_image(
         ValueError: as ``check_image`` does.
     """
     raw = np.frombuffer(data, np.uint8)  # type: ignore[arg-type]
-    check_image(encoding, height, width, step, raw.size)
+    check_image(encoding, height, width, step, raw.size, max_pixels)
     layout = _ENCODINGS[encoding]
     parts = []
     for plane in _planes(layout, height, width, step, raw.size):
@@ -195,7 +207,9 @@ def decode_image(
     return np.array(image, np.uint8, order='C')
 
 
-def check_image(encoding: str, height: int, width: int, step: int, nbytes: int) -> None:
+def check_image(
+    encoding: str, height: int, width: int, step: int, nbytes: int, max_pixels: int = MAX_PIXELS
+) -> None:
     """Refuse what ``decode_image`` cannot read, without touching the pixels.
 
     Args:
@@ -204,10 +218,11 @@ def check_image(encoding: str, height: int, width: int, step: int, nbytes: int) 
         width: columns.
         step: bytes from one row to the next.
         nbytes: length of the data.
+        max_pixels: height times width of the largest picture that is taken.
 
     Raises:
-        ValueError: unknown encoding, empty picture, one of a size that the encoding cannot have,
-            too short a step or too few bytes.
+        ValueError: unknown encoding, empty picture, one of a size that the encoding cannot have or
+            of too many pixels, too short a step, too few bytes or far too many.
     """
     if encoding not in _ENCODINGS:
         raise ValueError(
@@ -218,6 +233,7 @@ def check_image(encoding: str, height: int, width: int, step: int, nbytes: int) 
     named = f'{encoding} image of {width}x{height}'
     if height < layout.least or width < layout.least:
         raise ValueError(f'{named}: expected at least {layout.least}x{layout.least} pixels')
+    check_size(f'{encoding} image', width, height, max_pixels)
     if height % layout.even[0] or width % layout.even[1]:
         sides = 'width' if layout.even == (1, 2) else 'width and height'
         raise ValueError(f'{named}: expected an even {sides}')
@@ -235,6 +251,30 @@ def check_image(encoding: str, height: int, width: int, step: int, nbytes: int) 
     if nbytes < needed:
         whole = ', luma and chroma; its height is that of the luma plane' if chroma else ''
         raise ValueError(f'{named} with step {step}: expected {needed} bytes, got {nbytes}{whole}')
+    if nbytes > needed + needed // height * SPARE_ROWS + SPARE_BYTES:
+        raise ValueError(
+            f'{named} with step {step}: expected {needed} bytes, got {nbytes}, which is another '
+            'picture; height, step and data must fit together'
+        )
+
+
+def check_size(named: str, width: int, height: int, max_pixels: int) -> None:
+    """Refuse a picture of too many pixels by what it says of itself.
+
+    Args:
+        named: the picture in words.
+        width: columns that it claims.
+        height: rows that it claims.
+        max_pixels: height times width of the largest that is taken.
+
+    Raises:
+        ValueError: it claims more.
+    """
+    if width * height > max_pixels:
+        raise ValueError(
+            f'{named} of {width}x{height} pixels: expected at most {max_pixels / 1e6:g} '
+            'megapixels; give a smaller one or raise frames.max_megapixels'
+        )
 
 
 def _planes(

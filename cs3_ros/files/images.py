@@ -11,8 +11,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.collision import Frame, Image
-from cs3_ros.files.encodings import Data, check_image, decode_image
+from cs3_ros.collision import MAX_PIXELS, Frame, Image
+from cs3_ros.files.encodings import Data, check_image, check_size, decode_image
+
+MAX_SCANS = 100
+"""Most scans of a JPEG: each goes over the whole picture, however few bytes it has itself.
+Progressive files have about ten."""
+_MAX_STEPS = 65_536
+"""Segments and fill bytes of a JPEG before its first scan."""
+_DENSEST_JPEG = 512
+"""Pixels that a byte of a JPEG can stand for: a block of 8x8 takes at least a bit."""
+_DENSEST_PNG = 1032
+"""Bytes of pixels that a byte of a PNG can stand for: DEFLATE shrinks to no less."""
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour types of PNG
 
 
 def raw_frame(
@@ -24,28 +35,34 @@ def raw_frame(
     step: int,
     is_bigendian: bool | int,
     data: Data,
+    max_pixels: int = MAX_PIXELS,
 ) -> Frame:
     """A frame of a sensor_msgs/Image, checked now and decoded when an event looks at it.
 
     Raises:
         ValueError: as ``check_image`` does.
     """
-    check_image(encoding, height, width, step, len(data))  # type: ignore[arg-type]
-    decode = partial(decode_image, encoding, height, width, step, is_bigendian)
+    nbytes = len(data)  # type: ignore[arg-type]
+    check_image(encoding, height, width, step, nbytes, max_pixels)
+    decode = partial(
+        decode_image, encoding, height, width, step, is_bigendian, max_pixels=max_pixels
+    )
     return Frame(stamp_ns, data, decode, frame_id)
 
 
-def compressed_frame(stamp_ns: int, frame_id: str, format: str, data: Data) -> Frame:
+def compressed_frame(
+    stamp_ns: int, frame_id: str, format: str, data: Data, max_pixels: int = MAX_PIXELS
+) -> Frame:
     """A frame of a sensor_msgs/CompressedImage, checked now and decoded when an event looks at it.
 
     Raises:
         ValueError: as ``check_compressed`` does.
     """
-    check_compressed(format, data)
-    return Frame(stamp_ns, data, partial(decode_compressed, format), frame_id)
+    named = check_compressed(format, data, max_pixels)
+    return Frame(stamp_ns, data, partial(_decoded, named), frame_id)
 
 
-def decode_compressed(format: str, data: Data) -> Image:
+def decode_compressed(format: str, data: Data, max_pixels: int = MAX_PIXELS) -> Image:
     """A sensor_msgs/CompressedImage to RGB.
 
     The bytes tell JPEG from PNG; ``format`` is named in errors. The pixels stay as they are
@@ -54,6 +71,7 @@ def decode_compressed(format: str, data: Data) -> Image:
     Args:
         format: the format field, as in ``rgb8; jpeg compressed bgr8``.
         data: the file's bytes.
+        max_pixels: height times width of the largest picture that is taken.
 
     Returns:
         RGB uint8 [H, W, 3].
@@ -61,9 +79,13 @@ def decode_compressed(format: str, data: Data) -> Image:
     Raises:
         ValueError: as ``check_compressed`` does, or a file whose content is damaged.
     """
+    return _decoded(check_compressed(format, data, max_pixels), data)
+
+
+def _decoded(named: str, data: Data) -> Image:
+    """What ``decode_compressed`` makes of a file that was checked."""
     import cv2
 
-    named = check_compressed(format, data)
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # type: ignore[arg-type]
@@ -74,21 +96,22 @@ def decode_compressed(format: str, data: Data) -> Image:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def check_compressed(format: str, data: Data) -> str:
-    """Refuse what is no whole JPEG or PNG file, without decoding it.
+def check_compressed(format: str, data: Data, max_pixels: int = MAX_PIXELS) -> str:
+    """Refuse what is no whole JPEG or PNG file, or is too large, without decoding it.
 
     Returns:
         The picture in words, for further errors.
 
     Raises:
-        ValueError: neither JPEG nor PNG, or a cut-off file.
+        ValueError: neither JPEG nor PNG, a cut-off file, too many pixels, or more pixels or scans
+            than its bytes are worth.
     """
     raw = bytes(np.frombuffer(data, np.uint8))  # type: ignore[arg-type]
-    named = f'compressed image ({len(raw)} bytes, format {format!r})'
+    named = f'compressed image (format {format!r})'
     if raw.startswith(b'\xff\xd8'):
-        whole = _jpeg_is_whole(raw)
+        whole = _check_jpeg(named, raw, max_pixels)
     elif raw.startswith(b'\x89PNG\r\n\x1a\n'):
-        whole = b'IEND\xae\x42\x60\x82' in raw[-4096:]
+        whole = _check_png(named, raw, max_pixels)
     else:
         raise ValueError(
             f'{named}: expected JPEG or PNG bytes, got {raw[:4].hex(" ") or "nothing"}; '
@@ -123,22 +146,71 @@ def load_image(path: Path) -> Image:
     return decode_compressed(path.suffix, path.read_bytes())
 
 
-def _jpeg_is_whole(raw: bytes) -> bool:
-    """True where an end-of-image marker follows the first scan.
+def _check_jpeg(named: str, raw: bytes, max_pixels: int) -> bool:
+    """Refuse by the frame header; True where an end-of-image marker follows the first scan.
 
-    libjpeg fills what is missing with grey and only warns. The marker is looked for after the
-    first scan header because an embedded thumbnail ends with the same one.
+    libjpeg fills what is missing with grey and only warns. Header and end marker are looked for
+    segment by segment, as libjpeg does, because an embedded thumbnail has the same ones.
     """
-    position = 2
-    while position + 4 <= len(raw) and raw[position] == 0xFF:
+    position, size, huffman = 2, None, True
+    progressive, components = False, b''
+    for _ in range(_MAX_STEPS):
+        if position + 4 > len(raw) or raw[position] != 0xFF:
+            break
         marker = raw[position + 1]
         if marker == 0xFF:  # a fill byte before a marker
             position += 1
             continue
-        position += 2 + int.from_bytes(raw[position + 2 : position + 4], 'big')
+        if marker == 0x01 or 0xD0 <= marker <= 0xD7:  # TEM and RST have no segment
+            position += 2
+            continue
+        length = int.from_bytes(raw[position + 2 : position + 4], 'big')
+        if marker == 0x00 or marker in (0xD8, 0xD9) or length < 2:  # none begins here
+            break
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # SOF of any kind
+            if size is not None or length < 8:
+                raise ValueError(f'{named}: its header is damaged; expected one frame header')
+            height, width = (
+                int.from_bytes(raw[at : at + 2], 'big') for at in (position + 5, position + 7)
+            )
+            check_size(named, width, height, max_pixels)
+            size, huffman = width * height, marker <= 0xC2
+            progressive, components = bool(marker & 2), raw[position + 9 : position + 10]
+        position += 2 + length
         if marker == 0xDA:
-            return raw.find(b'\xff\xd9', position) >= 0
+            if raw.rfind(b'\xff\xd9', position) < 0:
+                return False
+            # one that all components share is the only one that is read
+            shared = (
+                not progressive and raw[position - length + 2 : position - length + 3] == components
+            )
+            scans = 1 if shared else 1 + raw.count(b'\xff\xda', position)
+            if scans > MAX_SCANS:
+                raise ValueError(f'{named} of {scans} scans: expected at most {MAX_SCANS}')
+            if huffman and size is not None and size > _DENSEST_JPEG * (len(raw) - position):
+                raise ValueError(
+                    f'{named} of {size / 1e6:g} megapixels in {len(raw)} bytes: expected at least '
+                    'a bit for every 8x8 pixels; its header or its content is damaged'
+                )
+            return True
     return False
+
+
+def _check_png(named: str, raw: bytes, max_pixels: int) -> bool:
+    """Refuse by IHDR, which comes first; True where the last chunk is there."""
+    if raw[12:16] != b'IHDR' or len(raw) < 33:
+        return False
+    width, height = (int.from_bytes(raw[at : at + 4], 'big') for at in (16, 20))
+    check_size(named, width, height, max_pixels)
+    if b'IEND\xae\x42\x60\x82' not in raw[-4096:]:
+        return False
+    row = (width * raw[24] * _CHANNELS.get(raw[25], 1) + 7) // 8
+    if height * row > _DENSEST_PNG * len(raw):
+        raise ValueError(
+            f'{named} of {width}x{height} pixels in {len(raw)} bytes: expected more than that for '
+            'its pixels; its header or its content is damaged'
+        )
+    return True
 
 
 def as_jpeg(image: NDArray[np.uint8], quality: int = 85) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,7 +21,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.collision import NS_PER_S, Frame, Image
+from cs3_ros.collision import MAX_PIXELS, NS_PER_S, Frame, Image
+from cs3_ros.files.encodings import check_size
 from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,9 @@ UNKNOWN_APART_NS = 60 * NS_PER_S
 RESYNC_NS = 5_000_000
 """A sound packet this far from where the samples before it end is a gap or an overlap."""
 
+_PADDING = 64 * 65_536
+"""Pixels of a picture at the bound by which a decoder may round its rows up."""
+
 
 class Recording(Protocol):
     """What a video file and a bag have in common."""
@@ -54,6 +58,8 @@ class Recording(Protocol):
     """Width and height of the upright picture in pixels."""
     sound_format: SoundFormat | None
     """Rate and channels of the sound, None without sound."""
+    refused_frames: int
+    """Pictures that the last pass could not take in; the log has the reasons."""
 
     def __iter__(self) -> Iterator[Frame | SoundChunk]:
         """Frames and sound in the order of their times."""
@@ -65,17 +71,25 @@ class VideoFile:
     Args:
         path: any media file that FFmpeg reads.
         origin_ns: what the stamps count from: the stamp of media time 0.
+        max_pixels: height times width of the largest picture that is decoded.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a media file, no video track, or not one frame can be decoded.
+        ValueError: not a media file, no video track, pictures of too many pixels, or not one frame
+            can be decoded.
     """
 
-    def __init__(self, path: str | Path, *, origin_ns: int = 0) -> None:
+    def __init__(
+        self, path: str | Path, *, origin_ns: int = 0, max_pixels: int = MAX_PIXELS
+    ) -> None:
         self.path = Path(path)
         self.origin_ns = origin_ns
-        with _open(self.path) as container:
+        self.refused_frames = 0
+        self._max_pixels = max_pixels
+        with _open(self.path, max_pixels) as container:
             video, sound = _tracks(container, self.path)
+            if (coder := video.codec_context) is not None:
+                check_size(f'{self.path}: video', coder.width, coder.height, max_pixels)
             spans = {t.type: _span_ns(t) for t in (video, sound) if t is not None}
             self._starts_ns = dict.fromkeys(spans, max(min(s for s, _ in spans.values()), 0))
             self.duration_s = (container.duration or 0) / 1e6
@@ -95,7 +109,10 @@ class VideoFile:
             )
         first = next(self.frames(), None)
         if first is None:
-            raise ValueError(f'{self.path}: expected video, but not one frame can be decoded')
+            raise ValueError(
+                f'{self.path}: expected video, but not one frame can be decoded; its pictures are '
+                f'damaged or of more than {max_pixels / 1e6:g} megapixels (frames.max_megapixels)'
+            )
         self.size: tuple[int, int] = (first.image.shape[1], first.image.shape[0])
 
     def __iter__(self) -> Iterator[Frame | SoundChunk]:
@@ -110,12 +127,16 @@ class VideoFile:
             OSError: the file is no longer there.
             ValueError: it can no longer be read.
         """
-        with _open(self.path) as container:
+        self.refused_frames = 0
+        with _open(self.path, self._max_pixels) as container:
             video, _ = _tracks(container, self.path)
             video.thread_type = 'AUTO'
             step_ns = round(NS_PER_S / (video.average_rate or 30))
             last_ns, dropped = -1, 0
-            for frame in _decoded(container, video, self.path):
+            for frame in _decoded(container, video, self.path, self._refuse):
+                if frame.width * frame.height > self._max_pixels:  # they may change in the middle
+                    self._refuse()
+                    continue
                 stamp_ns = self._stamp(frame, 'video')
                 if stamp_ns is None:  # raw streams carry no times
                     stamp_ns = 0 if last_ns < 0 else last_ns + step_ns
@@ -126,6 +147,10 @@ class VideoFile:
                 yield Frame(self.origin_ns + stamp_ns, _Picture(frame), _Picture.rgb, 'camera')
             if dropped:
                 log.warning('%s: dropped %d frame(s) whose time went backwards', self.path, dropped)
+            if self.refused_frames:
+                text = '%s: %d frame(s) left out, damaged or of more than %g megapixels (%s)'
+                most = self._max_pixels / 1e6
+                log.warning(text, self.path, self.refused_frames, most, 'frames.max_megapixels')
 
     def sound(self) -> Iterator[SoundChunk]:
         """Sound quantised to 16 bits, in chunks of 20 ms; nothing without a sound track.
@@ -138,7 +163,7 @@ class VideoFile:
         """
         if self.sound_format is None:
             return
-        with _open(self.path) as container:
+        with _open(self.path, self._max_pixels) as container:
             _, track = _tracks(container, self.path)
             cutter: SoundCutter | None = None
             overlap = 0
@@ -160,6 +185,9 @@ class VideoFile:
             if overlap:
                 log.warning('%s: dropped sound whose time went backwards', self.path)
 
+    def _refuse(self) -> None:
+        self.refused_frames += 1
+
     def _stamp(self, frame: av.VideoFrame | av.AudioFrame, kind: str) -> int | None:
         """Media time of a decoded frame in nanoseconds."""
         if frame.pts is None or frame.time_base is None:
@@ -168,12 +196,17 @@ class VideoFile:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    """The opened container; errors name the file."""
+def _open(path: Path, max_pixels: int) -> Iterator[Any]:
+    """The opened container, whose decoders make no larger pictures; errors name the file."""
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such video file')
     try:
-        container = av.open(f'file:{path}')
+        # FFmpeg decodes a picture or two to learn what the tracks are, so it is told at once
+        bound = {'max_pixels': str(max_pixels + _PADDING)}
+        container = av.open(f'file:{path}', options=bound)
+        for track in container.streams.video:
+            if track.codec_context is not None:
+                track.codec_context.options = bound
     except av.error.FFmpegError as error:
         raise ValueError(
             f'{path}: cannot be read ({error.strerror}); expected a media file such as mp4, mkv '
@@ -218,7 +251,9 @@ def _apart_ns(*spans: tuple[int, int | None]) -> int | None:
     return late_ns - end_ns if late_ns - end_ns > APART_NS else None
 
 
-def _decoded(container: Any, track: Any, path: Path) -> Iterator[Any]:
+def _decoded(
+    container: Any, track: Any, path: Path, on_broken: Callable[[], None] = lambda: None
+) -> Iterator[Any]:
     """Decoded frames of one track; broken packets are left out and reported once."""
     packets, broken = container.demux(track), 0
     while True:
@@ -233,6 +268,7 @@ def _decoded(container: Any, track: Any, path: Path) -> Iterator[Any]:
             frames = packet.decode()
         except av.error.FFmpegError:
             broken += 1
+            on_broken()
             continue
         yield from frames
     if broken:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Frame
+from cs3_ros.collision import LAST_STAMP_NS, MAX_PIXELS, NS_PER_S, Frame
 from cs3_ros.files.images import compressed_frame, raw_frame
 from cs3_ros.files.pcm import SoundChunk, SoundFormat, decode
 
@@ -25,19 +25,21 @@ def stamp_of(message: Any) -> int:
     return header_stamp_ns(stamp.sec, stamp.nanosec)
 
 
-def frame_from_message(message: Any) -> Frame:
+def frame_from_message(message: Any, max_pixels: int = MAX_PIXELS) -> Frame:
     """A frame that keeps the pixels of a message and decodes them when an event picks it.
 
     Args:
         message: sensor_msgs/Image, or CompressedImage, which has a ``format``.
+        max_pixels: height times width of the largest picture that is taken.
 
     Raises:
         ValueError: the message cannot be a picture (unknown encoding, zero size, too few bytes,
-            truncated file, impossible stamp); the text says what was found and expected.
+            truncated file, too many pixels, impossible stamp); the text says what was found and
+            expected.
     """
     stamp_ns, frame_id = stamp_of(message), message.header.frame_id
     if hasattr(message, 'format'):
-        return compressed_frame(stamp_ns, frame_id, message.format, message.data)
+        return compressed_frame(stamp_ns, frame_id, message.format, message.data, max_pixels)
     return raw_frame(
         stamp_ns,
         frame_id,
@@ -47,6 +49,7 @@ def frame_from_message(message: Any) -> Frame:
         message.step,
         message.is_bigendian,
         message.data,
+        max_pixels,
     )
 
 

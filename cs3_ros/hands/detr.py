@@ -7,6 +7,7 @@ best box counts, so nothing has to be paired. One thing held by both hands is fo
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from cs3_ros.config import require, setting, validate
 from cs3_ros.files.fields import expect, items, mapping, number, shown, whole
 from cs3_ros.files.jsonfile import read_json
 from cs3_ros.hands.boxes import MIN_OBJECT_AREA, clipped
+from cs3_ros.networks.sizes import check_description, check_parameters
 from cs3_ros.runtime import Runtime
 
 LABELS = ('left_hand', 'right_hand', 'left_hand_object', 'right_hand_object')
@@ -234,9 +236,13 @@ def load_network(folder: Path) -> PreTrainedModel:
     """The network of a folder in transformers' format, float32, on the CPU.
 
     Raises:
-        ValueError: another kind of network, or the file lacks some of its weights.
+        ValueError: another kind of network, one of absurd size, or the file lacks some of its
+            weights.
         OSError: config.json or model.safetensors is missing.
     """
+    described = folder / 'config.json'
+    if described.is_file():  # transformers tells of a missing one
+        check_description(described)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if config.model_type not in MODEL_TYPES:
         raise ValueError(
@@ -244,14 +250,21 @@ def load_network(folder: Path) -> PreTrainedModel:
             f'{", ".join(MODEL_TYPES)}'
         )
     label_rows(config, folder)
+    # else config.json may name code of a hub; backbones have no attention
+    attention = {'': 'sdpa', 'backbone_config': 'eager'}
+    check_parameters(
+        lambda: AutoModelForObjectDetection.from_config(
+            copy.deepcopy(config), trust_remote_code=False, attn_implementation=attention
+        ),
+        folder,
+    )
     network, report = AutoModelForObjectDetection.from_pretrained(
         folder,
         config=config,
         local_files_only=True,
         trust_remote_code=False,  # else an auto_map in config.json may run code of the folder
         use_safetensors=True,
-        # else config.json may name code of a hub; backbones have no attention
-        attn_implementation={'': 'sdpa', 'backbone_config': 'eager'},
+        attn_implementation=attention,
         dtype=torch.float32,
         output_loading_info=True,
     )

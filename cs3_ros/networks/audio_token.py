@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cs3_ros.config import setting, validate
+from cs3_ros.files.fields import expect, whole
+from cs3_ros.networks.sizes import MAX_LAYERS, MAX_WIDTH
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class AudioTokenConfig:
     blocks: tuple[int, ...] = setting(
         (4, 8, 12), 'BEATs blocks, from 1, whose outputs are taken together.'
     )
-    audio_width: int = setting(768, 'Width of a BEATs output.', minimum=1)
-    text_width: int = setting(512, "Width of the text tower's words.", minimum=1)
+    audio_width: int = setting(768, 'Width of a BEATs output.', minimum=1, maximum=MAX_WIDTH)
+    text_width: int = setting(512, "Width of the text tower's words.", minimum=1, maximum=MAX_WIDTH)
     prompt: str = setting('A photo of a', 'The sentence; the token is its missing word.')
     position: int = setting(
         5,
@@ -45,10 +47,10 @@ class AudioTokenConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, 'blocks', tuple(self.blocks))  # JSON has lists only
         validate(self)
-        if not self.blocks or not all(type(b) is int and b > 0 for b in self.blocks):
-            raise ValueError(
-                f'AudioTokenConfig.blocks = {self.blocks!r}: expected whole numbers from 1'
-            )
+        where = 'AudioTokenConfig.blocks'
+        expect(1 <= len(self.blocks) <= MAX_LAYERS, where, self.blocks, f'1 to {MAX_LAYERS} blocks')
+        for block in self.blocks:
+            whole(block, where, 1, MAX_LAYERS)
 
 
 class AttentivePooling(nn.Module):

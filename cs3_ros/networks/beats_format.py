@@ -10,13 +10,16 @@ from typing import Any
 
 from torch import Tensor
 
+from cs3_ros.files.fields import whole
 from cs3_ros.networks.checkpoints import read_torch
+from cs3_ros.networks.sizes import MAX_LAYERS, MAX_NUMBER, MAX_SIDE, MAX_WIDTH
 
-_SIZES = (
-    'input_patch_size', 'embed_dim', 'encoder_layers', 'encoder_embed_dim', 'encoder_ffn_embed_dim',
-    'encoder_attention_heads', 'conv_pos', 'conv_pos_groups', 'num_buckets', 'max_distance',
-    'predictor_class',
-)  # fmt: skip
+_LARGEST = {
+    'input_patch_size': MAX_SIDE, 'embed_dim': MAX_WIDTH, 'encoder_layers': MAX_LAYERS,
+    'encoder_embed_dim': MAX_WIDTH, 'encoder_ffn_embed_dim': MAX_WIDTH,
+    'encoder_attention_heads': MAX_WIDTH, 'conv_pos': MAX_SIDE, 'conv_pos_groups': MAX_WIDTH,
+    'num_buckets': MAX_WIDTH, 'max_distance': MAX_NUMBER, 'predictor_class': MAX_WIDTH,
+}  # fmt: skip
 _ALWAYS = {
     'layer_norm_first': False, 'activation_fn': 'gelu',
     'relative_position_embedding': True, 'gru_rel_pos': True,
@@ -37,7 +40,7 @@ class BeatsConfig:
     The official defaults fit no published file, so fields that shape the network have none here.
 
     Raises:
-        ValueError: a size that is no positive whole number, or sizes that do not fit together.
+        ValueError: a size that is no whole number of its range, or sizes that do not fit together.
     """
 
     input_patch_size: int
@@ -82,10 +85,8 @@ class BeatsConfig:
     """Number of classes (AudioSet's)."""
 
     def __post_init__(self) -> None:
-        for name in _SIZES:
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f'cfg.{name} = {value!r}: expected a positive whole number')
+        for name, largest in _LARGEST.items():
+            whole(getattr(self, name), f'cfg.{name}', 1, largest)
         for name in ('encoder_attention_heads', 'conv_pos_groups'):
             if self.encoder_embed_dim % getattr(self, name):
                 raise ValueError(

@@ -16,11 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
     BatchEncoding,
+    ClapConfig,
     ClapFeatureExtractor,
     ClapModel,
     PreTrainedTokenizerBase,
     RobertaTokenizer,
 )
+
+from cs3_ros.networks.sizes import check_description, check_parameters
 
 CHUNK = 32
 """Texts that go through a text tower at once; bounds the memory that a long vocabulary takes."""
@@ -50,13 +53,24 @@ def load_clap(folder: str | Path) -> Clap:
             vocab.json, merges.txt, preprocessor_config.json.
 
     Raises:
-        ValueError: not such a folder, another model, an incomplete or unsafe file; names the
-            folder and the fix.
+        ValueError: not such a folder, another model, one of absurd size, an incomplete or unsafe
+            file; names the folder and the fix.
     """
     bring = 'bring the files of laion/clap-htsat-unfused, weights as model.safetensors'
     if not Path(folder, 'config.json').is_file():  # transformers would take its defaults
         raise ValueError(f'CLAP folder {folder}: no config.json; {bring}')
     try:
+        for name in ('config.json', 'preprocessor_config.json'):
+            check_description(Path(folder, name))
+        pickled = Path(folder, 'pytorch_model.bin')
+        if pickled.is_file() and not Path(folder, 'model.safetensors').is_file():
+            torch.load(pickled, 'meta', weights_only=True)  # before its size is believed
+        described = ClapConfig.from_pretrained(folder, local_files_only=True)
+        check_parameters(
+            lambda: ClapModel._from_config(described, attn_implementation='eager'),
+            Path(folder),
+            ('*.safetensors', '*.bin'),
+        )
         loaded: Any = ClapModel.from_pretrained(
             folder,
             local_files_only=True,

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPSegForImageSegmentation, CLIPTokenizer
+from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizer
 
 from cs3_ros.files.fields import expect, mapping
 from cs3_ros.files.jsonfile import read_json
+from cs3_ros.networks.sizes import check_description, check_parameters
 
 MAX_SIZE = 4096
 """Largest side of pictures that a folder may ask for, pixels."""
@@ -90,7 +91,8 @@ class ClipSeg(nn.Module):
                 from preprocessor_config.json where there is one, else it is ``IMAGE_SIZE``.
 
         Raises:
-            ValueError: not such a folder, or it lacks weights; names the file and the fix.
+            ValueError: not such a folder, one that describes a network of absurd size or lacks
+                weights; names the file and the fix.
         """
         where = Path(folder)
         if not (where / 'config.json').is_file():
@@ -99,6 +101,9 @@ class ClipSeg(nn.Module):
                 'CIDAS/clipseg-rd64-refined (config.json, model.safetensors, vocab.json, ...)'
             )
         try:
+            check_description(where / 'config.json')
+            described = CLIPSegConfig.from_pretrained(where, local_files_only=True)
+            check_parameters(functools.partial(_described, described), where)
             loaded: Any = CLIPSegForImageSegmentation.from_pretrained(
                 where,
                 local_files_only=True,
@@ -259,6 +264,10 @@ class ClipSeg(nn.Module):
             with torch.inference_mode(False), torch.no_grad():
                 known = self._positions[grid] = (state, interpolate_positions(weight, grid))
         return known[1]
+
+
+def _described(config: CLIPSegConfig) -> nn.Module:
+    return CLIPSegForImageSegmentation._from_config(config, attn_implementation='sdpa')
 
 
 def interpolate_positions(weight: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -21,6 +21,9 @@ from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
+from cs3_ros.files.fields import expect, whole
+from cs3_ros.networks.sizes import MAX_LAYERS, MAX_LAYERS_IN_ALL, MAX_SIDE, MAX_WIDTH
+
 STRIDE = 16
 """Pixels of the network's picture per pixel of its embedding."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -28,13 +31,20 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, ABSENT = 0, 1, 2, 3, -2
 """Labels of points as SAM 2 has them, and ABSENT, ours, which pads prompts with fewer points."""
 
+_LARGEST = {
+    'embed_dim': MAX_WIDTH, 'num_heads': MAX_WIDTH, 'stages': MAX_LAYERS,
+    'global_att_blocks': MAX_LAYERS_IN_ALL, 'window_spec': MAX_SIDE,
+    'window_pos_embed_bkg_spatial_size': MAX_SIDE, 'width': MAX_WIDTH, 'decoder_heads': MAX_WIDTH,
+    'decoder_mlp': MAX_WIDTH, 'image_size': MAX_SIDE,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Sam2Architecture:
     """Sizes of the network; the defaults are SAM 2.1's base plus (the package's configs).
 
     Raises:
-        ValueError: a size that is no positive whole number, or sizes that do not fit together.
+        ValueError: a size that is no whole number of its range, or sizes that do not fit together.
     """
 
     embed_dim: int = 112
@@ -66,13 +76,17 @@ class Sam2Architecture:
                 value = tuple(value)
                 object.__setattr__(self, field.name, value)
             numbers = value if many else (value,)
-            if type(numbers) is not tuple or not all(
-                type(number) is int and number > 0 for number in numbers
-            ):
-                kind = 'positive integers' if many else 'a positive integer'
-                raise ValueError(f'Sam2Architecture.{field.name} = {value!r}: expected {kind}')
+            where, largest = f'Sam2Architecture.{field.name}', _LARGEST[field.name]
+            good = type(numbers) is tuple and len(numbers) <= MAX_LAYERS
+            expect(good, where, value, f'up to {MAX_LAYERS} whole numbers')
+            for number in numbers:
+                whole(number, where, 1, largest)
         first = [sum(self.stages[:k]) for k in range(len(self.stages))]
         for fits, rule in (
+            (
+                sum(self.stages) <= MAX_LAYERS_IN_ALL,
+                f'stages are {MAX_LAYERS_IN_ALL} blocks at most',
+            ),
             (len(self.stages) == 4, 'stages has 4 entries'),
             (len(self.window_spec) == 4, 'window_spec has 4 entries'),
             (len(self.window_pos_embed_bkg_spatial_size) == 2, 'the position embedding is h x w'),

@@ -87,8 +87,10 @@ class Run:
     def losses(self) -> str:
         """What was repaired, refused or lost, as ``counter number, ...``; empty if nothing was."""
         good = ('frames', 'audio_chunks', 'onsets', 'clips')
-        counts = self.stream.counts.items()
-        return ', '.join(f'{name} {count}' for name, count in counts if count and name not in good)
+        counts = {'refused_frames': self._recording.refused_frames} | self.stream.counts
+        return ', '.join(
+            f'{name} {count}' for name, count in counts.items() if count and name not in good
+        )
 
     @property
     def seconds(self) -> float:
@@ -115,7 +117,9 @@ def run_video(options: argparse.Namespace) -> int:
         )
     origin_ns = round(options.start * NS_PER_S)
     node_config, settings = parameters(options.params, options.settings)
-    return _process(VideoFile(options.video, origin_ns=origin_ns), options, node_config, settings)
+    max_pixels = settings.frames.max_pixels
+    video = VideoFile(options.video, origin_ns=origin_ns, max_pixels=max_pixels)
+    return _process(video, options, node_config, settings)
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -132,6 +136,7 @@ def replay(options: argparse.Namespace) -> int:
         audio_topic=options.audio_topic,
         info_topic=options.info_topic,
         sound_format=sound_format,
+        max_pixels=settings.frames.max_pixels,
     )
     return _process(recording, options, node_config, settings)
 

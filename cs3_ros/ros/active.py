@@ -74,7 +74,14 @@ class Active:
         self._outputs = outputs
         self._on_problem = on_problem
         self._counts: Counter[str] = Counter()
-        self._inputs = Inputs(node, config, self._counts, self._on_frame, self._on_sound)
+        self._inputs = Inputs(
+            node,
+            config,
+            self._counts,
+            self._on_frame,
+            self._on_sound,
+            settings.frames.max_pixels,
+        )
         self._worker = Worker(pipeline, config.queue_size, self._on_collision, self._on_error)
         self.narrator.activated(self._inputs.listening())
 

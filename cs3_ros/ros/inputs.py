@@ -56,6 +56,7 @@ class Inputs:
         counts: receives ``lost_*`` (by the middleware) and ``refused_*`` (not to be used).
         on_frame: called with every frame.
         on_sound: called with every chunk of sound.
+        max_pixels: height times width of the largest picture that is taken.
 
     Attributes:
         format: how the bytes of the sound are read; None until audio_info tells.
@@ -73,6 +74,7 @@ class Inputs:
         counts: Counter[str],
         on_frame: Callable[[Frame], None],
         on_sound: Callable[[SoundChunk], None],
+        max_pixels: int,
     ) -> None:
         audio_type, self.format = check_audio(config)
         self.image_encoding = ''
@@ -83,6 +85,7 @@ class Inputs:
         self._counts = counts
         self._on_frame = on_frame
         self._on_sound = on_sound
+        self._max_pixels = max_pixels
         self._unread: deque[AudioDataStamped] = deque()
         self._no_format: ValueError | None = None
         self._subscriptions: list[FollowingSubscription] = []
@@ -149,7 +152,7 @@ class Inputs:
 
     def _image(self, message: ImageMessage | CompressedImage) -> None:
         try:
-            frame = frame_from_message(message)
+            frame = frame_from_message(message, self._max_pixels)
         except ValueError as error:
             self._refuse('image', error)
         else:

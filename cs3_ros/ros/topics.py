@@ -13,8 +13,7 @@ from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 
-from cs3_ros.files.encodings import ENCODINGS
-from cs3_ros.files.message_fields import format_from_info
+from cs3_ros.files.message_fields import format_from_info, frame_from_message
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.spin import spin_until
 from cs3_ros.ros.subscription import matching_qos
@@ -131,9 +130,12 @@ def _look_into(message: Any) -> tuple[str, str]:
         except ValueError as error:
             return text, str(error)
         return text, ''
-    if isinstance(message, Image):
-        text = f'{message.encoding} {message.width}x{message.height}'
-        if message.encoding in ENCODINGS:
-            return text, ''
-        return text, f'encoding {message.encoding!r}: expected one of {", ".join(ENCODINGS)}'
-    return (message.format, '') if isinstance(message, CompressedImage) else ('', '')
+    if not isinstance(message, (Image, CompressedImage)):
+        return '', ''
+    raw = isinstance(message, Image)
+    text = f'{message.encoding} {message.width}x{message.height}' if raw else message.format
+    try:
+        frame_from_message(message)
+    except ValueError as error:
+        return text, str(error)
+    return text, ''

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.collision import NS_PER_S, AudioClip, Frame
+from cs3_ros.collision import MAX_PIXELS, NS_PER_S, AudioClip, Frame
 from cs3_ros.config import setting, validate
 from cs3_ros.trigger.sample_clock import SampleClock
 
@@ -50,12 +50,23 @@ class AudioConfig:
 
 @dataclass(frozen=True)
 class FrameConfig:
-    """How many frames are kept; whichever bound is met first applies."""
+    """Which frames are taken in, and how many are kept: whichever bound is met first applies."""
 
     buffer_s: float = setting(10.0, 'Seconds of frames kept.', minimum=1.0, maximum=600.0)
     buffer_mb: float = setting(
         512.0, 'Megabytes (1e6 bytes) of frames kept, as they arrived.', minimum=1.0, maximum=1e6
     )
+    max_megapixels: float = setting(
+        MAX_PIXELS / 1e6,
+        'Largest picture, 1e6 pixels; one that says it is larger is refused before it is decoded.',
+        minimum=0.01,
+        maximum=1000.0,
+    )
+
+    @property
+    def max_pixels(self) -> int:
+        """``max_megapixels`` in pixels."""
+        return round(self.max_megapixels * 1e6)
 
     def __post_init__(self) -> None:
         validate(self)

@@ -333,9 +333,23 @@ def test_broken_pictures_are_left_out_and_reported(tmp_path, caplog):
     assert '1 message(s) left out' in caplog.text and 'cut off' in caplog.text
 
 
+def test_pictures_that_claim_too_much_are_counted_with_one_reason(tmp_path, caplog):
+    messages = [('/i', stamp, jpeg_image(stamp)) for stamp in range(1, 6)]
+    for _, _, (_, message) in messages[:4]:
+        at = message.data.tobytes().find(b'\xff\xc0') + 5
+        message.data[at : at + 4] = [117, 48, 117, 48]  # 30000, 30000
+    recording = BagRecording(write_bag(tmp_path / 'bag', messages))
+    with caplog.at_level(logging.WARNING):
+        frames, _ = split(recording)
+    assert [frame.stamp_ns for frame in frames] == [5] and recording.refused_frames == 4
+    assert '4 message(s) left out' in caplog.text and '30000x30000 pixels' in caplog.text
+    with pytest.raises(ValueError, match='not one of 5 pictures .*30000x30000 pixels: expected'):
+        BagRecording(recording.path, max_pixels=100)
+
+
 def test_only_broken_pictures_are_refused(tmp_path):
     path = write_bag(tmp_path / 'bag', [('/i', 1, raw_image(1, 'weird'))])
-    with pytest.raises(ValueError, match="not one picture can be decoded: image encoding 'weird'"):
+    with pytest.raises(ValueError, match="not one of 1 pictures can be .* 'weird'"):
         BagRecording(path)
 
 

@@ -244,8 +244,25 @@ def test_the_picture_is_a_copy():
         (('nv12', 4, 4, 8, 0, bytes(43)), 'step 8: expected 44 bytes, got 43'),
         (('i420', 4, 4, 8, 0, bytes(45)), 'step 8: expected 46 bytes, got 45'),
         (('nv24', 4, 4, 4, 0, bytes(32)), 'expected 48 bytes, got 32'),
+        (('mono8', 30000, 30000, 30000, 0, b''), '30000x30000 pixels: expected at most 50 megapix'),
+        (('mono8', 9, 2**32 - 1, 0, 0, b''), '4294967295x9 pixels: expected at most 50 megapixels'),
+        (('rgb8', 2, 2, 6, 0, bytes(12), 3), '2x2 pixels: expected at most 3e-06 megapixels'),
+        (('mono8', 10, 10, 2**31, 0, bytes(100)), 'step 2147483648: expected 19327352842 bytes'),
+        (
+            ('mono8', 1, 640, 640, 0, bytes(640 * 480)),
+            'expected 640 bytes, got 307200, which is an',
+        ),
+        (('nv12', 2, 640, 640, 0, bytes(640 * 720)), 'expected 1920 bytes, got 460800'),
     ],
 )
 def test_bad_images_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         decode_image(*arguments)
+
+
+@pytest.mark.parametrize('encoding', ['yuyv', 'nv12'])
+def test_rows_of_macroblocks_and_whole_pages_are_no_other_picture(encoding):
+    """Hardware hands out 1088 rows for 1080, and pages of memory."""
+    step = 1920 * (2 if encoding == 'yuyv' else 1)
+    rows = 1088 if encoding == 'yuyv' else 1088 * 3 // 2
+    check_image(encoding, 1080, 1920, step, step * rows + 4095)

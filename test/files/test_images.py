@@ -1,6 +1,7 @@
 """JPEG and PNG: written, read, whole or refused."""
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -8,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cs3_ros.files.images import as_jpeg, decode_compressed, load_image, save_image
+from cs3_ros.files.images import (
+    MAX_SCANS,
+    as_jpeg,
+    check_compressed,
+    decode_compressed,
+    load_image,
+    save_image,
+)
 
 
 def picture():
@@ -109,3 +117,130 @@ def test_any_rubbish_is_a_value_error(tail):
 def test_other_files_are_named():
     with pytest.raises(ValueError, match=r"'16UC1; compressedDepth'.*got 00 00 00 00"):
         decode_compressed('16UC1; compressedDepth', bytes(20))
+
+
+# --- pictures that say that they are larger than they can be -------------------------------------
+
+
+def claiming(data, width, height, marker=None):
+    """The JPEG with another size, and another kind of frame, in its header."""
+    at = max(data.find(b'\xff\xc0'), data.find(b'\xff\xc2'))
+    kind = data[at + 1] if marker is None else marker
+    size = struct.pack('>HH', height, width)
+    return data[: at + 1] + bytes([kind]) + data[at + 2 : at + 5] + size + data[at + 9 :]
+
+
+def png(width, height, bits=1, colour=0, pixels=b''):
+    """A whole PNG of these fields; its pixels need not fit."""
+
+    def chunk(kind, body):
+        return (
+            struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+        )
+
+    header = struct.pack('>IIBBBBB', width, height, bits, colour, 0, 0, 0)
+    parts = (b'IHDR', header), (b'IDAT', zlib.compress(pixels, 9)), (b'IEND', b'')
+    return b'\x89PNG\r\n\x1a\n' + b''.join(chunk(*part) for part in parts)
+
+
+@pytest.fixture
+def never_decoded(monkeypatch):
+    def fail(*arguments):
+        raise AssertionError('decoded')
+
+    monkeypatch.setattr(cv2, 'imdecode', fail)
+
+
+SOF = [kind for kind in range(0xC0, 0xD0) if kind not in (0xC4, 0xC8, 0xCC)]
+
+
+@pytest.mark.parametrize('progressive', [0, 1])
+@pytest.mark.parametrize('marker', [None, *SOF])
+def test_a_jpeg_is_refused_by_the_size_in_its_header(never_decoded, marker, progressive):
+    small = jpeg(picture(), cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
+    hidden = with_exif(claiming(small, 30000, 30000, marker), 1, thumbnail=jpeg(picture()[:8, :8]))
+    for data in (claiming(small, 30000, 30000, marker), hidden):
+        with pytest.raises(ValueError, match='30000x30000 pixels: expected at most 50 megapixels'):
+            decode_compressed('jpeg', data)
+
+
+def test_a_large_thumbnail_is_no_large_picture():
+    bomb = claiming(jpeg(picture()), 30000, 30000)
+    assert decode_compressed('jpeg', with_exif(jpeg(picture()), 1, bomb)).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize('smuggled', [b'\xff\x01', b'\xff\xd0', b'\xff\xff\xff'])
+def test_markers_without_a_segment_hide_no_header(never_decoded, smuggled):
+    """What follows them is no length: else the header would lie within a segment."""
+    small, bomb = jpeg(picture()), claiming(jpeg(picture()), 30000, 30000)
+    header = bomb[bomb.find(b'\xff\xc0') :][:19]
+    rest = bytes(0xFFC0) + small[2:]
+    with pytest.raises(ValueError, match='30000x30000'):
+        decode_compressed('jpeg', b'\xff\xd8' + smuggled + header + rest)
+
+
+def test_a_jpeg_has_one_frame_header(never_decoded):
+    small = jpeg(picture())
+    at = small.find(b'\xff\xc0')
+    header = small[at : at + 19]
+    for data in (small[:at] + header + small[at:], small[:at] + b'\xff\xc0\0\x02' + small[at:]):
+        with pytest.raises(ValueError, match='one frame header'):
+            decode_compressed('jpeg', data)
+
+
+def test_a_jpeg_cannot_claim_more_than_its_bytes_hold(never_decoded):
+    data = claiming(jpeg(picture()), 7000, 7000)
+    with pytest.raises(ValueError, match=r'49 megapixels in \d+ bytes'):
+        decode_compressed('jpeg', data)
+
+
+@pytest.mark.parametrize('progressive', [0, 1])
+@pytest.mark.parametrize('colour', [True, False])
+def test_the_emptiest_picture_is_none_that_claims_too_much(progressive, colour):
+    flags = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    flags += [cv2.IMWRITE_JPEG_QUALITY, 1]
+    black = np.zeros((2000, 3000, 3) if colour else (2000, 3000), np.uint8)
+    check_compressed('jpeg', cv2.imencode('.jpg', black, flags)[1])
+    check_compressed('png', cv2.imencode('.png', black, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1])
+
+
+def test_a_jpeg_of_very_many_scans_is_refused(never_decoded):
+    data = jpeg(picture(), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    last = data.rfind(b'\xff\xda')
+    scans = data.count(b'\xff\xda')
+    assert 1 < scans < 20
+    many = data[:last] + data[last:-2] * (MAX_SCANS + 1 - scans + 1) + data[-2:]
+    with pytest.raises(ValueError, match='of 101 scans: expected at most 100'):
+        decode_compressed('jpeg', many)
+
+
+def test_a_png_is_refused_by_its_header(never_decoded):
+    data = png(20000, 20000, 1, 0, bytes(20000 * 2501))
+    assert len(data) < 60_000, 'this is the small file that takes 2 GB'
+    with pytest.raises(ValueError, match='20000x20000 pixels: expected at most 50 megapixels'):
+        decode_compressed('png', data)
+    with pytest.raises(ValueError, match='7000x7000 pixels in .* bytes'):
+        decode_compressed('png', png(7000, 7000, 16, 6))
+    with pytest.raises(ValueError, match='4294967295x4294967295'):
+        decode_compressed('png', png(2**32 - 1, 2**32 - 1))
+
+
+def test_the_bound_is_that_of_the_caller():
+    for data in (jpeg(picture()), png(64, 48, 1, 0, bytes(48 * 9))):
+        assert decode_compressed('x', data, 64 * 48).shape == (48, 64, 3)
+        with pytest.raises(ValueError, match='64x48 pixels: expected at most 0.003071 megapixels'):
+            decode_compressed('x', data, 64 * 48 - 1)
+
+
+def test_millions_of_fill_bytes_are_no_picture(never_decoded):
+    small = jpeg(picture())
+    check_compressed('jpeg', small[:2] + b'\xff' * 100 + small[2:])
+    with pytest.raises(ValueError, match='cut off'):
+        decode_compressed('jpeg', small[:2] + b'\xff' * 100_000 + small[2:])
+
+
+def test_a_scan_of_all_components_is_the_last_that_is_read():
+    """So a plain JPEG may have whatever it likes behind it."""
+    data = jpeg(picture())
+    want = decode_compressed('jpeg', data)
+    np.testing.assert_array_equal(decode_compressed('jpeg', data + b'\xff\xda' * 1000), want)

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from shared_data import shared_data
 from tiny_media import brightness, grey_ramp, impulses, sample_times_s, split, write_media
 
 from cs3_ros.collision import NS_PER_S
+from cs3_ros.files.images import as_jpeg
 from cs3_ros.files.media import SoundCutter, VideoFile
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 
@@ -227,6 +230,42 @@ def test_broken_packets_are_left_out_and_reported(tmp_path, caplog):
         frames = list(VideoFile(path).frames())
     assert len(frames) == 29
     assert '1 broken video packet(s) left out' in caplog.text
+
+
+def test_a_video_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = write_media(tmp_path / 'a.mkv')
+    assert VideoFile(path, max_pixels=64 * 48).size == (64, 48)
+    monkeypatch.setattr(VideoFile, 'frames', None)
+    with pytest.raises(ValueError, match='a.mkv: video of 64x48 pixels: expected at most 0.003071'):
+        VideoFile(path, max_pixels=64 * 48 - 1)
+
+
+def test_a_container_that_lies_about_the_size_is_not_believed(tmp_path):
+    """Its header says 64x48, the pictures inside are as large as 2 GB would hold."""
+    path = write_media(tmp_path / 'a.mov', frames=3, video_codec='png')
+    data = path.read_bytes()
+    start = data.find(b'\x89PNG')
+    header = data[start + 12 : start + 29]  # IHDR and its fields
+    claim = b'IHDR' + struct.pack('>II', 30_000, 30_000) + header[12:]
+    checked = [part + struct.pack('>I', zlib.crc32(part)) for part in (header, claim)]
+    assert data.count(checked[0]) == 3
+    path.write_bytes(data.replace(*checked))
+    with pytest.raises(
+        ValueError, match='not one frame can be decoded.* 50 megapixels .frames.max'
+    ):
+        VideoFile(path)
+
+
+def test_pictures_that_grow_in_the_middle_are_left_out_and_counted(tmp_path, caplog):
+    small, large = (as_jpeg(np.full((*size, 3), 90, np.uint8)) for size in [(48, 64), (2048, 2560)])
+    path = tmp_path / 'a.mjpeg'
+    path.write_bytes(small * 4 + large * 4 + small * 4)
+    video = VideoFile(path, max_pixels=5_000_000)
+    with caplog.at_level(logging.WARNING):
+        assert len(list(video.frames())) == 8
+    assert video.refused_frames == 4
+    assert '4 frame(s) left out, damaged or of more than 5 megapixels' in caplog.text
+    assert len(list(VideoFile(path).frames())) == 12
 
 
 def test_real_clips_have_their_times():

@@ -581,7 +581,10 @@ def test_broken_files_are_named(tmp_path, suffix, content):
             r'1 of another shape: no_mem_embed \(1, 1, 8\), expected \(1, 1, 64\)',
         ),
         (lambda file: file['architecture'].update(depth=3), 'expected the keys decoder_heads'),
-        (lambda file: file['architecture'].update(width='64'), 'expected a positive integer'),
+        (
+            lambda file: file['architecture'].update(width='64'),
+            'expected a whole number of 1 to 65536',
+        ),
         (lambda file: file['architecture'].update(stages=(1, 1)), 'stages has 4 entries'),
         (lambda file: file['model'].update(no_mem_embed=3), 'expected .*state dict'),
         (lambda file: file.pop('model'), 'expected .*state dict'),
@@ -607,8 +610,11 @@ def test_checkpoints_that_do_not_fit_are_refused(checkpoint, tmp_path, change, w
         (dict(window_spec=(8, 5, 14, 7)), 'windows before pooling are even'),
         (dict(embed_dim=111), 'num_heads divides embed_dim'),
         (dict(width=40), 'multiple of 2 decoder_heads'),
-        (dict(width=0), 'expected a positive integer'),
-        (dict(stages=3), 'expected positive integers'),
+        (dict(width=0), 'expected a whole number of 1 to 65536'),
+        (dict(stages=(10**9, 1, 1, 1)), 'a whole number of 1 to 128'),
+        (dict(stages=(100, 100, 100, 1)), 'stages are 256 blocks at most'),
+        (dict(image_size=1 << 20), 'a whole number of 1 to 4096'),
+        (dict(stages=3), 'expected up to 128 whole numbers'),
     ],
 )
 def test_architectures_that_cannot_be_built_are_refused(sizes, words):

@@ -169,6 +169,15 @@ def text_file() -> CompressedImage:
     return message
 
 
+def bomb() -> CompressedImage:
+    message = jpeg_message(0.0)
+    data = bytearray(message.data)
+    size = data.index(b'\xff\xc0') + 5
+    data[size : size + 4] = (30_000).to_bytes(2, 'big') * 2
+    message.data = bytes(data)
+    return message
+
+
 BAD_PICTURES: dict[str, tuple[Callable[[], Any], str]] = {
     'truncated JPEG': (truncated, 'cut off'),
     'no picture at all': (text_file, 'expected JPEG or PNG'),
@@ -181,8 +190,17 @@ BAD_PICTURES: dict[str, tuple[Callable[[], Any], str]] = {
         'step 1',
     ),
     'a step and height whose product is huge': (
-        lambda: Image(encoding='mono8', height=2**32 - 1, width=4, step=2**32 - 1, data=bytes(9)),
+        lambda: Image(encoding='mono8', height=9, width=4, step=2**32 - 1, data=bytes(9)),
         'bytes',
+    ),
+    'a JPEG that claims 900 megapixels': (bomb, '30000x30000 pixels: expected at most 50'),
+    'a raw picture that claims them': (
+        lambda: Image(encoding='mono8', height=30000, width=30000, step=30000, data=bytes(9)),
+        '30000x30000 pixels: expected at most 50',
+    ),
+    'data of another height': (
+        lambda: Image(encoding='mono8', height=1, width=640, step=640, data=bytes(640 * 480)),
+        'another picture',
     ),
 }
 

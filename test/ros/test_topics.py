@@ -314,6 +314,15 @@ def test_observe_names_what_the_node_would_refuse(talker, monkeypatch) -> None:
     assert 'audio_message' not in seen['audio'].problem
 
 
+def test_observe_names_a_picture_that_is_too_large(talker, monkeypatch) -> None:
+    picture = picture_message(0.0)
+    picture.height = picture.width = 30_000
+    talker((picture, None))
+    image = observed(monkeypatch, 'image')['image']
+    assert image.format == 'rgb8 30000x30000'
+    assert '30000x30000 pixels: expected at most 50 megapixels' in image.problem
+
+
 def test_observe_knows_the_other_audio_package(talker, monkeypatch) -> None:
     monkeypatch.setattr(topics, 'AUDIO_STAMPED', 'std_msgs/msg/Header')  # it is not installed
     talker((Header(), 'audio'))
