@@ -1,0 +1,159 @@
+"""Tries of a subject: damaged copies, each read in a process of its own within bounds."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import resource
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from subjects import Subject
+
+SECONDS = 20.0
+"""A try that takes longer hangs."""
+ADDRESS_SPACE = 8 << 30
+"""Bytes of address space of a try, so that the machine survives it."""
+MEMORY_GB = 1.5
+"""More resident memory than this is a failure."""
+VERDICTS = ('same', 'told', 'refused', 'silent', 'escaped', 'hang')
+"""Same answer; another answer and a warning; a one-line error; another answer without a word; a
+traceback or a crash; no end."""
+
+
+@dataclass
+class Tally:
+    """What came of the tries of one subject."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """Verdict -> tries."""
+    examples: dict[str, str] = field(default_factory=dict)
+    """Verdict -> seed and text of the first try that ended so."""
+    memory_gb: float = 0.0
+    """Most resident memory of a try."""
+
+    def failures(self, strict: bool) -> list[str]:
+        """What must not be, in words."""
+        bad = ['escaped', 'hang', *(['silent'] if strict else [])]
+        found = [f'{name}: {self.examples[name]}' for name in bad if self.counts[name]]
+        if self.memory_gb > MEMORY_GB:
+            found.append(f'{self.memory_gb:.2f} GB of memory')
+        return found
+
+
+def run(subject: Subject, tries: int, seed: int = 0) -> Tally:
+    """Read so many damaged copies; equal for equal arguments."""
+    tally = Tally()
+    with tempfile.TemporaryDirectory(prefix='cs3_fuzz_') as scratch:
+        folder = Path(scratch) / 'good'
+        folder.mkdir()
+        good = subject.make(folder)
+        expected, _, _ = _read(subject, good)
+        if expected.get('verdict') != 'read' or expected['warned']:
+            raise AssertionError(f'{subject.name}: the good file: {expected}')
+        for number in range(tries):
+            trial = Path(scratch) / 'trial'
+            shutil.copytree(folder, trial)
+            path = trial / good.relative_to(folder)
+            target = subject.target(path)
+            target.write_bytes(damage(target.read_bytes(), random.Random(f'{seed} {number}')))
+            found, memory_gb, hung = _read(subject, path)
+            verdict, text = _judge(found, expected, hung)
+            tally.counts[verdict] += 1
+            tally.examples.setdefault(verdict, f'seed {seed}, try {number}: {text}')
+            tally.memory_gb = max(tally.memory_gb, memory_gb)
+            shutil.rmtree(trial)
+    return tally
+
+
+def damage(data: bytes, rng: random.Random) -> bytes:
+    """Some bytes flipped, or the end cut off."""
+    if rng.random() < 0.25:
+        return data[: rng.randrange(len(data))]
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 4, 16))):
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def _judge(found: dict[str, str], expected: dict[str, str], hung: bool) -> tuple[str, str]:
+    if hung:
+        return 'hang', f'no end after {SECONDS:g} s'
+    verdict = found.get('verdict', 'died')
+    if verdict == 'refused':
+        return 'refused', found['text']
+    if verdict != 'read':
+        return 'escaped', found.get('text', 'the process died')
+    if found['digest'] == expected['digest']:
+        return 'same', ''
+    return ('told', found['warned']) if found['warned'] else ('silent', 'another answer')
+
+
+class _Warnings(logging.Handler):
+    """Keeps what was warned of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+def _read(subject: Subject, path: Path) -> tuple[dict[str, str], float, bool]:
+    """What a child found, its memory in GB, and whether it had to be killed."""
+    end, begin = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(end)
+        with os.fdopen(begin, 'w') as out:
+            out.write(json.dumps(_in_child(subject, path)))
+        os._exit(0)
+    os.close(begin)
+    deadline = time.monotonic() + SECONDS
+    hung = False
+    while True:
+        pid, _, usage = os.wait4(child, os.WNOHANG)
+        if pid:
+            break
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            _, _, usage = os.wait4(child, 0)
+            hung = True
+            break
+        time.sleep(0.002)
+    with os.fdopen(end) as answer:
+        text = answer.read()
+    return (json.loads(text) if text else {}), usage.ru_maxrss / 2**20, hung
+
+
+def _in_child(subject: Subject, path: Path) -> dict[str, str]:
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 2)  # what FFmpeg and libpng say
+    warnings = _Warnings()
+    logging.getLogger('cs3_ros').addHandler(warnings)
+    try:
+        digest = subject.read(path)
+    except (ValueError, OSError) as error:
+        one_line = '\n' not in str(error).strip()
+        return {'verdict': 'refused' if one_line else 'escaped', 'text': str(error)}
+    except BaseException as error:
+        return {'verdict': 'escaped', 'text': f'{type(error).__name__}: {error}'}
+    return {'verdict': 'read', 'digest': digest, 'warned': '; '.join(warnings.texts)}
+
+
+def table(tallies: Iterator[tuple[str, Tally]]) -> Iterator[str]:
+    """Lines of a table, each as soon as its subject is done."""
+    yield f'{"":22}' + ''.join(f'{name:>9}' for name in VERDICTS) + f'{"GB":>7}'
+    for name, tally in tallies:
+        cells = ''.join(f'{tally.counts[verdict]:9}' for verdict in VERDICTS)
+        yield f'{name:22}{cells}{tally.memory_gb:7.2f}'
