@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable
+import struct
+from binascii import crc32
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,17 @@ from tiny_media import impulses, write_media
 
 from cs3_ros.collision import Frame
 from cs3_ros.files.bag_writer import make_bag
-from cs3_ros.files.bags import BagRecording
+from cs3_ros.files.bags import BagRecording, typestore
 from cs3_ros.files.images import load_image
 from cs3_ros.files.media import Recording, VideoFile
+from cs3_ros.files.unpacking import zstd
 from cs3_ros.settings import load_parameters
 
-FRAMES, SOUND = 12, impulses(0.4, 16_000, (0.2,))
+FRAMES = 12
+
+
+Answer = tuple[str, str]
+"""What was read: digests of number, kinds and times of its items, and of their content."""
 
 
 @dataclass(frozen=True)
@@ -33,58 +39,68 @@ class Subject:
     name: str
     make: Callable[[Path], Path]
     """Writes a good one into a folder; returns what ``read`` takes."""
-    read: Callable[[Path], str]
-    """Reads it as the package does; a digest of what it gave."""
+    read: Callable[[Path], Answer]
+    """Reads it as the package does."""
     target: Callable[[Path], Path] = lambda path: path
     """The file in it whose bytes are changed."""
-    strict: bool = True
-    """Whether it has checksums or a declared end, so that no loss may pass in silence."""
+    allowed: tuple[str, ...] = ()
+    """Verdicts that its format cannot prevent: ``changed`` without checksums of the content, and
+    ``silent`` without checksums of times or a declared end."""
 
 
-def _digest(values: Any) -> str:
+def _digest(values: Iterable[Any]) -> str:
     state = hashlib.sha256()
     for value in values:
         state.update(value if isinstance(value, bytes) else repr(value).encode())
     return state.hexdigest()
 
 
-def _recording(recording: Recording) -> str:
-    def parts() -> Any:
-        yield recording.size
-        yield recording.sound_format
-        for item in recording:
-            yield item.stamp_ns
-            if isinstance(item, Frame):
-                try:
-                    yield item.image.tobytes()
-                except ValueError as error:  # an event that picks it fails, and says so
-                    raise ValueError(f'frame: {error}') from error
-            else:
-                yield item.samples.tobytes()
-
-    return _digest(parts())
+def _content(value: Any) -> Answer:
+    return '', _digest([value])
 
 
-def _video(suffix: str, codec: str, sound_codec: str) -> Callable[[Path], Path]:
+def _recording(recording: Recording) -> Answer:
+    times: list[Any] = []
+    content: list[Any] = [recording.size, recording.sound_format]
+    for item in recording:
+        if isinstance(item, Frame):
+            times.append(item.stamp_ns)
+            try:
+                content.append(item.image.tobytes())
+            except ValueError as error:  # an event that picks it fails, and says so
+                raise ValueError(f'frame: {error}') from error
+        else:
+            times.append((item.stamp_ns, item.rate, item.samples.shape))
+            content.append(item.samples.tobytes())
+    return _digest(times), _digest(content)
+
+
+def _video(suffix: str, codec: str, sound_codec: str, rate: int = 16_000) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         return write_media(
             folder / f'clip.{suffix}',
             frames=FRAMES,
-            sound=SOUND,
-            rate=16_000,
+            sound=impulses(0.4, rate, (0.2,)) if sound_codec else None,
+            rate=rate,
             video_codec=codec,
             sound_codec=sound_codec,
-            sound_format='fltp' if sound_codec in ('aac', 'libopus') else 's16',
+            sound_format={'aac': 'fltp', 'libopus': 'flt'}.get(sound_codec, 's16'),
         )
 
     return make
 
 
-def _bag(storage: str, compression: str = '') -> Callable[[Path], Path]:
+def _bag(storage: str, mode: str = '', checksums: bool = True) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         video = _video('mkv', 'mpeg4', 'pcm_s16le')(folder)
         bag = make_bag(video, folder / 'bag', storage=storage)  # type: ignore[arg-type]
-        return bag if not compression else _compressed(bag, folder / 'packed', compression)
+        video.unlink()
+        if mode:
+            bag = _compressed(bag, folder / 'packed', mode)
+        if storage == 'mcap' and checksums:
+            for file in bag.glob('*.mcap'):
+                add_checksums(file)
+        return bag
 
     return make
 
@@ -93,9 +109,8 @@ def _compressed(bag: Path, out: Path, mode: str) -> Path:
     """The bag once more, with its messages, its files or its chunks compressed by zstd."""
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
-    from cs3_ros.files.bags import typestore
-
-    with Reader(bag) as reader, _writer(Writer, StoragePlugin, out) as writer:
+    with Reader(bag) as reader:
+        writer = Writer(out, version=9, storage_plugin=StoragePlugin.MCAP)
         writer.set_compression(CompressionMode[mode], CompressionFormat.ZSTD)
         with writer:
             known = {
@@ -107,10 +122,24 @@ def _compressed(bag: Path, out: Path, mode: str) -> Path:
     return out
 
 
-def _writer(writer: Any, plugin: Any, out: Path) -> Any:
-    import contextlib
-
-    return contextlib.nullcontext(writer(out, version=9, storage_plugin=plugin.MCAP))
+def add_checksums(path: Path) -> None:
+    """Write the checksums into an MCAP file that rosbag2 writes and rosbags leaves out."""
+    data = bytearray(path.read_bytes())
+    (summary,) = struct.unpack_from('<Q', data, len(data) - 28)
+    place = 8
+    while place < summary:
+        opcode, length = struct.unpack_from('<BQ', data, place)
+        body = place + 9
+        if opcode == 6:
+            (size,) = struct.unpack_from('<I', data, body + 28)
+            content = bytes(data[body + 40 + size : body + length])
+            plain = zstd().decompress(content) if size else content
+            struct.pack_into('<I', data, body + 24, crc32(plain))
+        elif opcode == 15:
+            struct.pack_into('<I', data, body, crc32(data[:place]))
+        place = body + length
+    struct.pack_into('<I', data, len(data) - 12, crc32(data[summary : len(data) - 12]))
+    path.write_bytes(data)
 
 
 def _data_file(bag: Path) -> Path:
@@ -135,69 +164,47 @@ def _parameters(folder: Path) -> Path:
     return path
 
 
+def _read_bag(path: Path) -> Answer:
+    return _recording(BagRecording(path))
+
+
+def _read_video(path: Path) -> Answer:
+    return _recording(VideoFile(path))
+
+
+def _metadata(bag: Path) -> Path:
+    return bag / 'metadata.yaml'
+
+
+def _read_picture(path: Path) -> Answer:
+    return _content(load_image(path).tobytes())
+
+
+UNKNOWN_CONTENT = ('changed',)
+UNKNOWN_TIMES = ('changed', 'silent')
+
 SUBJECTS = {
     subject.name: subject
     for subject in (
-        Subject(
-            'mcap', _bag('mcap'), lambda path: _recording(BagRecording(path)), _data_file
-        ),
-        Subject(
-            'mcap, zstd messages',
-            _bag('mcap', 'MESSAGE'),
-            lambda path: _recording(BagRecording(path)),
-            _data_file,
-        ),
-        Subject(
-            'mcap, zstd file',
-            _bag('mcap', 'FILE'),
-            lambda path: _recording(BagRecording(path)),
-            _data_file,
-        ),
-        Subject(
-            'mcap, zstd chunks',
-            _bag('mcap', 'STORAGE'),
-            lambda path: _recording(BagRecording(path)),
-            _data_file,
-        ),
-        Subject(
-            'db3',
-            _bag('sqlite3'),
-            lambda path: _recording(BagRecording(path)),
-            _data_file,
-            strict=False,
-        ),
-        Subject(
-            'metadata.yaml',
-            _bag('mcap'),
-            lambda path: _recording(BagRecording(path)),
-            lambda bag: bag / 'metadata.yaml',
-            strict=False,
-        ),
-        Subject(
-            'mp4',
-            _video('mp4', 'libx264', 'aac'),
-            lambda path: _recording(VideoFile(path)),
-            strict=False,
-        ),
-        Subject(
-            'mkv',
-            _video('mkv', 'libx264', 'pcm_s16le'),
-            lambda path: _recording(VideoFile(path)),
-            strict=False,
-        ),
-        Subject(
-            'webm',
-            _video('webm', 'libvpx', 'libopus'),
-            lambda path: _recording(VideoFile(path)),
-            strict=False,
-        ),
-        Subject('jpeg', _picture('jpg'), lambda path: _digest([load_image(path).tobytes()]), strict=False),
-        Subject('png', _picture('png'), lambda path: _digest([load_image(path).tobytes()])),
+        Subject('mcap', _bag('mcap'), _read_bag, _data_file),
+        Subject('mcap, no checksums', _bag('mcap', '', False), _read_bag, _data_file, UNKNOWN_TIMES),
+        Subject('mcap, zstd chunks', _bag('mcap', 'STORAGE'), _read_bag, _data_file),
+        Subject('mcap, zstd messages', _bag('mcap', 'MESSAGE'), _read_bag, _data_file),
+        Subject('mcap, zstd file', _bag('mcap', 'FILE', False), _read_bag, _data_file, UNKNOWN_TIMES),
+        Subject('db3', _bag('sqlite3'), _read_bag, _data_file, UNKNOWN_TIMES),
+        Subject('metadata.yaml', _bag('mcap'), _read_bag, _metadata, UNKNOWN_TIMES),
+        Subject('mp4', _video('mp4', 'libx264', 'aac'), _read_video, allowed=UNKNOWN_CONTENT),
+        Subject('mkv', _video('mkv', 'libx264', 'pcm_s16le'), _read_video),
+        Subject('webm', _video('webm', 'libvpx', 'libopus', 48_000), _read_video, allowed=UNKNOWN_CONTENT),
+        Subject('ts', _video('ts', 'libx264', 'aac'), _read_video, allowed=UNKNOWN_TIMES),
+        Subject('hevc', _video('hevc', 'libx265', ''), _read_video, allowed=UNKNOWN_TIMES),
+        Subject('jpeg', _picture('jpg'), _read_picture, allowed=UNKNOWN_CONTENT),
+        Subject('png', _picture('png'), _read_picture),
         Subject(
             'parameters.yaml',
             _parameters,
-            lambda path: _digest([json.dumps(repr(load_parameters(path)))]),
-            strict=False,
+            lambda path: _content(repr(load_parameters(path))),
+            allowed=UNKNOWN_CONTENT,
         ),
     )
 }
