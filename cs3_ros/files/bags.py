@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from cs3_ros.collision import NS_PER_S, Frame
-from cs3_ros.files.bag_source import BagSource
 from cs3_ros.files.fields import mapping
 from cs3_ros.files.message_fields import (
     format_from_info,
@@ -118,6 +117,8 @@ class Bag:
     """
 
     def __init__(self, path: str | Path) -> None:
+        from cs3_ros.files.bag_source import BagSource  # rosbags takes long to import
+
         self.path = Path(path)
         self.problems: list[str] = []
         self._source = BagSource(self.path)
@@ -275,6 +276,8 @@ class BagRecording:
                 return format_from_info(message.content())
             raise ValueError('has no message, although the bag counts some')
         except ValueError as error:
+            if str(error).startswith(f'{self.path}: '):
+                raise
             raise ValueError(f'{self.path}: {self._info_topic.name}: {error}') from error
 
     def _origin_ns(self) -> int:

@@ -14,6 +14,7 @@ parser = argparse.ArgumentParser(prog='make fuzz', description=__doc__)
 parser.add_argument('tries', type=int, help='of each subject')
 parser.add_argument('subjects', nargs='*', help=f'default: all of {", ".join(SUBJECTS)}')
 parser.add_argument('--seed', type=int, default=0)
+parser.add_argument('--verbose', action='store_true', help='say what came of each try')
 options = parser.parse_args()
 tallies: dict[str, Tally] = {}
 
@@ -26,6 +27,10 @@ def tried() -> Iterator[tuple[str, Tally]]:
 
 for line in table(tried()):
     print(line, flush=True)
+if options.verbose:
+    for name, tally in tallies.items():
+        for verdict, text in tally.texts:
+            print(f'{name}: {verdict}: {text}')
 failures = [f'{n}: {t}' for n, tally in tallies.items() for t in tally.failures(SUBJECTS[n].allowed)]
 print('\n'.join(failures) or 'no failure')
 sys.exit(bool(failures))

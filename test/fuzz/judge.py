@@ -37,21 +37,21 @@ class Tally:
 
     counts: Counter[str] = field(default_factory=Counter)
     """Verdict -> tries."""
-    examples: dict[str, str] = field(default_factory=dict)
-    """Verdict -> seed and text of the first try that ended so."""
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    """Verdict, and seed and reason, of each try."""
     memory_gb: float = 0.0
     """Most resident memory of a try."""
 
     def add(self, verdict: str, text: str, memory_gb: float) -> None:
         """Count a try."""
         self.counts[verdict] += 1
-        self.examples.setdefault(verdict, text)
+        self.texts.append((verdict, text))
         self.memory_gb = max(self.memory_gb, memory_gb)
 
     def failures(self, allowed: tuple[str, ...]) -> list[str]:
         """What must not be, in words."""
         bad = [v for v in ('escaped', 'hang', 'silent', 'changed') if v not in allowed]
-        found = [f'{name}: {self.examples[name]}' for name in bad if self.counts[name]]
+        found = [f'{verdict}: {text}' for verdict, text in self.texts if verdict in bad]
         if self.memory_gb > MEMORY_GB:
             found.append(f'{self.memory_gb:.2f} GB of memory')
         return found
