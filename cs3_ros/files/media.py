@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,9 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Frame, Image
+from cs3_ros.files.boxes import Movie
+from cs3_ros.files.matroska import survey
 from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
+from cs3_ros.files.regular import check_regular, one_line
 
 log = logging.getLogger(__name__)
+
+CONTAINERS = (
+    *('mov', 'mp4', 'matroska', 'webm', 'avi', 'mpegts', 'mpeg', 'flv', 'asf', 'ogg', 'mxf'),
+    *('nut', 'ivf', 'obu', 'h264', 'hevc', 'mpegvideo', 'm4v', 'mjpeg', 'gif', 'wtv', 'dv'),
+)
+"""FFmpeg's names of the containers that are read: none that opens other files or devices."""
 
 CHUNKS_PER_S = 50
 """Sound is cut into chunks of 20 ms."""
@@ -46,6 +56,8 @@ class Recording(Protocol):
     """Width and height of the upright picture in pixels."""
     sound_format: SoundFormat | None
     """Rate and channels of the sound, None without sound."""
+    problems: list[str]
+    """What was lost or is damaged, as far as it was read, a line each; the log has them, too."""
 
     def __iter__(self) -> Iterator[Frame | SoundChunk]:
         """Frames and sound in the order of their times."""
@@ -55,18 +67,25 @@ class VideoFile:
     """A video file as a source of frames and sound; see Recording for the attributes.
 
     Args:
-        path: any media file that FFmpeg reads.
+        path: a media file in one of ``CONTAINERS``.
         origin_ns: what the stamps count from: the stamp of media time 0.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a media file, no video track, or not one frame can be decoded.
+        ValueError: not a regular file, not one of these, no video track, or not one frame can be
+            decoded.
     """
 
     def __init__(self, path: str | Path, *, origin_ns: int = 0) -> None:
         self.path = Path(path)
         self.origin_ns = origin_ns
+        self.problems: list[str] = []
+        self._read: dict[int, int] = {}  # stream -> packets, of those read to their end
+        self._end_ns = self._frames = 0
+        check_regular(self.path, 'video file')
+        self._movie = _movie(self.path)
         with _open(self.path) as container:
+            self._container = container.format.name
             video, sound = _tracks(container, self.path)
             starts = [
                 _ns(track.start_time, track.time_base)
@@ -87,7 +106,8 @@ class VideoFile:
     def __iter__(self) -> Iterator[Frame | SoundChunk]:
         """Frames and sound in the order of their times; a frame comes before sound of its time."""
         # Two passes over the file keep memory bounded however the file interleaves its tracks.
-        return heapq.merge(self.frames(), self.sound(), key=lambda item: item.stamp_ns)
+        yield from heapq.merge(self.frames(), self.sound(), key=lambda item: item.stamp_ns)
+        self._check_end()
 
     def frames(self) -> Iterator[Frame]:
         """Frames with strictly rising times; pixels are converted when ``Frame.image`` asks.
@@ -100,8 +120,8 @@ class VideoFile:
             video, _ = _tracks(container, self.path)
             video.thread_type = 'AUTO'
             step_ns = round(NS_PER_S / (video.average_rate or 30))
-            last_ns, dropped = -1, 0
-            for frame in _decoded(container, video, self.path):
+            last_ns, dropped, count = -1, 0, 0
+            for frame in self._decoded(container, video):
                 stamp_ns = self._stamp(frame)
                 if stamp_ns is None:  # raw streams carry no times
                     stamp_ns = 0 if last_ns < 0 else last_ns + step_ns
@@ -109,9 +129,12 @@ class VideoFile:
                     dropped += stamp_ns >= 0
                     continue
                 last_ns = stamp_ns
+                count += 1
                 yield Frame(self.origin_ns + stamp_ns, _Picture(frame), _Picture.rgb, 'camera')
+            self._frames = count
+            self._end_ns = max(self._end_ns, self._start_ns + last_ns + step_ns)
             if dropped:
-                log.warning('%s: dropped %d frame(s) whose time went backwards', self.path, dropped)
+                self._tell(f'dropped {dropped} frame(s) whose time went backwards')
 
     def sound(self) -> Iterator[SoundChunk]:
         """Sound quantised to 16 bits, in chunks of 20 ms; nothing without a sound track.
@@ -128,7 +151,7 @@ class VideoFile:
             _, track = _tracks(container, self.path)
             cutter: SoundCutter | None = None
             overlap = 0
-            for frame in _decoded(container, track, self.path):
+            for frame in self._decoded(container, track):
                 samples = _int16(frame)
                 key = (frame.sample_rate, samples.shape[1])
                 if cutter is None or cutter.key != key:
@@ -143,8 +166,75 @@ class VideoFile:
                 yield from cutter.push(stamp_ns, samples)
             if cutter is not None:
                 yield from cutter.flush()
+                self._end_ns = max(self._end_ns, self._start_ns + cutter.end_ns)
             if overlap:
-                log.warning('%s: dropped sound whose time went backwards', self.path)
+                self._tell('dropped sound whose time went backwards')
+
+    def _decoded(self, container: Any, track: Any) -> Iterator[Any]:
+        """Decoded frames of one track; what is broken is left out and told once."""
+        packets, count = container.demux(track), Counter[str]()
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except av.error.FFmpegError as error:
+                self._tell(f'reading ended early ({error.strerror})')
+                packet = None  # the decoder still holds some frames
+            shown = packet is not None and packet.size and not _hidden(packet, track)
+            count['packets'] += bool(shown)
+            count['damaged'] += bool(shown and packet.is_corrupt)
+            try:
+                frames = track.decode(packet)
+            except av.error.FFmpegError:
+                count['broken'] += 1
+                frames = []
+            count['leading'] += bool(shown and not frames and not count['frames'])
+            count['frames'] += len(frames)
+            count['fields'] += sum(getattr(frame, 'interlaced_frame', False) for frame in frames)
+            yield from frames
+            if packet is None:
+                break
+        self._count_packets(track, count)
+
+    def _count_packets(self, track: Any, count: Counter[str]) -> None:
+        """Tell what of a track gave no frame, was damaged or is not there."""
+        if count['broken']:
+            self._tell(f'{count["broken"]} broken {track.type} packet(s) left out')
+        elif count['damaged']:
+            self._tell(f'{count["damaged"]} damaged {track.type} packet(s)')
+        # a coder of sound may begin with packets that only prime it, and each field of an
+        # interlaced picture may have a packet of its own
+        primed = count['leading'] if track.type == 'audio' else 0
+        lost = count['packets'] - count['broken'] - count['frames'] - primed
+        if lost > 0 and not count['fields']:
+            self._tell(f'{lost} of {count["packets"]} {track.type} packets gave no frame')
+        self._read[track.index] = count['packets']
+
+    def _check_end(self) -> None:
+        """Hold what was read against what the file says of itself."""
+        declared_s = self._movie.duration_s if self._movie else 0.0
+        problems = self._movie.problems if self._movie else []
+        if 'matroska' in self._container:
+            found = survey(self.path)
+            declared_s, problems = found.duration_s, found.problems
+            for number, count in self._read.items():
+                track = found.tracks[number] if number < len(found.tracks) else -1
+                stored = found.blocks[track]
+                if track in found.blocks and track not in found.laced and count < stored:
+                    problems.append(f'{count} of {stored} packets of track {track} were found')
+        tolerance_s = max(2 / (self.frame_rate or 30), 0.1)
+        if self._end_ns / NS_PER_S < declared_s - tolerance_s:
+            frames = max(round(declared_s * self.frame_rate), self._frames)
+            self._tell(f'ends early: {self._frames} of {frames} frames')
+        for problem in problems:
+            self._tell(problem)
+
+    def _tell(self, problem: str) -> None:
+        """Note a loss, and say it once in the log."""
+        if problem not in self.problems:
+            self.problems.append(problem)
+            log.warning('%s: %s', self.path, problem)
 
     def _stamp(self, frame: av.VideoFrame | av.AudioFrame) -> int | None:
         """Media time of a decoded frame in nanoseconds."""
@@ -155,18 +245,41 @@ class VideoFile:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    """The opened container; errors name the file."""
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such video file')
+    """The opened container. The one place that turns what a library raises while the file is open
+    into a ValueError that names it."""
+    check_regular(path, 'video file')
     try:
-        container = av.open(f'file:{path}')
-    except av.error.FFmpegError as error:
+        # the list of formats keeps out playlists, which open other files
+        options = {'protocol_whitelist': 'file', 'format_whitelist': ','.join(CONTAINERS)}
+        container = av.open(f'file:{path}', container_options=options)
+    except Exception as error:
         raise ValueError(
-            f'{path}: cannot be read ({error.strerror}); expected a media file such as mp4, mkv '
-            'or mov that is complete'
+            f'{path}: cannot be read ({_said(error)}); expected a media file such as mp4, mkv or '
+            'mov that is complete'
         ) from error
-    with container:
-        yield container
+    try:
+        with container:
+            yield container
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith(f'{path}: '):
+            raise
+        raise ValueError(f'{path}: cannot be read ({_said(error)})') from error
+
+
+def _movie(path: Path) -> Movie | None:
+    """What an MP4 file says of itself; None for other files."""
+    with path.open('rb') as file:
+        kind = file.read(8)[4:]
+    if kind not in (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip'):
+        return None
+    try:
+        return Movie(path)
+    except Exception as error:
+        raise ValueError(f'{path}: cannot be read ({one_line(error)})') from error
+
+
+def _said(error: Exception) -> str:
+    return str(getattr(error, 'strerror', None) or one_line(error))
 
 
 def _tracks(container: Any, path: Path) -> tuple[Any, Any]:
@@ -180,25 +293,12 @@ def _tracks(container: Any, path: Path) -> tuple[Any, Any]:
     return videos[0], sounds[0] if sounds else None
 
 
-def _decoded(container: Any, track: Any, path: Path) -> Iterator[Any]:
-    """Decoded frames of one track; broken packets are left out and reported once."""
-    packets, broken = container.demux(track), 0
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            break
-        except av.error.FFmpegError as error:
-            log.warning('%s: reading ended early (%s)', path, error.strerror)
-            break
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            broken += 1
-            continue
-        yield from frames
-    if broken:
-        log.warning('%s: %d broken %s packet(s) left out', path, broken, track.type)
+def _hidden(packet: Any, track: Any) -> bool:
+    """Whether a good packet gives no frame: cut away by an edit list, or a VP8 picture that only
+    later ones refer to."""
+    if packet.is_discard:
+        return True
+    return track.codec_context.name in ('vp8', 'libvpx') and not bytes(packet)[0] >> 4 & 1
 
 
 def _ns(ticks: int, time_base: Fraction) -> int:
