@@ -20,7 +20,7 @@ MAX_SAMPLES = 1 << 24
 """Most frames of a track, 155 hours at 30 frames per second: FFmpeg keeps some tens of bytes of
 each that a few bytes of a table claim."""
 
-_PARENTS = (b'moov', b'trak', b'mdia', b'minf', b'stbl')
+_PARENTS = (b'moov', b'trak', b'mdia', b'minf', b'stbl', b'edts')
 
 
 @dataclass
@@ -50,6 +50,7 @@ class Movie:
     Attributes:
         problems: what does not fit, a line each.
         duration_s: declared length, 0.0 where there is none.
+        frames: stream -> packets, of tracks of pictures that are shown as a whole.
 
     Raises:
         OSError: it cannot be read.
@@ -59,6 +60,7 @@ class Movie:
     def __init__(self, path: Path) -> None:
         self.problems: list[str] = []
         self.duration_s = 0.0
+        self.frames: dict[int, int] = {}
         self._size = path.stat().st_size
         with path.open('rb') as file:
             place = 0
@@ -88,8 +90,11 @@ class Movie:
     def _moov(self, body: memoryview) -> None:
         moov = _Box(b'moov', body, self._inside(body))
         self.duration_s = _duration(moov.find(b'mvhd'))[1]
+        for kind, content in self._boxes(body):
+            if kind != b'trak' and content[4:8] == b'tkhd':
+                self.problems.append(f'damaged: a track is called {kind!r}')
         for number, track in enumerate(moov.inside.get(b'trak', [])):
-            self._track(f'track {number}', track)
+            self._track(number, track)
 
     def _inside(self, body: memoryview) -> dict[bytes, list[_Box]]:
         boxes: dict[bytes, list[_Box]] = {}
@@ -108,17 +113,27 @@ class Movie:
             yield kind, body[place + 8 : place + length]
             place += length
 
-    def _track(self, name: str, track: _Box) -> None:
-        table = (b'mdia', b'minf', b'stbl')
+    def _track(self, number: int, track: _Box) -> None:
+        name, table = f'track {number}', (b'mdia', b'minf', b'stbl')
+        kind = bytes(track.find(b'mdia', b'hdlr')[8:12])
+        headed = {b'vmhd': b'vide', b'smhd': b'soun'}
+        expected = [headed[box] for box in headed if track.find(b'mdia', b'minf', box)]
+        if not kind or expected not in ([], [kind]):
+            self.problems.append(f'damaged: {name} is of kind {kind!r}')
+        if kind not in headed.values():
+            return
         sizes = track.find(*table, b'stsz')
-        if len(sizes) < 12 or track.find(b'mdia', b'hdlr')[8:12] not in (b'vide', b'soun'):
+        if len(sizes) < 12:
+            if not track.find(*table, b'stz2'):
+                self.problems.append(f'{name} has no sizes of its samples')
             return
         size, count = struct.unpack_from('>II', sizes, 4)
-        sound = track.find(b'mdia', b'hdlr')[8:12] == b'soun'
-        if count > MAX_SAMPLES and not (sound and size and count * size <= 2 * self._size):
+        if count > MAX_SAMPLES and not (kind == b'soun' and size and count * size <= 2 * self._size):
             raise ValueError(f'{name} claims {count} samples: expected at most {MAX_SAMPLES}')
         if not count:
             return  # its samples are in fragments
+        if kind == b'vide' and _untrimmed(track):
+            self.frames[number] = count
         lengths = np.full(count, size, np.int64) if size else _table(sizes[4:], '>u4', 1)[:, 0]
         if len(lengths) != count:
             self.problems.append(f'{name} has sizes of {len(lengths)} of its {count} samples')
@@ -163,6 +178,10 @@ class Movie:
         if len(first) == 0 or first[0] != 0 or (until <= first).any() or until.max() > len(chunks):
             self.problems.append(f'{name} has chunks that are not in order')
             return
+        kinds = track.find(b'mdia', b'minf', b'stbl', b'stsd')
+        (descriptions,) = struct.unpack_from('>I', kinds, 4) if len(kinds) >= 8 else (0,)
+        if not ((runs[:, 2] >= 1) & (runs[:, 2] <= descriptions)).all():
+            self.problems.append(f'{name} has chunks of a kind that is not described')
         per_chunk = np.repeat(runs[:, 1], until - first)
         if int(per_chunk.sum()) != len(lengths):
             self.problems.append(f'{name} has {per_chunk.sum()} of its {len(lengths)} samples')
@@ -172,6 +191,19 @@ class Movie:
         last = chunks + totals[ends] - totals[ends - per_chunk]
         if outside := int((last > self._size).sum()):
             self.problems.append(f'{name} has {outside} of {len(chunks)} chunks behind its end')
+
+
+def _untrimmed(track: _Box) -> bool:
+    """Whether no edit list leaves a part of a track out, but for what reordering puts before 0."""
+    edits = track.find(b'edts', b'elst')
+    if len(edits) < 8:
+        return True
+    form = struct.Struct('>QqI' if edits[0] == 1 else '>IiI')
+    (count,) = struct.unpack_from('>I', edits, 4)
+    shown = [form.unpack_from(edits, 8 + k * form.size) for k in range(min(count, 3))]
+    shown = [edit for edit in shown if edit[1] >= 0]
+    steps = _table(track.find(b'mdia', b'minf', b'stbl', b'stts'), '>u4', 2)
+    return len(shown) == 1 and bool(len(steps)) and shown[0][1] <= 4 * int(steps[0, 1])
 
 
 def _table(body: memoryview, kind: str, columns: int) -> NDArray[np.int64]:

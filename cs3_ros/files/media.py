@@ -95,6 +95,8 @@ class VideoFile:
             self._start_ns = max(min(starts, default=0), 0)
             self.duration_s = (container.duration or 0) / 1e6
             self.frame_rate = float(video.average_rate or 0)
+            if sound is None and container.streams.audio:
+                self._tell('its sound is of a kind that cannot be decoded')
             self.sound_format = (
                 None if sound is None else SoundFormat(sound.rate, sound.codec_context.channels)
             )
@@ -181,6 +183,7 @@ class VideoFile:
             except av.error.FFmpegError as error:
                 self._tell(f'reading ended early ({error.strerror})')
                 packet = None  # the decoder still holds some frames
+            count['stored'] += bool(packet is not None and packet.size)
             shown = packet is not None and packet.size and not _hidden(packet, track)
             count['packets'] += bool(shown)
             count['damaged'] += bool(shown and packet.is_corrupt)
@@ -209,7 +212,7 @@ class VideoFile:
         lost = count['packets'] - count['broken'] - count['frames'] - primed
         if lost > 0 and not count['fields']:
             self._tell(f'{lost} of {count["packets"]} {track.type} packets gave no frame')
-        self._read[track.index] = count['packets']
+        self._read[track.index] = count['stored']
 
     def _check_end(self) -> None:
         """Hold what was read against what the file says of itself."""
@@ -223,6 +226,11 @@ class VideoFile:
                 stored = found.blocks[track]
                 if track in found.blocks and track not in found.laced and count < stored:
                     problems.append(f'{count} of {stored} packets of track {track} were found')
+        for number, samples in (self._movie.frames if self._movie else {}).items():
+            if 0 <= self._read.get(number, -1) < samples:
+                self._tell(f'{self._read[number]} of {samples} packets of track {number} found')
+        if self._container == 'mpegts':
+            problems = _transport_problems(self.path)
         tolerance_s = max(2 / (self.frame_rate or 30), 0.1)
         if self._end_ns / NS_PER_S < declared_s - tolerance_s:
             frames = max(round(declared_s * self.frame_rate), self._frames)
@@ -285,12 +293,22 @@ def _said(error: Exception) -> str:
 def _tracks(container: Any, path: Path) -> tuple[Any, Any]:
     """The first video track that is not a cover picture, and the first sound track or None."""
     cover = av.stream.Disposition.attached_pic
-    videos = [track for track in container.streams.video if not track.disposition & cover]
-    if not videos:
-        raise ValueError(f'{path}: has no video track; expected a video with pictures and sound')
     # tracks that no decoder exists for have no codec context
+    videos = [t for t in container.streams.video if not t.disposition & cover and t.codec_context]
+    if not videos:
+        raise ValueError(
+            f'{path}: has no video track that can be decoded; expected a video with pictures and '
+            'sound'
+        )
     sounds = [track for track in container.streams.audio if track.codec_context is not None]
     return videos[0], sounds[0] if sounds else None
+
+
+def _transport_problems(path: Path) -> list[str]:
+    """What the length of a transport stream says: it has whole packets, but no declared end."""
+    size = path.stat().st_size
+    whole = any(size % length == 0 for length in (188, 192, 204))
+    return [] if whole else [f'cut off: {size} bytes are no whole number of packets']
 
 
 def _hidden(packet: Any, track: Any) -> bool:
@@ -298,7 +316,7 @@ def _hidden(packet: Any, track: Any) -> bool:
     later ones refer to."""
     if packet.is_discard:
         return True
-    return track.codec_context.name in ('vp8', 'libvpx') and not bytes(packet)[0] >> 4 & 1
+    return track.codec_context.name in ('vp8', 'libvpx') and not memoryview(packet)[0] >> 4 & 1
 
 
 def _ns(ticks: int, time_base: Fraction) -> int:

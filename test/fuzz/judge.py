@@ -25,9 +25,9 @@ ADDRESS_SPACE = 8 << 30
 """Bytes of address space of a try, so that the machine survives it."""
 MEMORY_GB = 1.5
 """More resident memory than this is a failure."""
-VERDICTS = ('same', 'told', 'refused', 'changed', 'silent', 'escaped', 'hang')
-"""Same answer; another answer and a warning; a one-line error; other content at the same times,
-without a word; fewer or more items or other times without a word; a traceback or a crash; no end.
+VERDICTS = ('same', 'told', 'refused', 'changed', 'moved', 'silent', 'escaped', 'hang')
+"""Same answer; another answer and a warning; a one-line error. Without a word: as many frames and
+samples, of other content; of other times; fewer or more of them. A traceback or a crash; no end.
 """
 
 
@@ -50,7 +50,7 @@ class Tally:
 
     def failures(self, allowed: tuple[str, ...]) -> list[str]:
         """What must not be, in words."""
-        bad = [v for v in ('escaped', 'hang', 'silent', 'changed') if v not in allowed]
+        bad = [v for v in VERDICTS[3:] if v not in allowed]
         found = [f'{verdict}: {text}' for verdict, text in self.texts if verdict in bad]
         if self.memory_gb > MEMORY_GB:
             found.append(f'{self.memory_gb:.2f} GB of memory')
@@ -116,8 +116,10 @@ def judge(found: dict[str, Any], expected: dict[str, Any], hung: bool) -> tuple[
         return 'same', ''
     if found['warned']:
         return 'told', found['warned']
-    times, content = (found['answer'][k] == expected['answer'][k] for k in (0, 1))
-    return ('changed', 'other content') if times and not content else ('silent', 'other items')
+    (counts, times, _), (good_counts, good_times, _) = found['answer'], expected['answer']
+    if counts != good_counts:
+        return 'silent', f'{counts} instead of {good_counts}'
+    return ('changed', 'other content') if times == good_times else ('moved', 'other times')
 
 
 class _Warnings(logging.Handler):
