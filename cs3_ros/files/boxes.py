@@ -61,6 +61,7 @@ class Movie:
         self.problems: list[str] = []
         self.duration_s = 0.0
         self.frames: dict[int, int] = {}
+        self._scale = 0.0
         self._size = path.stat().st_size
         with path.open('rb') as file:
             place = 0
@@ -89,7 +90,8 @@ class Movie:
 
     def _moov(self, body: memoryview) -> None:
         moov = _Box(b'moov', body, self._inside(body))
-        self.duration_s = _duration(moov.find(b'mvhd'))[1]
+        ticks, self.duration_s = _duration(moov.find(b'mvhd'))
+        self._scale = ticks / self.duration_s if ticks else 0.0
         for kind, content in self._boxes(body):
             if kind != b'trak' and content[4:8] == b'tkhd':
                 self.problems.append(f'damaged: a track is called {kind!r}')
@@ -132,7 +134,7 @@ class Movie:
             raise ValueError(f'{name} claims {count} samples: expected at most {MAX_SAMPLES}')
         if not count:
             return  # its samples are in fragments
-        if kind == b'vide' and _untrimmed(track):
+        if kind == b'vide' and self._untrimmed(name, track):
             self.frames[number] = count
         lengths = np.full(count, size, np.int64) if size else _table(sizes[4:], '>u4', 1)[:, 0]
         if len(lengths) != count:
@@ -143,6 +145,27 @@ class Movie:
         chunks = _table(offsets, '>u4', 1) if offsets else self._long_offsets(track, table)
         runs = _table(track.find(*table, b'stsc'), '>u4', 3)
         self._check(name, track, lengths, steps, chunks[:, 0], runs)
+
+    def _untrimmed(self, name: str, track: _Box) -> bool:
+        """Whether a track is shown as a whole; tells an edit list that does not fit."""
+        edits = _edits(track)
+        header = track.find(b'tkhd')
+        place = 28 if header[:1] == b'\1' else 20
+        (shown,) = struct.unpack_from('>Q' if place == 28 else '>I', header, place)
+        if edits and abs(sum(length for length, _ in edits) - shown) > 2:
+            self.problems.append(f'{name} has an edit list that is not as long as it says')
+        edits = [edit for edit in edits if edit[1] >= 0]
+        if not edits:
+            return True
+        length, start = edits[0]
+        ticks, seconds = _duration(track.find(b'mdia', b'mdhd'))
+        reordered = _table(track.find(b'mdia', b'minf', b'stbl', b'ctts'), '>i4', 2)
+        steps = _table(track.find(b'mdia', b'minf', b'stbl', b'stts'), '>u4', 2)
+        if len(edits) > 1 or not len(steps) or not seconds or not self._scale:
+            return False
+        played = start + length / self._scale * ticks / seconds
+        early = int(reordered[0, 1]) if len(reordered) else 0
+        return start <= early and played >= ticks - int(steps[-1, 1]) / 2
 
     @staticmethod
     def _long_offsets(track: _Box, table: tuple[bytes, ...]) -> NDArray[np.int64]:
@@ -193,17 +216,16 @@ class Movie:
             self.problems.append(f'{name} has {outside} of {len(chunks)} chunks behind its end')
 
 
-def _untrimmed(track: _Box) -> bool:
-    """Whether no edit list leaves a part of a track out, but for what reordering puts before 0."""
-    edits = track.find(b'edts', b'elst')
-    if len(edits) < 8:
-        return True
-    form = struct.Struct('>QqI' if edits[0] == 1 else '>IiI')
-    (count,) = struct.unpack_from('>I', edits, 4)
-    shown = [form.unpack_from(edits, 8 + k * form.size) for k in range(min(count, 3))]
-    shown = [edit for edit in shown if edit[1] >= 0]
-    steps = _table(track.find(b'mdia', b'minf', b'stbl', b'stts'), '>u4', 2)
-    return len(shown) == 1 and bool(len(steps)) and shown[0][1] <= 4 * int(steps[0, 1])
+def _edits(track: _Box) -> list[tuple[int, int]]:
+    """Length in ticks of the movie, and start in ticks of the track or -1 for nothing, of the
+    stretches that an edit list shows; at most 1000."""
+    body = track.find(b'edts', b'elst')
+    if len(body) < 8:
+        return []
+    form = struct.Struct('>QqI' if body[0] == 1 else '>IiI')
+    (count,) = struct.unpack_from('>I', body, 4)
+    count = min(count, (len(body) - 8) // form.size, 1000)
+    return [form.unpack_from(body, 8 + k * form.size)[:2] for k in range(count)]
 
 
 def _table(body: memoryview, kind: str, columns: int) -> NDArray[np.int64]:

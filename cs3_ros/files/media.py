@@ -26,6 +26,7 @@ from cs3_ros.files.boxes import Movie
 from cs3_ros.files.matroska import survey
 from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
 from cs3_ros.files.regular import check_regular, one_line
+from cs3_ros.files.transport import transport_problems
 
 log = logging.getLogger(__name__)
 
@@ -227,10 +228,10 @@ class VideoFile:
                 if track in found.blocks and track not in found.laced and count < stored:
                     problems.append(f'{count} of {stored} packets of track {track} were found')
         for number, samples in (self._movie.frames if self._movie else {}).items():
-            if 0 <= self._read.get(number, -1) < samples:
-                self._tell(f'{self._read[number]} of {samples} packets of track {number} found')
+            if number in self._read and self._frames < samples:
+                self._tell(f'{self._frames} of {samples} frames')
         if self._container == 'mpegts':
-            problems = _transport_problems(self.path)
+            problems = transport_problems(self.path)
         tolerance_s = max(2 / (self.frame_rate or 30), 0.1)
         if self._end_ns / NS_PER_S < declared_s - tolerance_s:
             frames = max(round(declared_s * self.frame_rate), self._frames)
@@ -302,13 +303,6 @@ def _tracks(container: Any, path: Path) -> tuple[Any, Any]:
         )
     sounds = [track for track in container.streams.audio if track.codec_context is not None]
     return videos[0], sounds[0] if sounds else None
-
-
-def _transport_problems(path: Path) -> list[str]:
-    """What the length of a transport stream says: it has whole packets, but no declared end."""
-    size = path.stat().st_size
-    whole = any(size % length == 0 for length in (188, 192, 204))
-    return [] if whole else [f'cut off: {size} bytes are no whole number of packets']
 
 
 def _hidden(packet: Any, track: Any) -> bool:
