@@ -21,7 +21,7 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 
 from cs3_ros.files.fields import items, mapping, text
 from cs3_ros.files.mcap import McapFile
-from cs3_ros.files.regular import check_regular, one_line
+from cs3_ros.files.regular import check_name, check_regular, one_line
 from cs3_ros.files.unpacking import unpack_file, unpacked
 from cs3_ros.files.yamlfile import load_yaml, read_yaml
 
@@ -60,8 +60,14 @@ class BagSource:
         self.path = path
         self._packed_messages = False
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        check_name(path)
         with _naming(path):
             self._place = self._checked()
+            files = self._place.iterdir() if self._place.is_dir() else [self._place]
+            for file in files:
+                if file.suffix == '.db3':
+                    check_regular(file, 'file')
+                    _check_database(file)
 
     @contextmanager
     def reader(self) -> Iterator[Any]:
@@ -147,7 +153,7 @@ def _naming(path: Path) -> Iterator[None]:
     except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # a damaged file makes the parsers raise anything
-        if isinstance(error, ValueError) and str(error).startswith(f'{path}: '):
+        if isinstance(error, ValueError) and str(error).startswith((f'{path}: ', f'{path}/')):
             raise
         if isinstance(error, OSError) and error.errno:  # a full disk, not a damaged file
             raise OSError(error.errno, f'{path}: cannot be read: {error.strerror}') from error
@@ -187,23 +193,43 @@ class _Database(Sqlite3Reader):
 
     def _open(self) -> None:
         assert self.dbconn is not None
-        size = Path(self.dbconn.filename).stat().st_size
-        left = 1_000 + size * _STEPS_PER_BYTE // _STEPS
-
-        def too_long() -> bool:
-            nonlocal left
-            left -= 1
-            return left < 0
-
-        self.dbconn.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_MESSAGE + 1_000)
-        self.dbconn.set_progress_handler(too_long, _STEPS)
-        # sum() is counted row by row, in steps; COUNT, which rosbags takes, is one step
-        self.dbconn.execute('SELECT sum(timestamp != 0) FROM messages').fetchall()
-        columns = {row[1] for row in self.dbconn.execute('PRAGMA table_info(topics)')}
-        if 'offered_qos_profiles' in columns:  # YAML that rosbags reads without bounds
-            for (profiles,) in self.dbconn.execute('SELECT offered_qos_profiles FROM topics'):
-                load_yaml(str(profiles))
+        _bound(self.dbconn)
         super()._open()
+
+
+def _bound(database: apsw.Connection) -> None:
+    """Set the most bytes of a value, and the most steps that reading may take."""
+    size = Path(database.filename).stat().st_size
+    left = 1_000 + size * _STEPS_PER_BYTE // _STEPS
+
+    def too_long() -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    database.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_MESSAGE + 1_000)
+    database.set_progress_handler(too_long, _STEPS)
+
+
+def _check_database(path: Path) -> None:
+    """Refuse a .db3 file with rows without end, or with YAML that would have none.
+
+    Raises:
+        apsw.Error: it is damaged.
+        yaml.YAMLError: its profiles are no YAML within bounds.
+    """
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    database = apsw.Connection(f'file:{quote(str(path))}?immutable=1', flags=flags)
+    try:
+        _bound(database)
+        # sum() is counted row by row, in steps; COUNT, which rosbags takes, is one step
+        database.execute('SELECT sum(timestamp != 0) FROM messages').fetchall()
+        columns = {row[1] for row in database.execute('PRAGMA table_info(topics)')}
+        if 'offered_qos_profiles' in columns:  # YAML that rosbags reads without bounds
+            for (profiles,) in database.execute('SELECT offered_qos_profiles FROM topics'):
+                load_yaml(str(profiles))
+    finally:
+        database.close()
 
 
 class _Folder(DirectoryReader):

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 MAX_MOOV = 256 << 20
 """Longest description of the tracks; that of an hour has some MB."""
-MAX_SAMPLES = 1 << 24
-"""Most frames of a track, 155 hours at 30 frames per second: FFmpeg keeps some tens of bytes of
+MAX_SAMPLES = 1 << 23
+"""Most frames of a track, 77 hours at 30 frames per second: FFmpeg keeps some tens of bytes of
 each that a few bytes of a table claim."""
 
 _PARENTS = (b'moov', b'trak', b'mdia', b'minf', b'stbl', b'edts')

@@ -97,11 +97,11 @@ def _segment(file: BinaryIO, size: int, found: Survey) -> None:
         else:
             if length <= MAX_READ:
                 file.seek(body)
-                _element(number, memoryview(file.read(length)), body, found)
+                _element(number, file.read(length), body, found)
             place = body + length
 
 
-def _element(number: int, body: memoryview, place: int, found: Survey) -> None:
+def _element(number: int, body: bytes, place: int, found: Survey) -> None:
     """Look at an element of the segment, or of a cluster of unknown length."""
     if len(body) >= 6 and body[0] == _CRC and body[1] == 0x84:
         (said,) = struct.unpack_from('<I', body, 2)
@@ -109,9 +109,10 @@ def _element(number: int, body: memoryview, place: int, found: Survey) -> None:
             found.problems.append(f'the checksum of the element at byte {place} is wrong')
     if number == _CLUSTER:
         for inner, content, at in _children(body, place):
-            if inner not in _IN_CLUSTER:
+            if inner == _SIMPLE_BLOCK or inner == _BLOCK_GROUP:
+                _count(inner, content, at, found)
+            elif inner not in _IN_CLUSTER:
                 raise ValueError(f'byte {at} begins no element of a cluster')
-            _count(inner, content, at, found)
     elif number in (_SIMPLE_BLOCK, _BLOCK_GROUP):
         _count(number, body, place, found)
     elif number == _TRACKS:
@@ -127,7 +128,7 @@ def _element(number: int, body: memoryview, place: int, found: Survey) -> None:
             found.duration_s = struct.unpack(form, values[_DURATION])[0] * scale / 1e9
 
 
-def _count(number: int, content: memoryview, place: int, found: Survey) -> None:
+def _count(number: int, content: bytes, place: int, found: Survey) -> None:
     if number == _BLOCK_GROUP:
         for inner, block, at in _children(content, place):
             if inner == _BLOCK:
@@ -142,7 +143,7 @@ def _count(number: int, content: memoryview, place: int, found: Survey) -> None:
             found.laced.add(track)
 
 
-def _children(body: memoryview, place: int) -> Iterator[tuple[int, memoryview, int]]:
+def _children(body: bytes, place: int) -> Iterator[tuple[int, bytes, int]]:
     """Number, content and place of the elements of an element."""
     at = 0
     while at < len(body):
@@ -153,7 +154,7 @@ def _children(body: memoryview, place: int) -> Iterator[tuple[int, memoryview, i
         at += used + length
 
 
-def _head(data: bytes | memoryview, at: int, place: int) -> tuple[int, int | None, int]:
+def _head(data: bytes, at: int, place: int) -> tuple[int, int | None, int]:
     """Number and length of an element, and the bytes that these take."""
     first = data[at]
     size = 9 - first.bit_length()
@@ -164,7 +165,7 @@ def _head(data: bytes | memoryview, at: int, place: int) -> tuple[int, int | Non
     return number, length, size + used
 
 
-def _vint(data: bytes | memoryview, at: int) -> tuple[int | None, int]:
+def _vint(data: bytes, at: int) -> tuple[int | None, int]:
     """A number of variable length, None for "unknown", and its bytes."""
     first = data[at]
     size = 9 - first.bit_length()
@@ -174,5 +175,5 @@ def _vint(data: bytes | memoryview, at: int) -> tuple[int | None, int]:
     return (None if value == (1 << 7 * size) - 1 else value), size
 
 
-def _uint(data: memoryview) -> int:
+def _uint(data: bytes) -> int:
     return int.from_bytes(data, 'big')

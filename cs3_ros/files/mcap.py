@@ -22,6 +22,8 @@ from cs3_ros.files.yamlfile import load_yaml
 MAX_CHUNK = 512 << 20
 """Most bytes of the chunks that are held at one time. rosbag2 makes chunks of 1 MB, of one message
 where that is larger; chunks that overlap in time are open together."""
+MAX_RECORDS = 1 << 20
+"""Most records of a chunk; each costs some 350 bytes while it waits for its time."""
 MAX_SUMMARY = 256 << 20
 """Longest summary; that of an hour of pictures has some hundred kB."""
 
@@ -369,9 +371,12 @@ class _Fields:
 
 def _records(content: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Opcode and content of the records that fill some bytes."""
-    place, end = 0, len(content)
+    place, end, left = 0, len(content), MAX_RECORDS
     while place < end:
+        if place + 9 > end or not left:
+            raise ValueError(f'more than {MAX_RECORDS} records' if not left else 'half a record')
         opcode, length = _RECORD.unpack_from(content, place)
+        left -= 1
         place += 9
         if place + length > end:
             raise ValueError(f'record of {length} bytes where {end - place} are left')

@@ -98,9 +98,7 @@ class VideoFile:
             self.frame_rate = float(video.average_rate or 0)
             if sound is None and container.streams.audio:
                 self._tell('its sound is of a kind that cannot be decoded')
-            self.sound_format = (
-                None if sound is None else SoundFormat(sound.rate, sound.codec_context.channels)
-            )
+            self.sound_format = None if sound is None else self._format_of(sound)
         first = next(self.frames(), None)
         if first is None:
             raise ValueError(f'{self.path}: expected video, but not one frame can be decoded')
@@ -172,6 +170,18 @@ class VideoFile:
                 self._end_ns = max(self._end_ns, self._start_ns + cutter.end_ns)
             if overlap:
                 self._tell('dropped sound whose time went backwards')
+
+    def _format_of(self, sound: Any) -> SoundFormat | None:
+        """Rate and channels of a sound track."""
+        if sound.rate and sound.codec_context.channels:
+            return SoundFormat(sound.rate, sound.codec_context.channels)
+        # an MPEG stream says them only in its sound, which may come late
+        with _open(self.path) as container:
+            _, track = _tracks(container, self.path)
+            for frame in self._decoded(container, track):
+                return SoundFormat(frame.sample_rate, frame.layout.nb_channels)
+        self._tell('its sound cannot be decoded')
+        return None
 
     def _decoded(self, container: Any, track: Any) -> Iterator[Any]:
         """Decoded frames of one track; what is broken is left out and told once."""

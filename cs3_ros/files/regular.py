@@ -6,6 +6,21 @@ import stat
 from pathlib import Path
 
 
+def check_name(path: Path) -> None:
+    """Refuse a name with bytes that are no text; it crashes libraries.
+
+    Raises:
+        ValueError: it is such a name.
+    """
+    try:
+        str(path).encode('utf-8')
+    except UnicodeEncodeError:
+        raise ValueError(
+            f'{ascii(str(path))}: the name has bytes that are no UTF-8: expected a name that is a '
+            'text; rename it'
+        ) from None
+
+
 def check_regular(path: Path, what: str) -> None:
     """Refuse what is no regular file: reading a pipe may never end, nor a device.
 
@@ -18,13 +33,7 @@ def check_regular(path: Path, what: str) -> None:
         PermissionError: its folder may not be looked into.
         ValueError: it is no regular file, or has a name that is no text, which crashes libraries.
     """
-    try:
-        str(path).encode('utf-8')
-    except UnicodeEncodeError:
-        raise ValueError(
-            f'{ascii(str(path))}: the name has bytes that are no UTF-8: expected a name that is a '
-            'text; rename it'
-        ) from None
+    check_name(path)
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -32,9 +41,9 @@ def check_regular(path: Path, what: str) -> None:
     except PermissionError:
         raise
     except (OSError, ValueError) as error:  # a loop of links, too long a name, a NUL in it
-        raise ValueError(f'{str(path)[:200]!r}: is no {what} ({error})') from error
+        raise ValueError(f'{str(path)[:200]}: is no {what} ({one_line(error)})') from error
     if not stat.S_ISREG(mode):
-        raise ValueError(f'{path}: expected a regular file, not a folder, pipe or device')
+        raise ValueError(f'{path}: is no regular file: expected no folder, pipe or device')
 
 
 def one_line(error: BaseException) -> str:

@@ -28,8 +28,8 @@ from cs3_ros.settings import load_parameters
 FRAMES = 12
 
 
-Answer = tuple[str, str, str]
-"""What was read: the number of its frames and samples; digests of their times and content."""
+Answer = tuple[list[int], str, str]
+"""What was read: the numbers of its frames and samples; digests of their times and content."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _digest(values: Iterable[Any]) -> str:
 
 
 def _content(value: Any) -> Answer:
-    return '1', '', _digest([value])
+    return [], '', _digest([value])
 
 
 def _recording(recording: Recording) -> Answer:
@@ -75,7 +75,7 @@ def _recording(recording: Recording) -> Answer:
             samples += len(item.samples)
             times.append((item.stamp_ns, item.rate, item.samples.shape))
             content.append(item.samples.tobytes())
-    return f'{frames} frames, {samples} samples', _digest(times), _digest(content)
+    return [frames, samples], _digest(times), _digest(content)
 
 
 def _textured(index: int, size: tuple[int, int]) -> Image:
