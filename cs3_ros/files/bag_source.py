@@ -5,7 +5,6 @@ without a bound, and whatever the parsers raise turned into one line that names 
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -88,6 +87,8 @@ class BagSource:
         Raises:
             ValueError: it is damaged or longer than ``MAX_MESSAGE``; names the bag.
         """
+        if not self._packed_messages and len(data) <= MAX_MESSAGE:
+            return bytes(data)
         with _naming(self.path):
             if self._packed_messages:
                 data = unpacked(data, 'zstd', MAX_MESSAGE)
@@ -233,8 +234,8 @@ def _check_database(path: Path) -> None:
 
 
 class _Folder(DirectoryReader):
-    STORAGE_PLUGINS = {'mcap': McapFile, 'sqlite3': _Database}
+    STORAGE_PLUGINS: Any = {'mcap': McapFile, 'sqlite3': _Database}
 
 
 class _Reader(Reader):
-    STORAGE_PLUGINS = {'dir': _Folder, '.mcap': McapFile, '.db3': _Database}
+    STORAGE_PLUGINS: Any = {'dir': _Folder, '.mcap': McapFile, '.db3': _Database}

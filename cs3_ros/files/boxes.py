@@ -130,7 +130,9 @@ class Movie:
                 self.problems.append(f'{name} has no sizes of its samples')
             return
         size, count = struct.unpack_from('>II', sizes, 4)
-        if count > MAX_SAMPLES and not (kind == b'soun' and size and count * size <= 2 * self._size):
+        if count > MAX_SAMPLES and not (
+            kind == b'soun' and size and count * size <= 2 * self._size
+        ):
             raise ValueError(f'{name} claims {count} samples: expected at most {MAX_SAMPLES}')
         if not count:
             return  # its samples are in fragments

@@ -123,7 +123,7 @@ class McapFile:
             raise ValueError('it does not begin as an MCAP file does')
         opcode, length = _RECORD.unpack(self._read(8, 9))
         header = _Fields(memoryview(self._read(17, _bounded(length, 1 << 20, 'header'))))
-        if opcode != _HEADER or (profile := header.text()) != 'ros2':
+        if opcode != _HEADER or header.text() != 'ros2':
             raise ValueError('its MCAP profile is not ros2' if opcode == _HEADER else 'no header')
         self._data_start = 17 + length
         assert self._file is not None
@@ -225,7 +225,7 @@ class McapFile:
             content, found = self._unpacked(body, chunk.offset)
             if found != chunk._replace(channels=frozenset()):
                 raise ValueError(f'the chunk at {chunk.offset} is not as its MCAP index says')
-            messages = []
+            messages: list[tuple[int, int, int, int, Any]] = []
             for opcode, record in _records(memoryview(content)):
                 if opcode == _A_MESSAGE:
                     channel, log_ns, data = _message(record)

@@ -107,7 +107,8 @@ class VideoFile:
     def __iter__(self) -> Iterator[Frame | SoundChunk]:
         """Frames and sound in the order of their times; a frame comes before sound of its time."""
         # Two passes over the file keep memory bounded however the file interleaves its tracks.
-        yield from heapq.merge(self.frames(), self.sound(), key=lambda item: item.stamp_ns)
+        tracks: list[Iterator[Frame | SoundChunk]] = [self.frames(), self.sound()]
+        yield from heapq.merge(*tracks, key=lambda item: item.stamp_ns)
         self._check_end()
 
     def frames(self) -> Iterator[Frame]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +43,14 @@ def _unpacker(compression: str) -> Any:
     if compression == 'zstd':
         return zstd().ZstdDecompressor()
     if compression == 'lz4':
-        from lz4.frame import LZ4FrameDecompressor
-
-        return LZ4FrameDecompressor()
+        return importlib.import_module('lz4.frame').LZ4FrameDecompressor()
     raise ValueError(f'compression {compression!r}: expected zstd, lz4 or none')
 
 
 def zstd() -> Any:
     """Python's own module, or the one that rosbags brings along before Python 3.14."""
-    try:
-        from compression import zstd as module
-    except ImportError:
-        from backports import zstd as module
-    return module
+    own = sys.version_info >= (3, 14)
+    return importlib.import_module('compression.zstd' if own else 'backports.zstd')
 
 
 def unpack_file(source: Path, target: Path, most: int) -> None:

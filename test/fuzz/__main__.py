@@ -31,6 +31,8 @@ if options.verbose:
     for name, tally in tallies.items():
         for verdict, text in tally.texts:
             print(f'{name}: {verdict}: {text}')
-failures = [f'{n}: {t}' for n, tally in tallies.items() for t in tally.failures(SUBJECTS[n].allowed)]
+failures = [
+    f'{n}: {t}' for n, tally in tallies.items() for t in tally.failures(SUBJECTS[n].allowed)
+]
 print('\n'.join(failures) or 'no failure')
 sys.exit(bool(failures))

@@ -23,6 +23,7 @@ from cs3_ros.files.bags import BagRecording, typestore
 from cs3_ros.files.images import load_image
 from cs3_ros.files.media import Recording, VideoFile
 from cs3_ros.files.unpacking import zstd
+from cs3_ros.results import ResultWriter
 from cs3_ros.settings import load_parameters
 
 FRAMES = 12
@@ -175,6 +176,24 @@ def _parameters(folder: Path) -> Path:
     return path
 
 
+def _events(folder: Path) -> Path:
+    """A folder with the result of a run and a file of the user; returns its events.json."""
+    with ResultWriter(folder / 'out', 0) as writer:
+        entry = {'label_image': 'labels/a.png', 'overlay': 'overlays/a.jpg'}
+        writer.entries.append(entry | {'objects': [{'mask': 'masks/a_1.png'}]})
+    for name in ('labels/a.png', 'overlays/a.jpg', 'masks/a_1.png', 'mine.txt', 'labels/mine.txt'):
+        (folder / 'out' / name).write_text(name)
+    return writer.path
+
+
+def _write_again(events: Path) -> Answer:
+    """A run into the same folder; a file of the user that it touches is a loss."""
+    with ResultWriter(events.parent, 0):
+        pass
+    mine = [path for path in sorted(events.parent.rglob('mine.txt')) if path.read_text()]
+    return [len(mine)], '', ''
+
+
 def _read_bag(path: Path) -> Answer:
     return _recording(BagRecording(path))
 
@@ -206,11 +225,14 @@ SUBJECTS = {
         Subject('metadata.yaml', _bag('mcap'), _read_bag, _metadata, NO_CHECKSUMS),
         Subject('mp4', _video('mp4', 'libx264', 'aac'), _read_video, allowed=NO_CHECKSUMS),
         Subject('mkv', _video('mkv', 'libx264', 'pcm_s16le'), _read_video),
-        Subject('webm', _video('webm', 'libvpx', 'libopus', 48_000), _read_video, allowed=NO_CHECKSUMS),
+        Subject(
+            'webm', _video('webm', 'libvpx', 'libopus', 48_000), _read_video, allowed=NO_CHECKSUMS
+        ),
         Subject('ts', _video('ts', 'libx264', 'aac'), _read_video, allowed=NO_END),
         Subject('hevc', _video('hevc', 'libx265', ''), _read_video, allowed=NO_END),
         Subject('jpeg', _picture('jpg'), _read_picture, allowed=NO_CHECKSUMS),
         Subject('png', _picture('png'), _read_picture),
+        Subject('events.json', _events, _write_again),
         Subject(
             'parameters.yaml',
             _parameters,
