@@ -21,7 +21,7 @@ tallies: dict[str, Tally] = {}
 
 def tried() -> Iterator[tuple[str, Tally]]:
     for name in options.subjects or SUBJECTS:
-        tallies[name] = run(SUBJECTS[name], options.tries, options.seed)
+        tallies[name] = run(SUBJECTS[name], range(options.tries), options.seed)
         yield name, tallies[name]
 
 

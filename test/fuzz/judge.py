@@ -12,7 +12,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,8 @@ class Tally:
         return found
 
 
-def run(subject: Subject, tries: int, seed: int = 0) -> Tally:
-    """Read so many damaged copies; equal for equal arguments.
+def run(subject: Subject, tries: Iterable[int], seed: int = 0) -> Tally:
+    """Read damaged copies of these numbers; equal for equal arguments.
 
     Raises:
         AssertionError: the good file is not read, or is warned of.
@@ -73,7 +73,7 @@ def run(subject: Subject, tries: int, seed: int = 0) -> Tally:
         expected, _, _ = in_child(lambda: _read(subject, good))
         if expected.get('verdict') != 'read' or expected['warned']:
             raise AssertionError(f'{subject.name}: the good file: {expected}')
-        for number in range(tries):
+        for number in tries:
             trial = Path(scratch) / 'trial'
             shutil.copytree(folder, trial)
             path = trial / good.relative_to(folder)

@@ -13,9 +13,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from judge import run  # noqa: E402
 from subjects import SUBJECTS  # noqa: E402
 
+FAILED = {'mp4': (23, 34, 65), 'ts': (55, 61, 80), 'webm': (70, 177), 'parameters.yaml': (32, 34)}
+"""Tries beyond the first 20 that were silent or escaped once."""
+
 
 @pytest.mark.parametrize('name', SUBJECTS)
 def test_no_damage_escapes_or_is_silent(name):
-    tally = run(SUBJECTS[name], 20)
-    assert sum(tally.counts.values()) == 20
+    tries = sorted({*range(20), *FAILED.get(name, ())})
+    tally = run(SUBJECTS[name], tries)
+    assert sum(tally.counts.values()) == len(tries)
     assert tally.failures(SUBJECTS[name].allowed) == []
