@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePath
@@ -80,6 +81,15 @@ class BagSource:
                     self._packed_messages = True
                     reader.storage.metadata = metadata._replace(compression_mode=None)
                 yield reader
+
+    @staticmethod
+    def stored(reader: Any) -> Counter[tuple[str, str]]:
+        """Topic and type -> messages, as the files of a folder say; empty for a single file."""
+        found = Counter[tuple[str, str]]()
+        for storage in getattr(reader.storage, 'storages', []):
+            for connection in storage.connections:
+                found[connection.topic, connection.msgtype] += connection.msgcount
+        return found
 
     def message(self, data: Any) -> bytes:
         """A stored message as it was before it was packed.

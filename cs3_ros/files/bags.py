@@ -117,7 +117,7 @@ class Bag:
     """
 
     def __init__(self, path: str | Path) -> None:
-        from cs3_ros.files.bag_source import BagSource  # rosbags takes long to import
+        from cs3_ros.files.bag_source import METADATA, BagSource  # rosbags takes long to import
 
         self.path = Path(path)
         self.problems: list[str] = []
@@ -133,6 +133,12 @@ class Bag:
             self.topics: tuple[BagTopic, ...] = tuple(
                 _topic(name, info) for name, info in sorted(reader.topics.items())
             )
+            stored, known = self._source.stored(reader), {t.name: t for t in self.topics}
+        for (name, msgtype), count in stored.items():
+            topic = known.get(name)
+            if topic is None or topic.msgtype != msgtype or topic.count != count:
+                said = f'{topic.count} of {topic.msgtype}' if topic else 'none'
+                self.tell(f'has {count} messages of {msgtype} on {name}; its {METADATA}: {said}')
 
     def topic(self, name: str) -> BagTopic:
         """The topic of this name.
