@@ -102,6 +102,7 @@ class ClickRecording:
     ) -> None:
         self.clicks_s = tuple(clicks_s)
         self.duration_s = duration_s
+        self.problems: list[str] = []
         self.size = size
         self.frame_rate = frame_rate
         self.sound_format = SoundFormat(rate, 1, 'S16LE')

@@ -57,7 +57,8 @@ def write_media(
             video.width, video.height = size
             video.pix_fmt = 'rgb24' if video_codec == 'png' else 'yuv420p'
             video.codec_context.time_base = Fraction(1, 60000)
-            video.codec_context.qmin = video.codec_context.qmax = 2
+            if not video_codec.startswith('libvpx'):
+                video.codec_context.qmin = video.codec_context.qmax = 2
             if rotation is not None:
                 video.set_display_rotation(*rotation)
         if sound is not None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import struct
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from cs3_ros.files.message_fields import (
     stamp_of,
 )
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
-from cs3_ros.files.yamlfile import read_yaml
+from cs3_ros.files.regular import one_line
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +34,6 @@ RAW = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 AUDIO = 'audio_common_msgs/msg/AudioDataStamped'
 INFO = 'audio_common_msgs/msg/AudioInfo'
-
-METADATA = 'metadata.yaml'
-"""File of a bag's folder that says what the other files are."""
 
 ORIGIN_KEY = 'cs3.media_time_0_ns'
 """Custom data of the bag: the stamp of media time 0."""
@@ -96,14 +91,11 @@ class BagMessage:
         Raises:
             ValueError: the bytes are not one of its type.
         """
-        from rosbags.serde import SerdeError
-
         try:
             return typestore().deserialize_cdr(self.data, self.topic.msgtype)
-        # rosbags checks no lengths, so that its generated code stumbles over what was cut off
-        except (SerdeError, struct.error, ValueError, IndexError, AssertionError) as error:
+        except Exception as error:  # rosbags checks no lengths and stumbles over what was cut off
             raise ValueError(
-                f'{self.topic.msgtype} of {len(self.data)} bytes cannot be read: {error}'
+                f'{self.topic.msgtype} of {len(self.data)} bytes cannot be read: {one_line(error)}'
             ) from error
 
 
@@ -117,6 +109,7 @@ class Bag:
         start_ns: log time of the first message; 0 for an empty bag.
         end_ns: log time of the last message; 0 for an empty bag.
         custom_data: what was noted in the metadata.
+        problems: what was lost on reading, a line each.
 
     Raises:
         FileNotFoundError: there is no such bag.
@@ -124,9 +117,12 @@ class Bag:
     """
 
     def __init__(self, path: str | Path) -> None:
+        from cs3_ros.files.bag_source import METADATA, BagSource  # rosbags takes long to import
+
         self.path = Path(path)
-        self._source = _source(self.path)
-        with self._reader() as reader:
+        self.problems: list[str] = []
+        self._source = BagSource(self.path)
+        with self._source.reader() as reader:
             empty = reader.message_count == 0
             self.start_ns: int = 0 if empty else reader.start_time
             self.end_ns: int = 0 if empty else reader.end_time - 1
@@ -137,6 +133,12 @@ class Bag:
             self.topics: tuple[BagTopic, ...] = tuple(
                 _topic(name, info) for name, info in sorted(reader.topics.items())
             )
+            stored, known = self._source.stored(reader), {t.name: t for t in self.topics}
+        for (name, msgtype), count in stored.items():
+            topic = known.get(name)
+            if topic is None or topic.msgtype != msgtype or topic.count != count:
+                said = f'{topic.count} of {topic.msgtype}' if topic else 'none'
+                self.tell(f'has {count} messages of {msgtype} on {name}; its {METADATA}: {said}')
 
     def topic(self, name: str) -> BagTopic:
         """The topic of this name.
@@ -160,30 +162,25 @@ class Bag:
             ValueError: the bag does not have one of them, or is damaged there.
         """
         wanted = {name: self.topic(name) for name in topics or [t.name for t in self.topics]}
-        with self._reader() as reader:
+        found = Counter[str]()
+        with self._source.reader() as reader:
             connections = [c for c in reader.connections if c.topic in wanted]
             if not connections:
                 return
             for connection, log_ns, data in reader.messages(connections):
-                yield BagMessage(wanted[connection.topic], log_ns, bytes(data))
+                found[connection.topic] += 1
+                yield BagMessage(wanted[connection.topic], log_ns, self._source.message(data))
+        for name, topic in wanted.items():
+            if found[name] < topic.count:
+                self.tell(f'ends early: {found[name]} of {topic.count} messages of {name}')
+            elif found[name] > topic.count:
+                self.tell(f'has {found[name]} messages of {name}, but counts {topic.count}')
 
-    @contextmanager
-    def _reader(self) -> Iterator[Any]:
-        """The opened rosbags reader; errors name the bag."""
-        from rosbags.rosbag2 import Reader
-
-        try:
-            reader = Reader(self._source)
-            reader.open()
-        except Exception as error:  # a damaged file makes the parsers below raise anything
-            raise _unreadable(self.path, error) from error
-        with closing(reader):
-            try:
-                yield reader
-            except ValueError:
-                raise
-            except Exception as error:
-                raise _unreadable(self.path, error) from error
+    def tell(self, problem: str) -> None:
+        """Note a loss, and say it once in the log."""
+        if problem not in self.problems:
+            self.problems.append(problem)
+            log.warning('%s: %s', self.path, problem)
 
 
 class BagRecording:
@@ -221,6 +218,7 @@ class BagRecording:
         self.refused_frames = 0
         self._max_pixels = max_pixels
         self.path = self.bag.path
+        self.problems = self.bag.problems
         images = self._find('image_topic', image_topic, (RAW, COMPRESSED))
         if images is None:
             types = ', '.join(f'{t.name} ({t.msgtype})' for t in self.bag.topics) or 'nothing'
@@ -256,7 +254,7 @@ class BagRecording:
                 unreadable[str(error)] += 1
                 self.refused_frames += message.topic == self.image_topic
         for reason, count in unreadable.items():
-            log.warning('%s: %d message(s) left out: %s', self.path, count, reason)
+            self.bag.tell(f'{count} message(s) left out: {reason}')
 
     def _find(self, argument: str, name: str, msgtypes: tuple[str, ...]) -> BagTopic | None:
         if name:
@@ -289,6 +287,8 @@ class BagRecording:
                 return format_from_info(message.content())
             raise ValueError('has no message, although the bag counts some')
         except ValueError as error:
+            if str(error).startswith(f'{self.path}: '):
+                raise
             raise ValueError(f'{self.path}: {self._info_topic.name}: {error}') from error
 
     def _origin_ns(self) -> int:
@@ -329,38 +329,6 @@ class BagRecording:
         raise ValueError(
             f'{self.path}: not one of {self.image_topic.count} pictures can be decoded: {reason}'
         )
-
-
-def _source(path: Path) -> Path:
-    """What rosbags can open: a file, a folder, or the only file of a folder without metadata."""
-    if not path.exists():
-        raise FileNotFoundError(f'{path}: no such bag')
-    if not path.is_dir():
-        return path
-    if (path / METADATA).exists():
-        try:
-            read_yaml(path / METADATA, METADATA)  # rosbags reads it again, but without bounds
-        except ValueError as error:
-            raise _unreadable(path, error) from error
-        return path
-    files = sorted(file for file in path.iterdir() if file.suffix in ('.mcap', '.db3'))
-    if len(files) > 1:
-        raise ValueError(
-            f'{path}: has {", ".join(file.name for file in files)} and no {METADATA} that says how '
-            f'they belong together; `ros2 bag reindex {path}` writes it, or name one of the files'
-        )
-    if not files:
-        raise _unreadable(path, ValueError(f'it has neither {METADATA} nor a file of a bag'))
-    log.warning('%s: has no %s; its only file, %s, is read', path, METADATA, files[0].name)
-    return files[0]
-
-
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(
-        f'{path}: cannot be read as a bag ({str(error) or type(error).__name__}); expected a '
-        f'rosbag2 folder with {METADATA}, an .mcap or a .db3 file; a recording that was cut off is '
-        'mended by `ros2 bag reindex` or `mcap recover`'
-    )
 
 
 def _topic(name: str, info: Any) -> BagTopic:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,20 +22,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import MAX_PIXELS, NS_PER_S, Frame, Image
+from cs3_ros.files.boxes import Movie
 from cs3_ros.files.encodings import check_size
+from cs3_ros.files.matroska import survey
 from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
+from cs3_ros.files.regular import check_regular, one_line
+from cs3_ros.files.tracks import apart_ns, span_ns, to_ns
+from cs3_ros.files.transport import transport_problems
 
 log = logging.getLogger(__name__)
 
+CONTAINERS = (
+    *('mov', 'mp4', 'matroska', 'webm', 'avi', 'mpegts', 'mpeg', 'flv', 'asf', 'ogg', 'mxf'),
+    *('nut', 'ivf', 'obu', 'h264', 'hevc', 'mpegvideo', 'm4v', 'mjpeg', 'gif', 'wtv', 'dv'),
+)
+"""FFmpeg's names of the containers that are read: none that opens other files or devices."""
+
 CHUNKS_PER_S = 50
 """Sound is cut into chunks of 20 ms."""
-
-MAX_S = 1e12
-"""No time in a file is later than this, seconds."""
-APART_NS = 3 * NS_PER_S
-"""A track that begins this long after the end of the other one has another clock."""
-UNKNOWN_APART_NS = 60 * NS_PER_S
-"""So it is where the end of the other one is not known, this long after its beginning."""
 
 RESYNC_NS = 5_000_000
 """A sound packet this far from where the samples before it end is a gap or an overlap."""
@@ -58,8 +62,10 @@ class Recording(Protocol):
     """Width and height of the upright picture in pixels."""
     sound_format: SoundFormat | None
     """Rate and channels of the sound, None without sound."""
+    problems: list[str]
+    """What was lost or is damaged, as far as it was read, a line each; the log has them, too."""
     refused_frames: int
-    """Pictures that the last pass could not take in; the log has the reasons."""
+    """Pictures that the last pass could not take in; ``problems`` and the log have the reasons."""
 
     def __iter__(self) -> Iterator[Frame | SoundChunk]:
         """Frames and sound in the order of their times."""
@@ -69,14 +75,14 @@ class VideoFile:
     """A video file as a source of frames and sound; see Recording for the attributes.
 
     Args:
-        path: any media file that FFmpeg reads.
+        path: a media file in one of ``CONTAINERS``.
         origin_ns: what the stamps count from: the stamp of media time 0.
         max_pixels: height times width of the largest picture that is decoded.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a media file, no video track, pictures of too many pixels, or not one frame
-            can be decoded.
+        ValueError: not a regular file, not one of these, no video track, pictures of too many
+            pixels, or not one frame can be decoded.
     """
 
     def __init__(
@@ -84,29 +90,25 @@ class VideoFile:
     ) -> None:
         self.path = Path(path)
         self.origin_ns = origin_ns
+        self.problems: list[str] = []
         self.refused_frames = 0
         self._max_pixels = max_pixels
+        self._read: dict[int, int] = {}  # stream -> packets, of those read to their end
+        self._end_ns = self._frames = 0
+        check_regular(self.path, 'video file')
+        self._movie = _movie(self.path)
         with _open(self.path, max_pixels) as container:
+            self._container = container.format.name
             video, sound = _tracks(container, self.path)
             if (coder := video.codec_context) is not None:
                 check_size(f'{self.path}: video', coder.width, coder.height, max_pixels)
-            spans = {t.type: _span_ns(t) for t in (video, sound) if t is not None}
-            self._starts_ns = dict.fromkeys(spans, max(min(s for s, _ in spans.values()), 0))
-            self.duration_s = (container.duration or 0) / 1e6
-            if (apart_ns := _apart_ns(*spans.values())) is not None:
-                self._starts_ns = {kind: start_ns for kind, (start_ns, _) in spans.items()}
-                ends = [end_ns - start_ns for start_ns, end_ns in spans.values() if end_ns]
-                self.duration_s = max(ends, default=0) / NS_PER_S
-                log.warning(
-                    '%s: sound and pictures lie %.0f s apart: each starts at its own first stamp; '
-                    'whether they fit cannot be known',
-                    self.path,
-                    apart_ns / NS_PER_S,
-                )
+            self._find_starts([track for track in (video, sound) if track is not None])
+            if not self._apart:
+                self.duration_s = (container.duration or 0) / 1e6
             self.frame_rate = float(video.average_rate or 0)
-            self.sound_format = (
-                None if sound is None else SoundFormat(sound.rate, sound.codec_context.channels)
-            )
+            if sound is None and container.streams.audio:
+                self._tell('its sound is of a kind that cannot be decoded')
+            self.sound_format = None if sound is None else self._format_of(sound)
         first = next(self.frames(), None)
         if first is None:
             raise ValueError(
@@ -115,10 +117,28 @@ class VideoFile:
             )
         self.size: tuple[int, int] = (first.image.shape[1], first.image.shape[0])
 
+    def _find_starts(self, tracks: Sequence[Any]) -> None:
+        """Media time 0 of each track: one for both, unless they do not meet."""
+        spans = {track.type: span_ns(track) for track in tracks if track.start_time is not None}
+        starts = [start_ns for start_ns, _ in spans.values()]
+        self._starts_ns = {track.type: max(min(starts, default=0), 0) for track in tracks}
+        distance_ns = apart_ns(*spans.values())
+        self._apart = distance_ns is not None
+        if distance_ns is not None:
+            self._starts_ns = {kind: start_ns for kind, (start_ns, _) in spans.items()}
+            lengths = [end_ns - start_ns for start_ns, end_ns in spans.values() if end_ns]
+            self.duration_s = max(lengths, default=0) / NS_PER_S
+            self._tell(
+                f'sound and pictures lie {distance_ns / NS_PER_S:.0f} s apart: each starts at its '
+                'own first stamp; whether they fit cannot be known'
+            )
+
     def __iter__(self) -> Iterator[Frame | SoundChunk]:
         """Frames and sound in the order of their times; a frame comes before sound of its time."""
         # Two passes over the file keep memory bounded however the file interleaves its tracks.
-        return heapq.merge(self.frames(), self.sound(), key=lambda item: item.stamp_ns)
+        tracks: list[Iterator[Frame | SoundChunk]] = [self.frames(), self.sound()]
+        yield from heapq.merge(*tracks, key=lambda item: item.stamp_ns)
+        self._check_end()
 
     def frames(self) -> Iterator[Frame]:
         """Frames with strictly rising times; pixels are converted when ``Frame.image`` asks.
@@ -132,10 +152,10 @@ class VideoFile:
             video, _ = _tracks(container, self.path)
             video.thread_type = 'AUTO'
             step_ns = round(NS_PER_S / (video.average_rate or 30))
-            last_ns, dropped = -1, 0
-            for frame in _decoded(container, video, self.path, self._refuse):
+            last_ns, dropped, count = -1, 0, 0
+            for frame in self._decoded(container, video):
                 if frame.width * frame.height > self._max_pixels:  # they may change in the middle
-                    self._refuse()
+                    self.refused_frames += 1
                     continue
                 stamp_ns = self._stamp(frame, 'video')
                 if stamp_ns is None:  # raw streams carry no times
@@ -144,13 +164,17 @@ class VideoFile:
                     dropped += stamp_ns >= 0
                     continue
                 last_ns = stamp_ns
+                count += 1
                 yield Frame(self.origin_ns + stamp_ns, _Picture(frame), _Picture.rgb, 'camera')
+            self._frames = count
+            self._end_ns = max(self._end_ns, last_ns + step_ns)
             if dropped:
-                log.warning('%s: dropped %d frame(s) whose time went backwards', self.path, dropped)
+                self._tell(f'dropped {dropped} frame(s) whose time went backwards')
             if self.refused_frames:
-                text = '%s: %d frame(s) left out, damaged or of more than %g megapixels (%s)'
-                most = self._max_pixels / 1e6
-                log.warning(text, self.path, self.refused_frames, most, 'frames.max_megapixels')
+                self._tell(
+                    f'{self.refused_frames} frame(s) left out, damaged or of more than '
+                    f'{self._max_pixels / 1e6:g} megapixels (frames.max_megapixels)'
+                )
 
     def sound(self) -> Iterator[SoundChunk]:
         """Sound quantised to 16 bits, in chunks of 20 ms; nothing without a sound track.
@@ -167,7 +191,7 @@ class VideoFile:
             _, track = _tracks(container, self.path)
             cutter: SoundCutter | None = None
             overlap = 0
-            for frame in _decoded(container, track, self.path):
+            for frame in self._decoded(container, track):
                 samples = _int16(frame)
                 key = (frame.sample_rate, samples.shape[1])
                 if cutter is None or cutter.key != key:
@@ -182,101 +206,169 @@ class VideoFile:
                 yield from cutter.push(stamp_ns, samples)
             if cutter is not None:
                 yield from cutter.flush()
+                self._end_ns = max(self._end_ns, cutter.end_ns)
             if overlap:
-                log.warning('%s: dropped sound whose time went backwards', self.path)
+                self._tell('dropped sound whose time went backwards')
 
-    def _refuse(self) -> None:
-        self.refused_frames += 1
+    def _format_of(self, sound: Any) -> SoundFormat | None:
+        """Rate and channels of a sound track."""
+        if sound.rate and sound.codec_context.channels:
+            return SoundFormat(sound.rate, sound.codec_context.channels)
+        # an MPEG stream says them only in its sound, which may come late
+        with _open(self.path, self._max_pixels) as container:
+            _, track = _tracks(container, self.path)
+            for frame in self._decoded(container, track):
+                return SoundFormat(frame.sample_rate, frame.layout.nb_channels)
+        self._tell('its sound cannot be decoded')
+        return None
+
+    def _decoded(self, container: Any, track: Any) -> Iterator[Any]:
+        """Decoded frames of one track; what is broken is left out and told once."""
+        packets, count = container.demux(track), Counter[str]()
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except av.error.FFmpegError as error:
+                self._tell(f'reading ended early ({error.strerror})')
+                packet = None  # the decoder still holds some frames
+            count['stored'] += bool(packet is not None and packet.size)
+            shown = packet is not None and packet.size and not _hidden(packet, track)
+            count['packets'] += bool(shown)
+            count['damaged'] += bool(shown and packet.is_corrupt)
+            try:
+                frames = track.decode(packet)
+            except av.error.FFmpegError:
+                count['broken'] += 1
+                self.refused_frames += track.type == 'video'
+                frames = []
+            count['leading'] += bool(shown and not frames and not count['frames'])
+            count['frames'] += len(frames)
+            count['fields'] += sum(getattr(frame, 'interlaced_frame', False) for frame in frames)
+            yield from frames
+            if packet is None:
+                break
+        self._count_packets(track, count)
+
+    def _count_packets(self, track: Any, count: Counter[str]) -> None:
+        """Tell what of a track gave no frame, was damaged or is not there."""
+        if count['broken']:
+            self._tell(f'{count["broken"]} broken {track.type} packet(s) left out')
+        elif count['damaged']:
+            self._tell(f'{count["damaged"]} damaged {track.type} packet(s)')
+        # a coder of sound may begin with packets that only prime it, and each field of an
+        # interlaced picture may have a packet of its own
+        primed = count['leading'] if track.type == 'audio' else 0
+        lost = count['packets'] - count['broken'] - count['frames'] - primed
+        if lost > 0 and not count['fields']:
+            self._tell(f'{lost} of {count["packets"]} {track.type} packets gave no frame')
+        self._read[track.index] = count['stored']
+
+    def _check_end(self) -> None:
+        """Hold what was read against what the file says of itself."""
+        declared_s = self._movie.duration_s if self._movie else 0.0
+        problems = self._movie.problems if self._movie else []
+        if 'matroska' in self._container:
+            found = survey(self.path)
+            declared_s, problems = found.duration_s, found.problems
+            for number, count in self._read.items():
+                track = found.tracks[number] if number < len(found.tracks) else -1
+                stored = found.blocks[track]
+                if track in found.blocks and track not in found.laced and count < stored:
+                    problems.append(f'{count} of {stored} packets of track {track} were found')
+        for number, samples in (self._movie.frames if self._movie else {}).items():
+            if number in self._read and self._frames < samples:
+                self._tell(f'{self._frames} of {samples} frames')
+        if self._container == 'mpegts':
+            problems = transport_problems(self.path)
+        tolerance_s = max(2 / (self.frame_rate or 30), 0.1)
+        declared_s -= min(self._starts_ns.values()) / NS_PER_S
+        if self._apart:  # the file tells the time from the first to the last of both clocks
+            declared_s = self.duration_s
+        if self._end_ns / NS_PER_S < declared_s - tolerance_s:
+            frames = max(round(declared_s * self.frame_rate), self._frames)
+            self._tell(f'ends early: {self._frames} of {frames} frames')
+        for problem in problems:
+            self._tell(problem)
+
+    def _tell(self, problem: str) -> None:
+        """Note a loss, and say it once in the log."""
+        if problem not in self.problems:
+            self.problems.append(problem)
+            log.warning('%s: %s', self.path, problem)
 
     def _stamp(self, frame: av.VideoFrame | av.AudioFrame, kind: str) -> int | None:
         """Media time of a decoded frame in nanoseconds."""
         if frame.pts is None or frame.time_base is None:
             return None
-        return _ns(frame.pts, frame.time_base) - self._starts_ns[kind]
+        return to_ns(frame.pts, frame.time_base) - self._starts_ns[kind]
 
 
 @contextmanager
 def _open(path: Path, max_pixels: int) -> Iterator[Any]:
-    """The opened container, whose decoders make no larger pictures; errors name the file."""
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such video file')
+    """The opened container, whose decoders make no larger pictures. The one place that turns what a
+    library raises while the file is open into a ValueError that names it."""
+    check_regular(path, 'video file')
     try:
         # FFmpeg decodes a picture or two to learn what the tracks are, so it is told at once
         bound = {'max_pixels': str(max_pixels + _PADDING)}
-        container = av.open(f'file:{path}', options=bound)
+        # the list of formats keeps out playlists, which open other files
+        kinds = {'protocol_whitelist': 'file', 'format_whitelist': ','.join(CONTAINERS)}
+        container = av.open(f'file:{path}', options=bound, container_options=kinds)
         for track in container.streams.video:
             if track.codec_context is not None:
                 track.codec_context.options = bound
-    except av.error.FFmpegError as error:
+    except Exception as error:
         raise ValueError(
-            f'{path}: cannot be read ({error.strerror}); expected a media file such as mp4, mkv '
-            'or mov that is complete'
+            f'{path}: cannot be read ({_said(error)}); expected a media file such as mp4, mkv or '
+            'mov that is complete'
         ) from error
-    with container:
-        yield container
+    try:
+        with container:
+            yield container
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith(f'{path}: '):
+            raise
+        raise ValueError(f'{path}: cannot be read ({_said(error)})') from error
+
+
+def _movie(path: Path) -> Movie | None:
+    """What an MP4 file says of itself; None for other files."""
+    with path.open('rb') as file:
+        kind = file.read(8)[4:]
+    if kind not in (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip'):
+        return None
+    try:
+        return Movie(path)
+    except Exception as error:
+        raise ValueError(f'{path}: cannot be read ({one_line(error)})') from error
+
+
+def _said(error: Exception) -> str:
+    return str(getattr(error, 'strerror', None) or one_line(error))
 
 
 def _tracks(container: Any, path: Path) -> tuple[Any, Any]:
     """The first video track that is not a cover picture, and the first sound track or None."""
     cover = av.stream.Disposition.attached_pic
-    videos = [track for track in container.streams.video if not track.disposition & cover]
-    if not videos:
-        raise ValueError(f'{path}: has no video track; expected a video with pictures and sound')
     # tracks that no decoder exists for have no codec context
+    videos = [t for t in container.streams.video if not t.disposition & cover and t.codec_context]
+    if not videos:
+        raise ValueError(
+            f'{path}: has no video track that can be decoded; expected a video with pictures and '
+            'sound'
+        )
     sounds = [track for track in container.streams.audio if track.codec_context is not None]
     return videos[0], sounds[0] if sounds else None
 
 
-def _span_ns(track: Any) -> tuple[int, int | None]:
-    """Start and end of a track by its own clock; the end is None where the file does not tell."""
-    start_ns = 0 if track.start_time is None else _ns(track.start_time, track.time_base)
-    if track.duration is not None:
-        return start_ns, start_ns + _ns(track.duration, track.time_base)
-    parts = track.metadata.get('DURATION', '').split(':')  # Matroska's: the time of the end
-    try:
-        hours, minutes, seconds = (float(part) for part in parts)
-    except ValueError:
-        return start_ns, None
-    end_s = 3600 * hours + 60 * minutes + seconds
-    return start_ns, round(end_s * NS_PER_S) if 0 < end_s < MAX_S else None
-
-
-def _apart_ns(*spans: tuple[int, int | None]) -> int | None:
-    """How far two tracks lie apart; None where they meet, or where there is one only."""
-    if len(spans) < 2:
-        return None
-    (early_ns, end_ns), (late_ns, _) = sorted(spans, key=lambda span: span[0])
-    if end_ns is None:
-        return late_ns - early_ns if late_ns - early_ns > UNKNOWN_APART_NS else None
-    return late_ns - end_ns if late_ns - end_ns > APART_NS else None
-
-
-def _decoded(
-    container: Any, track: Any, path: Path, on_broken: Callable[[], None] = lambda: None
-) -> Iterator[Any]:
-    """Decoded frames of one track; broken packets are left out and reported once."""
-    packets, broken = container.demux(track), 0
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            break
-        except av.error.FFmpegError as error:
-            log.warning('%s: reading ended early (%s)', path, error.strerror)
-            break
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            broken += 1
-            on_broken()
-            continue
-        yield from frames
-    if broken:
-        log.warning('%s: %d broken %s packet(s) left out', path, broken, track.type)
-
-
-def _ns(ticks: int, time_base: Fraction) -> int:
-    return round(ticks * time_base * NS_PER_S)
+def _hidden(packet: Any, track: Any) -> bool:
+    """Whether a good packet gives no frame: cut away by an edit list, or a VP8 picture that only
+    later ones refer to."""
+    if packet.is_discard:
+        return True
+    return track.codec_context.name in ('vp8', 'libvpx') and not memoryview(packet)[0] >> 4 & 1
 
 
 def _int16(frame: av.AudioFrame) -> NDArray[np.int16]:

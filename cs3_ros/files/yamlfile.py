@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from cs3_ros.files.regular import one_line
+
 MAX_BYTES = 1 << 20
 """Longest YAML text that is read; those of people have some kilobytes."""
 MAX_DEPTH = 32
@@ -104,4 +106,4 @@ def read_yaml(path: Path, where: str, loader: Any = Plain) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f'{where} cannot be read: {error}') from error
     except yaml.YAMLError as error:
-        raise ValueError(f'{where} is not valid YAML: {error}') from error
+        raise ValueError(f'{where} is not valid YAML: {one_line(error)}') from error

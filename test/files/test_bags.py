@@ -1,6 +1,7 @@
 """Bags read back: topics found or refused, odd content left out, damaged files."""
 
 import logging
+import re
 from functools import partial
 from pathlib import Path
 
@@ -389,6 +390,23 @@ def test_odd_metadata_is_refused(tmp_path, old, new):
     edit_metadata(path, old, new)
     with pytest.raises(ValueError, match='bag: '):
         list(Bag(path).messages())
+
+
+@pytest.mark.parametrize(
+    'old, new, said',
+    [
+        ('name: /a', 'name: /b', 'none'),
+        ('AudioDataStamped', 'AudioDataStampee', '1 of .*Stampee'),
+        ('message_count: 1', 'message_count: 0', '0 of '),
+    ],
+)
+def test_metadata_that_hides_messages_is_told(tmp_path, caplog, old, new, said):
+    stored = [('/a', 5, sound(5)), ('/i', 5, raw_image(5)), ('/i', 6, raw_image(6))]
+    path = write_bag(tmp_path / 'bag', stored)
+    edit_metadata(path, old, new)
+    problems = Bag(path).problems
+    assert len(problems) == len(caplog.messages) == 1
+    assert re.match(rf'has 1 messages of {AUDIO} on /a; its metadata.yaml: {said}', problems[0])
 
 
 def test_an_origin_of_another_kind_names_the_bag(tmp_path):

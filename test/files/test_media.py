@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import struct
 import zlib
 
@@ -279,3 +280,108 @@ def test_real_clips_have_their_times():
         delay_s = 1024 / facts['audio_rate']
         peak_s = samples.argmax() / facts['audio_rate']
         assert peak_s - delay_s == pytest.approx(facts['audio_peak_s'], abs=2e-3), folder.name
+
+
+def recorded(folder, ending):
+    """A clip of 60 frames and two seconds of sound in a container."""
+    codecs = {
+        'webm': dict(video_codec='libvpx', sound_codec='libopus', sound_format='flt'),
+        'ts': dict(video_codec='libx264', sound_codec='aac', sound_format='fltp'),
+        'mp4': dict(video_codec='libx265', sound_codec='aac', sound_format='fltp'),
+    }
+    sound = impulses(2.0, 48000, [0.5])
+    return write_media(folder / f'a.{ending}', frames=60, sound=sound, **codecs.get(ending, {}))
+
+
+@pytest.mark.parametrize('ending', ['mp4', 'mov', 'mkv', 'webm', 'avi', 'ts'])
+def test_containers_are_alike(tmp_path, caplog, ending):
+    video = VideoFile(recorded(tmp_path, ending))
+    frames, chunks = split(video)
+    assert len(frames) == 60 and video.sound_format == SoundFormat(48000, 1)
+    assert sum(len(c.samples) for c in chunks) == pytest.approx(96_000, abs=2048), (
+        'a coder of sound fills its last packet'
+    )
+    assert video.problems == [] and caplog.messages == []
+
+
+def test_a_raw_stream_has_frames(tmp_path):
+    video = VideoFile(write_media(tmp_path / 'a.hevc', video_codec='libx265'))
+    assert len(split(video)[0]) == 15 and video.problems == []
+
+
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.9])
+@pytest.mark.parametrize('ending', ['mkv', 'webm', 'ts'])
+def test_a_file_cut_short_is_told(tmp_path, caplog, ending, share):
+    path = recorded(tmp_path, ending)
+    path.write_bytes(path.read_bytes()[: round(path.stat().st_size * share) // 188 * 188 + 50])
+    video = VideoFile(path)
+    frames, _ = split(video)
+    assert any(problem.startswith('cut off: ') for problem in video.problems)
+    if ending != 'ts':  # which declares no end
+        assert f'ends early: {len(frames)} of 60 frames' in video.problems
+    assert caplog.messages == [f'{path}: {problem}' for problem in video.problems]
+    list(video)
+    assert len(set(video.problems)) == len(video.problems), 'told once'
+
+
+def test_tables_that_do_not_fit_are_told(tmp_path):
+    path = recorded(tmp_path, 'mp4')
+    data = bytearray(path.read_bytes())
+    place = data.find(b'stsz') + 15
+    data[place] -= 30
+    path.write_bytes(data)
+    video = VideoFile(path)
+    list(video)
+    assert any('of its 30 samples' in problem for problem in video.problems)
+
+
+def test_a_wrong_checksum_of_matroska_is_told(tmp_path):
+    path = recorded(tmp_path, 'mkv')
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    video = VideoFile(path)
+    list(video)
+    assert any('checksum' in problem for problem in video.problems)
+
+
+def test_claimed_samples_are_bounded(tmp_path):
+    path = recorded(tmp_path, 'mp4')
+    data = bytearray(path.read_bytes())
+    place = data.find(b'stsz') + 8
+    data[place : place + 8] = bytes([0, 0, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF])
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match='a.mp4: .*claims 4294967295 samples'):
+        VideoFile(path)
+
+
+@pytest.mark.parametrize(
+    'name, text',
+    [
+        ('a.ffconcat', 'ffconcat version 1.0\nfile {clip}\n'),
+        ('a.mp4', 'ffconcat version 1.0\nfile {clip}\n'),
+        ('a.m3u8', '#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{clip}\n'),
+        ('a.sdp', 'v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=video 5000 RTP/AVP 96\n'),
+    ],
+)
+def test_playlists_are_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text.format(clip=write_media(tmp_path / 'clip.mkv').name))
+    with pytest.raises(ValueError, match=f'{name}: cannot be read'):
+        VideoFile(tmp_path / name)
+
+
+def test_only_regular_files_with_names_that_are_text(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.mp4')
+    (tmp_path / 'zero.mp4').symlink_to('/dev/zero')
+    (tmp_path / 'loop.mp4').symlink_to('loop.mp4')
+    odd = tmp_path / os.fsdecode(b'odd\xff.mp4')
+    write_media(tmp_path / 'a.mp4').rename(odd)
+    for path, reason in {
+        tmp_path / 'pipe.mp4': 'is no regular file',
+        tmp_path / 'zero.mp4': 'is no regular file',
+        tmp_path: 'is no regular file',
+        tmp_path / 'loop.mp4': 'is no video file',
+        odd: 'no UTF-8',
+    }.items():
+        with pytest.raises(ValueError, match=reason):
+            VideoFile(path)
