@@ -221,11 +221,13 @@ class OutputFolder:
         return bool(told) and _digest(path) in told[-2:]  # killed before or after the rename
 
     def _clear(self, names: Sequence[str]) -> None:
+        for name in (MARKER, *names):  # all of them first
+            if _is_real_folder(self.path / name):
+                raise IsADirectoryError(
+                    f'{self.path / name}: is a folder, which nothing here removes: move it'
+                )
         for name in names:
-            path = self.path / name
-            if _is_real_folder(path):
-                raise IsADirectoryError(f'{path}: is a folder, which nothing here removes: move it')
-            path.unlink(missing_ok=True)
+            (self.path / name).unlink(missing_ok=True)
         emptied = _with_parents(name.rpartition('/')[0] for name in names)
         for place in reversed(emptied[1:]):
             with suppress(OSError):  # somebody else's files lie in it
