@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,9 +37,11 @@ def replacing(path: Path, token: str = '') -> Iterator[Path]:
 
 
 def part_of(name: str, token: str) -> str:
-    """The name that a part with this token was to take; a name that is no such part as it is."""
-    head, found, ending = name.rpartition(f'.{token}.part')
-    return head + ending if found and '/' not in ending else name
+    """The name that a part with this token was to take; a name that is no such part as it is.
+
+    A part of the part, which a writer of its own left, counts as well.
+    """
+    return re.sub(rf'\.{re.escape(token)}\.part(\.[0-9a-f]{{8}}\.part)?(?=(\.[^./]*)?$)', '', name)
 
 
 def write_text(path: Path, text: str) -> None:

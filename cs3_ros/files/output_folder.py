@@ -130,7 +130,6 @@ class OutputFolder:
         for name in names:
             if not self._is_known(name):
                 raise ValueError(f'{name!r}: no output of {self._command}')
-            self._make_places(name)
             self._note(name, None)
 
     def confirm(self, *names: str) -> None:

@@ -15,7 +15,7 @@ from cs3_ros.demo import pictures
 from cs3_ros.demo.pictures import MOST_SHOWN, look_at, shown_size
 from cs3_ros.demo.report import losses_of, table_of, text_table, write_report
 from cs3_ros.demo.score import compare
-from cs3_ros.files.images import as_jpeg, load_image
+from cs3_ros.files.images import as_jpeg, load_image, save_image
 from cs3_ros.files.truth import ClipTruth, TrueEvent, TrueFrame, runs_of
 from cs3_ros.ros.live_run import LiveEvent, LiveRun
 from cs3_ros.trigger.assembler import ClipConfig
@@ -60,7 +60,12 @@ def live() -> LiveRun:
 def made(folder: Path, known: ClipTruth | None, run: LiveRun):
     recording = ClickRecording((1.0, 2.0), size=SIZE)
     rows = compare(run.events, 0, known)
-    look = look_at(recording, rows, run, folder, BUNDLE.name)
+
+    def save(name, image):
+        save_image(folder / name, image)
+        return folder / name
+
+    look = look_at(recording, rows, run, save, BUNDLE.name)
     write_report(folder / 'report.html', BUNDLE, Path('my <clip>.mp4'), rows, run, look, known)
     return rows, look, Page((folder / 'report.html').read_text('utf-8'))
 

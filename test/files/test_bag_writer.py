@@ -177,3 +177,36 @@ def test_message_types_are_those_of_the_interfaces():
         store.register(get_types_from_msg(text, name))
     for name in names:
         assert typestore().hash_rihs01(name) == store.hash_rihs01(name)
+
+
+def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path, clip):
+    left = tmp_path / '.cs3_bag_bag.abcd_123'
+    (left / 'bag').mkdir(parents=True)
+    for name in ('bag.mcap', 'bag.db3', 'metadata.yaml'):
+        (left / 'bag' / name).touch()
+    users = tmp_path / '.cs3_bag_bag.mine0000'
+    (users / 'bag').mkdir(parents=True)
+    (users / 'bag' / 'notes.txt').touch()
+    (tmp_path / '.cs3_bag_bag.abcd_124').symlink_to(users)
+    (tmp_path / '.cs3_bag_other.abcd_123').mkdir()
+    make_bag(clip, tmp_path / 'bag')
+    assert not left.exists() and (users / 'bag' / 'notes.txt').exists()
+    assert (tmp_path / '.cs3_bag_bag.abcd_124').is_symlink()
+    assert (tmp_path / '.cs3_bag_other.abcd_123').is_dir()
+
+
+def test_two_processes_do_not_make_one_bag(tmp_path, clip):
+    class Slow(VideoFile):
+        def __iter__(self):
+            with pytest.raises(BlockingIOError, match='another process is making this bag'):
+                make_bag(clip, tmp_path / 'bag')
+            return super().__iter__()
+
+    make_bag(Slow(clip), tmp_path / 'bag')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['bag', clip.name]
+
+
+def test_a_link_to_nowhere_exists_already(tmp_path, clip):
+    (tmp_path / 'bag').symlink_to(tmp_path / 'nowhere')
+    with pytest.raises(FileExistsError, match='exists already'):
+        make_bag(clip, tmp_path / 'bag')

@@ -287,6 +287,8 @@ def test_a_run_killed_before_its_marker_blocks_nothing(tmp_path):
 def test_announced_files_are_own_whatever_they_hold(tmp_path):
     with open_folder(tmp_path) as output:
         output.announce('a/1.png', 'a/2.png')
+        assert files(tmp_path) == []
+        (tmp_path / 'a').mkdir()
         (tmp_path / 'a' / '1.png').write_text('anything')
         (tmp_path / 'a' / '2.png').write_text('complete')
         output.confirm('a/2.png')
@@ -294,6 +296,7 @@ def test_announced_files_are_own_whatever_they_hold(tmp_path):
     run(tmp_path)
     with open_folder(tmp_path) as output:
         output.announce('a/2.png')
+        (tmp_path / 'a').mkdir()
         (tmp_path / 'a' / '2.png').write_text('complete')
         output.confirm('a/2.png')
     (tmp_path / 'a' / '2.png').write_text('changed')
