@@ -297,6 +297,30 @@ class OutputFolder:
             raise ValueError(f'{where}: a run would overwrite the recording: give another folder')
 
 
+def claim(path: Path, command: str, *, force: bool = False) -> None:
+    """Mark a folder that a command goes on with, run after run: it is new, empty or marked so.
+
+    Nothing in it is removed, and several processes may work there.
+
+    Args:
+        path: the folder, made where it does not exist.
+        command: as ``OutputFolder``.
+        force: mark a folder of other things, too.
+
+    Raises:
+        FileExistsError: it holds other things.
+    """
+    try:
+        OutputFolder(path, command, ())
+        if (path / MARKER).exists():
+            return
+    except FileExistsError:
+        if not force:
+            raise
+    with OutputFolder(path, command, (), force=force):
+        pass
+
+
 @dataclass(frozen=True)
 class _Marker:
     """What a marker file tells."""

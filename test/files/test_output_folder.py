@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cs3_ros.files import output_folder
-from cs3_ros.files.output_folder import MARKER, OutputFolder
+from cs3_ros.files.output_folder import MARKER, OutputFolder, claim
 
 PATTERNS = (r'list\.json', r'video\.mp4', r'a/\d+\.png', r'a/b/\d+\.jpg')
 NAMES = ('list.json', 'video.mp4', 'a/1.png', 'a/b/2.jpg')
@@ -332,3 +332,22 @@ def test_a_file_is_refused(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(ValueError, match='is a file: expected a folder'):
         open_folder(tmp_path / 'file')
+
+
+def test_a_claimed_folder_is_gone_on_with(tmp_path):
+    out, users = tmp_path / 'out', tmp_path / 'users'
+    for _ in range(2):
+        claim(out, 'train')
+        (out / 'state.pt').write_text('ours')
+    users.mkdir()
+    (users / 'state.pt').write_text('mine')
+    for place, command in ((users, 'train'), (out, 'other')):
+        before = state(place)
+        with pytest.raises(
+            FileExistsError, match='--force, which replaces (nothing that is|.cs3_output.jsonl)'
+        ):
+            claim(place, command)
+        assert state(place) == before
+        claim(place, command, force=True)
+        claim(place, command)
+    assert (users / 'state.pt').read_text() == 'mine' and (out / 'state.pt').exists()

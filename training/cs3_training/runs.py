@@ -70,7 +70,7 @@ class RunFolder:
         if not path.is_file():
             return None
         done: dict[str, Any] = read_json(path, f'{path}')
-        if not self._are_mine(done['settings']):
+        if not isinstance(done, dict) or not self._are_mine(done.get('settings')):
             raise ValueError(
                 f'{self.path} was made with other settings or from other scenes: give another '
                 'folder, or remove this one and what follows from it'

@@ -51,6 +51,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     make.add_argument(
         '--workers', type=_count, default=1, metavar='N', help='processes (default 1)'
     )
+    make.add_argument(
+        '--force', action='store_true', help='work in a folder that holds other things, too'
+    )
     stats = actions.add_parser('stats', help='is the test set as hard as it has to be?')
     stats.add_argument('--scenes', type=_count, default=2000, metavar='N', help='default 2000')
     stats.add_argument(
@@ -118,11 +121,14 @@ def _clip(options: argparse.Namespace) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
+    from cs3_ros.files.output_folder import claim
     from cs3_training.synth.config import WorldConfig, split_seeds
     from cs3_training.synth.store import make_scenes
 
     if options.scenes < 1 or options.workers < 1:
         raise ValueError('--scenes and --workers: expected at least 1')
+    if not (options.out / 'store.json').exists():  # which is checked on its own
+        claim(options.out, 'synth make', force=options.force)
     seeds = split_seeds(options.split, 0, options.scenes)
     scenes = make_scenes(options.out, WorldConfig(size=options.size), seeds, options.workers)
     print(f'{options.out}: {len(scenes)} scenes, SHA-256 {scenes.digest}')
