@@ -52,6 +52,7 @@ class OutputFolder:
 
     Raises:
         FileExistsError: the folder may not be taken; says why and what ``--force`` would replace.
+        BlockingIOError: another run is writing into it.
         ValueError: the folder is a file, or an output would replace ``source``.
     """
 
@@ -77,14 +78,17 @@ class OutputFolder:
             raise ValueError(f'output {str(path)!r} is a file: expected a folder')
         if source is not None:
             self._spare(source)
-        if path.is_dir():
-            self._survey()
+        if path.is_dir():  # once now, before long work, and again when it begins
+            try:
+                self._take_lock(fcntl.LOCK_SH)
+                self._survey()
+            finally:
+                self._close()
 
     def __enter__(self) -> OutputFolder:
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            self._take_lock()
+            self._take_lock(fcntl.LOCK_EX)
             self._clear(self._survey())
             first = {'format': FORMAT, 'command': self._command, 'token': self._token}
             with replacing(self.path / MARKER, self._token) as part:
@@ -137,9 +141,10 @@ class OutputFolder:
         for name in names:
             self._note(name, _digest(self.path / name))
 
-    def _take_lock(self) -> None:
+    def _take_lock(self, kind: int) -> None:
+        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BlockingIOError(
                 f'{self.path}: another command is writing into it: wait for its end, or name '

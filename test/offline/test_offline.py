@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -292,3 +293,66 @@ def test_a_bundle_that_is_not_there_is_named_before_anything_is_written(video, t
 def test_a_start_that_no_header_can_hold(video, tmp_path, start):
     with pytest.raises(ValueError, match=r'--start .*: expected seconds above 0'):
         offline.run_video(options(video, tmp_path / 'out', start=start))
+
+
+# ---- the output folder -------------------------------------------------------------------------
+
+
+def test_the_folder_of_the_recording_is_refused_without_force(fake_stages, video, tmp_path):
+    clip = tmp_path / 'clip.mkv'
+    clip.write_bytes(video.read_bytes())
+    (tmp_path / 'overlay.mp4').hardlink_to(clip)
+    before = clip.stat()
+    with pytest.raises(FileExistsError, match=r'replaces overlay\.mp4$'):
+        offline.run_video(options(clip, tmp_path))
+    assert clip.stat().st_nlink == 2 and {path.name for path in tmp_path.iterdir()} == {
+        'clip.mkv',
+        'overlay.mp4',
+    }
+    assert offline.run_video(options(clip, tmp_path, force=True)) == 0
+    after = clip.stat()
+    assert (after.st_ino, after.st_mtime_ns, after.st_nlink) == (
+        before.st_ino,
+        before.st_mtime_ns,
+        1,
+    )
+    assert clip.read_bytes() == video.read_bytes()
+
+
+def test_a_folder_is_refused_before_the_bundle_is_loaded(video, tmp_path):
+    (tmp_path / 'events.json').write_text('mine')
+    with pytest.raises(FileExistsError, match=r'replaces events\.json$'):
+        offline.run_video(options(video, tmp_path, bundle='nothing'))
+
+
+def test_a_bag_is_not_written_into(fake_stages, video, tmp_path):
+    bag = make_bag(video, tmp_path / 'bag')
+    for out in (bag, bag / 'out'):
+        with pytest.raises(ValueError, match='would overwrite the recording'):
+            offline.replay(options(bag, out, force=True))
+    assert sorted(path.name for path in bag.iterdir()) == ['bag.mcap', 'metadata.yaml']
+
+
+@pytest.mark.parametrize('loss', ['', 'counted', 'told', 'logged'])
+def test_strict_tells_losses_by_the_exit_status(
+    fake_stages, video, tmp_path, monkeypatch, loss, capsys
+):
+    if loss == 'counted':
+        monkeypatch.setattr(Run, 'losses', lambda self: 'gaps 2')
+    if loss == 'told':
+        monkeypatch.setattr(offline.VideoFile, 'problems', ['ends early'], raising=False)
+    if loss == 'logged':
+        write = offline.write_overlay_video
+
+        def warn(*given, **more):
+            logging.getLogger('cs3_ros.drawing').warning('lacks 3 frames')
+            write(*given, **more)
+
+        monkeypatch.setattr(offline, 'write_overlay_video', warn)
+    assert offline.run_video(options(video, tmp_path / 'out')) == 0
+    told = {'': '', 'counted': 'gaps 2', 'told': 'ends early', 'logged': 'lacks 3 frames'}[loss]
+    printed = capsys.readouterr().err
+    assert told in printed and 'status 1' not in printed
+    assert offline.run_video(options(video, tmp_path / 'out', strict=True)) == int(loss != '')
+    assert ('status 1 for --strict' in capsys.readouterr().err) == (loss != '')
+    assert len(json.loads((tmp_path / 'out' / 'events.json').read_text())) == 1
