@@ -23,7 +23,7 @@ COMMANDS = {
     'demo': 'cs3_ros.demo.command',
 }
 """Command -> its module with ``add_parser(commands)`` and ``run(options)``, light to import."""
-_OWN_SIGNALS = ('node', 'mic')
+_OWN_SIGNALS = ('node', 'mic', 'bag play')
 """Commands whose ROS takes the signals."""
 
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f'unrecognized arguments: {" ".join(rest)}')
     options.ros_arguments = rest
     try:
-        with nullcontext() if options.command in _OWN_SIGNALS else interruptible():
+        with nullcontext() if _name(options) in _OWN_SIGNALS else interruptible():
             return int(importlib.import_module(COMMANDS[options.command]).run(options))
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f'cs3 {_name(options)}: {error}', file=sys.stderr)
