@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,6 +67,7 @@ def make_bag(
     Raises:
         FileExistsError: ``out_dir`` exists.
         BlockingIOError: another process is making it.
+        OSError: it cannot be written there.
         FileNotFoundError: there is no such video.
         ValueError: a wrong argument or an unreadable video.
     """
@@ -123,7 +125,10 @@ def _scratch(out_dir: Path) -> Iterator[Path]:
                 path.rmdir()
     with tempfile.TemporaryDirectory(prefix=prefix, dir=out_dir.parent) as name:
         with _locked(Path(name), out_dir):
-            yield Path(name)
+            try:
+                yield Path(name)
+            except sqlite3.Error as error:  # the disk is full, most likely
+                raise OSError(f'{out_dir}: cannot be written: {error}') from error
 
 
 def _is_folder(path: Path) -> bool:

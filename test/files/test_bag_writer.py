@@ -1,5 +1,7 @@
 """Bags made of videos: topics, stamps, QoS, metadata, refusals."""
 
+import errno
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import yaml
 from tiny_media import impulses, split, write_media
 
 from cs3_ros.collision import NS_PER_S, Frame
+from cs3_ros.files import bag_writer
 from cs3_ros.files.bag_writer import make_bag
 from cs3_ros.files.bags import Bag, BagRecording, typestore
 from cs3_ros.files.media import VideoFile
@@ -210,3 +213,18 @@ def test_a_link_to_nowhere_exists_already(tmp_path, clip):
     (tmp_path / 'bag').symlink_to(tmp_path / 'nowhere')
     with pytest.raises(FileExistsError, match='exists already'):
         make_bag(clip, tmp_path / 'bag')
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_full_disk_leaves_nothing(tmp_path, clip, storage, monkeypatch):
+    def full(*given, **more):
+        raise sqlite3.OperationalError('database or disk is full')
+
+    def no_space(*given, **more):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    fails = full if storage == 'sqlite3' else no_space
+    monkeypatch.setattr(bag_writer.Writer, 'write', fails)
+    with pytest.raises(OSError, match='full|No space'):
+        make_bag(clip, tmp_path / 'bag', storage=storage)
+    assert [path.name for path in tmp_path.iterdir()] == [clip.name]
