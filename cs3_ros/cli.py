@@ -6,6 +6,9 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
+
+from cs3_ros.files.interrupts import Terminated, interruptible
 
 COMMANDS = {
     'run': 'cs3_ros.offline.command',
@@ -20,23 +23,26 @@ COMMANDS = {
     'demo': 'cs3_ros.demo.command',
 }
 """Command -> its module with ``add_parser(commands)`` and ``run(options)``, light to import."""
+_OWN_SIGNALS = ('node', 'mic', 'bag play')
+"""Commands whose ROS takes the signals."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status (2 for a wrong call, 1 for a failure)."""
+    """Run one command; returns the exit status (2 wrong call, 1 failure, 130 or 143 signal)."""
     parser = make_parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and (options.command != 'node' or rest[0] != '--ros-args'):
         parser.error(f'unrecognized arguments: {" ".join(rest)}')
     options.ros_arguments = rest
     try:
-        return int(importlib.import_module(COMMANDS[options.command]).run(options))
+        with nullcontext() if _name(options) in _OWN_SIGNALS else interruptible():
+            return int(importlib.import_module(COMMANDS[options.command]).run(options))
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f'cs3 {_name(options)}: {error}', file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print('interrupted', file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, Terminated) else 130
 
 
 def make_parser() -> argparse.ArgumentParser:

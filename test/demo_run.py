@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ from fakes import ClickRecording
 from html_page import Page
 
 from cs3_ros.bundles.bundle import Bundle
+from cs3_ros.collision import Image
 from cs3_ros.demo.pictures import EventPictures, make_pictures
 from cs3_ros.demo.report import write_report
 from cs3_ros.demo.score import EventRow, compare
-from cs3_ros.files.images import as_jpeg
+from cs3_ros.files.images import as_jpeg, save_image
 from cs3_ros.files.truth import ClipTruth, TrueEvent, TrueFrame, runs_of
 from cs3_ros.ros.live_run import LiveEvent, LiveRun
 from cs3_ros.trigger.assembler import ClipConfig
@@ -56,6 +58,16 @@ def live(label: str = 'left_hand', stage: str = 'masks') -> LiveRun:
     )
 
 
+def saver(folder: Path) -> Callable[[str, Image], Path]:
+    """What writes the pictures of a run."""
+
+    def save(name: str, image: Image) -> Path:
+        save_image(folder / name, image)
+        return folder / name
+
+    return save
+
+
 def report_of(
     folder: Path,
     known: ClipTruth | None,
@@ -66,6 +78,6 @@ def report_of(
     """The rows, the pictures and the report of a run on a recording with clicks at 1 and 2 s."""
     recording = ClickRecording((1.0, 2.0), size=SIZE)
     rows = compare(run.events, 0, known)
-    pictures = make_pictures(recording, rows, run, folder, bundle.name)
+    pictures = make_pictures(recording, rows, run, saver(folder), bundle.name)
     write_report(folder / 'report.html', bundle, Path(clip), rows, run, pictures, known)
     return rows, pictures, Page((folder / 'report.html').read_text('utf-8'))

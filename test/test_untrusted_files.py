@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import textwrap
@@ -17,10 +16,11 @@ from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.collision import Frame
 from cs3_ros.files.bag_writer import make_bag
 from cs3_ros.files.bags import Bag
+from cs3_ros.files.output_folder import MARKER, OutputFolder
 from cs3_ros.files.truth import read_truth
 from cs3_ros.hands.hands23_json import Hands23Json, Hands23JsonConfig
 from cs3_ros.localisers.vocabulary import read_vocabulary
-from cs3_ros.offline.results import ResultWriter
+from cs3_ros.offline.results import NAMES
 from cs3_ros.settings import load_parameters
 
 BOMB = 'a: &a [x, x, x, x, x, x, x, x, x]\n' + ''.join(
@@ -158,7 +158,8 @@ def test_json(tmp_path: Path, read: Callable[[Path, str], None], text: str) -> N
 
 
 def test_what_an_earlier_run_left_is_no_trap(tmp_path: Path) -> None:
-    """It is somebody else's then, and the new one takes its place."""
-    (tmp_path / 'events.json').write_text('[' * DEEP)
-    ResultWriter(tmp_path, origin_ns=0)
-    assert json.loads((tmp_path / 'events.json').read_text()) == []
+    for name in ('events.json', MARKER):
+        (tmp_path / name).write_text('[' * DEEP)
+    with pytest.raises(FileExistsError, match='damaged or foreign'):
+        OutputFolder(tmp_path, 'run', NAMES)
+    assert (tmp_path / 'events.json').read_text() == '[' * DEEP

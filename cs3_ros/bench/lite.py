@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from cs3_ros.bench import REAL_CLIPS
-from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.collision import (
     NS_PER_S,
     AudioClip,
@@ -32,8 +33,9 @@ from cs3_ros.collision import (
 from cs3_ros.drawing.overlay import OBJECT_COLOURS, overlay
 from cs3_ros.files.fields import mapping, whole
 from cs3_ros.files.images import save_image
-from cs3_ros.files.jsonfile import prepare_json, read_json, write_json
+from cs3_ros.files.jsonfile import add_json, prepare_json, read_json, write_json
 from cs3_ros.files.media import VideoFile
+from cs3_ros.files.output_folder import OutputFolder
 from cs3_ros.metrics import auc, centred_square, sample_score
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.trigger.assembler import ClipConfig
@@ -137,7 +139,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='folder of annotated clip folders',
     )
     parser.add_argument('--out', type=Path, help='folder for one picture per clip')
-    parser.add_argument('--json', type=Path, help='file for all figures')
+    add_json(parser, 'file for all figures')
     parser.add_argument('--bundle', default='lite', help='bundle to run (default: lite)')
     parser.add_argument(
         '--every', type=int, default=0, help='also score every Nth frame as event frame'
@@ -151,9 +153,20 @@ def main(args: argparse.Namespace) -> int:
     """Run the benchmark; 0 when all clips were scored."""
     if args.every < 0:
         raise ValueError(f'--every {args.every}: expected 0 or a number of frames')
-    prepare_json(args.json)
+    prepare_json(args.json, args.force)
     bundle = load_bundle(args.bundle)
     pipeline = _without(bundle.build(), args.without)
+    with ExitStack() as stack:
+        output = None
+        if args.out is not None:
+            folder = OutputFolder(args.out, 'bench lite', (r'[^/]+\.png',), force=args.force)
+            output = stack.enter_context(folder)
+        return _score(args, bundle, pipeline, output)
+
+
+def _score(
+    args: argparse.Namespace, bundle: Bundle, pipeline: Pipeline, output: OutputFolder | None
+) -> int:
     peaks: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
     print(f'{"clip":12s} {"frame":>5s} {"score":>6s} {"square":>6s}  objects', flush=True)
@@ -165,11 +178,11 @@ def main(args: argparse.Namespace) -> int:
         row, collision = scored
         peaks.append(row)
         print(_line(row), flush=True)
-        if args.out is not None:
+        if output is not None:
             truth = clip.truth(clip.peak_frame)
-            args.out.mkdir(parents=True, exist_ok=True)
             shown = picture(collision.frame.image, truth, collision)
-            save_image(args.out / f'{clip.name}.png', shown)
+            with output.replacing(f'{clip.name}.png') as part:
+                save_image(part, shown)
         for number in range(0, len(clip.frames), args.every) if args.every else ():
             if (other := score_frame(pipeline, bundle.clip, clip, number)) is not None:
                 others.append(other[0])

@@ -23,7 +23,7 @@ from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.collision import NS_PER_S
 from cs3_ros.files.bag_writer import make_bag
 from cs3_ros.files.bags import BagRecording
-from cs3_ros.files.jsonfile import prepare_json, write_json
+from cs3_ros.files.jsonfile import add_json, prepare_json, write_json
 from cs3_ros.files.media import Recording, VideoFile
 from cs3_ros.offline.run import Run
 from cs3_ros.settings import Settings
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'clips', type=Path, nargs='?', default=REAL_CLIPS, help='folder of clip folders'
     )
     parser.add_argument('--bundle', default='lite', help='bundle name or .yaml path')
-    parser.add_argument('--json', type=Path, help='also write the table to this file')
+    add_json(parser, 'also write the table to this file')
 
 
 def main(options: argparse.Namespace) -> int:
@@ -47,7 +47,7 @@ def main(options: argparse.Namespace) -> int:
     folders = sorted(path.parent for path in options.clips.glob('*/clip.json'))
     if not folders:
         raise ValueError(f'{options.clips}: expected folders with clip.mp4 and clip.json in it')
-    prepare_json(options.json)
+    prepare_json(options.json, options.force)
     rows = []
     for folder in tqdm(folders, unit='clip'):
         with tempfile.TemporaryDirectory(prefix='cs3_live_') as scratch:

@@ -13,13 +13,12 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from cs3_ros.files.jsonfile import prepare_json, write_json
+from cs3_ros.files.jsonfile import add_json, prepare_json, write_json
 from cs3_ros.ros.processes import Child, children, own_domain
 
 PEERS = 'cs3_ros.bench.node_peers'
@@ -263,12 +262,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--events', type=int, metavar='N', help='N clicks and fake stages in place of idleness'
     )
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
+    add_json(parser, 'write the figures here')
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the benchmark as the command line asks; 130 where it was interrupted."""
-    prepare_json(args.json)
+    prepare_json(args.json, args.force)
     try:
         if args.events is None:
             figures = idle(args.seconds, args.warm_up, args.bundle)

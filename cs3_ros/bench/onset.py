@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cs3_ros.bench.sounds import BACKGROUNDS, IMPACT_FREE, SoundScene, scene
-from cs3_ros.files.jsonfile import prepare_json, write_json
+from cs3_ros.files.jsonfile import add_json, prepare_json, write_json
 from cs3_ros.trigger.onset import OnsetConfig, OnsetDetector
 
 SNRS_DB = (0, 5, 10, 15, 20, 25, 30)
@@ -128,6 +128,7 @@ def run(
     scenes: int = 3,
     snrs_db: Sequence[int] = SNRS_DB,
     json_path: Path | None = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Measure both detectors, print the tables and return all figures.
 
@@ -138,12 +139,13 @@ def run(
         scenes: number of scenes pooled for every figure.
         snrs_db: signal-to-noise ratios to try.
         json_path: where to write the figures, if anywhere.
+        force: as ``prepare_json``.
 
     Raises:
         ModuleNotFoundError: the bench extra (librosa) is not installed.
         OSError: ``json_path`` cannot be written.
     """
-    prepare_json(json_path)
+    prepare_json(json_path, force)
     seeds = range(seed, seed + scenes)
     cs3_counts: dict[str, list[Counts]] = {}
     librosa_counts: dict[str, list[Counts]] = {}
@@ -247,10 +249,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=11, help='seed of the scenes')
     parser.add_argument('--rate', type=int, default=48000, help='samples per second')
     parser.add_argument('--scenes', type=int, default=3, help='scenes pooled for every figure')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
+    add_json(parser, 'write the figures here')
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the benchmark with parsed options; returns the exit status."""
-    run(args.seconds, args.seed, args.rate, args.scenes, json_path=args.json)
+    run(args.seconds, args.seed, args.rate, args.scenes, json_path=args.json, force=args.force)
     return 0

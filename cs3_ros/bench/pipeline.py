@@ -24,7 +24,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +33,7 @@ from cs3_ros.bench.events import FixedBoxes, fixed_boxes, random_event
 from cs3_ros.bench.stage_watch import OperationCounter, watched
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.collision import CollisionClip
-from cs3_ros.files.jsonfile import prepare_json, write_json
+from cs3_ros.files.jsonfile import add_json, prepare_json, write_json
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.runtime import GIB, Runtime, RuntimeConfig, gpu_memory_gib, machine_name
 
@@ -55,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--no-naive', action='store_true', help='leave the plain composition of packages out'
     )
-    parser.add_argument('--json', type=Path, help='also write all figures to this file')
+    add_json(parser, 'also write all figures to this file')
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +107,7 @@ def main(options: argparse.Namespace) -> int:
     width, height = picture_size(options.size)
     if options.events < 1:
         raise ValueError(f'--events {options.events}: expected at least 1')
-    prepare_json(options.json)
+    prepare_json(options.json, options.force)
     bundle = load_bundle(options.bundle)
     config = RuntimeConfig(options.device, options.precision)
     machine = Runtime(config)

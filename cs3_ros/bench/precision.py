@@ -17,7 +17,6 @@ import argparse
 import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from cs3_ros.bench.events import fixed_boxes, random_event
 from cs3_ros.bench.pipeline import add_network_arguments, picture_size, weights_of
 from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.collision import AudioClip, Box, Frame, Prompt
-from cs3_ros.files.jsonfile import prepare_json, write_json
+from cs3_ros.files.jsonfile import add_json, prepare_json, write_json
 from cs3_ros.metrics import iou
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.runtime import RuntimeConfig
@@ -43,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(precision='bfloat16')
     parser.add_argument('--pictures', type=int, default=3, help='random pictures')
     parser.add_argument('--sounds', type=int, default=3, help='random sounds for each picture')
-    parser.add_argument('--json', type=Path, help='also write all figures to this file')
+    add_json(parser, 'also write all figures to this file')
 
 
 def main(options: argparse.Namespace) -> int:
@@ -53,7 +52,7 @@ def main(options: argparse.Namespace) -> int:
     if options.precision not in ('bfloat16', 'float16'):
         raise ValueError(f'--precision {options.precision}: expected bfloat16 or float16')
     size = picture_size(options.size)
-    prepare_json(options.json)
+    prepare_json(options.json, options.force)
     bundle = load_bundle(options.bundle)
     if bundle.stages.get('localiser', {}).get('type') != 'audio_visual':
         raise ValueError(f'bundle {bundle.name}: expected a localiser of type audio_visual')

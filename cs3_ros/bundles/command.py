@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cs3_ros.files.jsonfile import add_json
+
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the commands."""
@@ -28,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description='What each bundle needs, and what of it is missing.',
     )
     bundles.add_argument('--check', action='store_true', help='verify the SHA-256 of every file')
-    bundles.add_argument('--json', type=Path, help='also write the table to this file')
+    add_json(bundles, 'also write the table to this file')
 
 
 def run(options: argparse.Namespace) -> int:

@@ -115,7 +115,7 @@ def _steps(
 
 def main(options: argparse.Namespace) -> int:
     """Print the table; 1 when a file has another SHA-256 than it should."""
-    prepare_json(options.json)
+    prepare_json(options.json, options.force)
     rows = [look(load_bundle(name), options.check) for name in bundle_names()]
     print(f'weights in {home()} (environment variable CS3_HOME)')
     names = max(len(row.name) for row in rows)

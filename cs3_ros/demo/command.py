@@ -23,6 +23,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--bundle', help='bundle name or .yaml path; nano for the synthetic clip, lite for yours'
     )
     parser.add_argument('--out', type=Path, default=Path('demo'), help='output folder')
+    parser.add_argument(
+        '--force',
+        action='store_true',
+        help='write into a folder of other things, too, and replace those with names of ours',
+    )
 
 
 def run(options: argparse.Namespace) -> int:

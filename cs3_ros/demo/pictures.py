@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from cs3_ros.collision import NS_PER_S, AudioClip, Image
 from cs3_ros.demo.score import EventRow
 from cs3_ros.drawing.overlay import answer_picture
 from cs3_ros.drawing.report import over_grey, sound_picture
-from cs3_ros.files.images import as_jpeg, decode_compressed, save_image
+from cs3_ros.files.images import as_jpeg, decode_compressed
 from cs3_ros.files.media import Recording
 from cs3_ros.files.pcm import SoundChunk
 from cs3_ros.files.truth import SAME_FRAME_NS
@@ -51,7 +51,11 @@ class EventPictures:
 
 
 def make_pictures(
-    recording: Recording, rows: Sequence[EventRow], live: LiveRun, folder: Path, bundle: str
+    recording: Recording,
+    rows: Sequence[EventRow],
+    live: LiveRun,
+    save: Callable[[str, Image], Path],
+    bundle: str,
 ) -> EventPictures:
     """Make the pictures of every row.
 
@@ -59,7 +63,8 @@ def make_pictures(
         recording: what was played.
         rows: in the order of their times.
         live: what the node published.
-        folder: for the stills, as ``K.jpg``, and the strips, as ``K_strip.jpg``, K from 1.
+        save: writes a picture to a name and returns its path; gets the stills as ``K.jpg`` and the
+            strips as ``K_strip.jpg``, K from 1.
         bundle: its name, for the captions.
 
     Raises:
@@ -84,11 +89,9 @@ def make_pictures(
             del waiting[index]
             shown = _shown(image, size, rows[index], item.stamp_ns, live, bundle)
             if (detected := rows[index].detected) is not None and detected.labels:
-                stills[item.stamp_ns] = folder / f'{index + 1}.jpg'
-                strips[index] = folder / f'{index + 1}_strip.jpg'
-                save_image(stills[item.stamp_ns], shown[ANSWER])
+                stills[item.stamp_ns] = save(f'{index + 1}.jpg', shown[ANSWER])
                 parts = [shown[name] for name in (FRAME, HEAT, ANSWER) if name in shown]
-                save_image(strips[index], _side_by_side(parts))
+                strips[index] = save(f'{index + 1}_strip.jpg', _side_by_side(parts))
             if index < MOST_SHOWN:
                 jpegs[index] = {name: as_jpeg(_small(part)) for name, part in shown.items()}
     for index, found in jpegs.items():

@@ -19,10 +19,20 @@ from pathlib import Path
 
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.bundles.weights import how_to_bring
+from cs3_ros.collision import Image
+from cs3_ros.files.output_folder import OutputFolder
 from cs3_ros.files.truth import ClipTruth, read_truth
 
 WORK = 'demo_files'
-"""Folder in the output folder that belongs to the demo: it is emptied at every run."""
+"""Folder in the output folder with the bag and the pictures."""
+NAMES = (
+    r'report\.html',
+    r'overlay\.mp4',
+    r'picture\.jpg',
+    rf'{WORK}/\d{{1,6}}(_strip)?\.jpg',
+    rf'{WORK}/bag/(metadata\.yaml|bag\.mcap)',
+)
+"""All that a demo writes, as ``OutputFolder`` wants it."""
 SYNTHETIC = 'synthetic_clip'
 """Folder in the output folder with the synthetic clip, which is kept for the next run."""
 SYNTHETIC_BUNDLE, BUNDLE = 'nano', 'lite'
@@ -45,12 +55,13 @@ def main(options: argparse.Namespace) -> int:
     times: dict[str, float] = {}
     clip: Path | None = options.clip
     if clip is None:
+        _output(out, options.force)  # before the work is done
         with _timed(times, 'synthetic clip'):
             clip, truth = _synthetic(out / SYNTHETIC)
     print(f'clip    {clip}\nbundle  {bundle.name}: {bundle.description}', flush=True)
     if bundle.warning:
         print(f'        {bundle.warning}', flush=True)
-    _run(clip, truth, options.bundle or default, bundle, out, times)
+    _run(clip, truth, options.bundle or default, bundle, out, options.force, times)
     took = ', '.join(f'{name} {seconds:.0f} s' for name, seconds in times.items())
     print(f'took    {took}')
     return 0
@@ -70,23 +81,21 @@ def check_ready(bundle: Bundle) -> None:
         raise FileNotFoundError(f'bundle {bundle.name} needs {file.path}: {fix}')
 
 
+def _output(out: Path, force: bool) -> OutputFolder:
+    return OutputFolder(out, 'demo', NAMES, force=force, kept=(SYNTHETIC,))
+
+
 def _run(
     clip: Path,
     truth: ClipTruth | None,
     name: str,
     bundle: Bundle,
     out: Path,
+    force: bool,
     times: dict[str, float],
 ) -> None:
     # late: check_ready names what is not installed, and how to bring it, before an import fails
-    from cs3_ros.demo.pictures import make_pictures, shown_size
-    from cs3_ros.demo.report import latency_note, losses_of, table_of, text_table, write_report
-    from cs3_ros.demo.score import compare
-    from cs3_ros.drawing.overlay_video import write_overlay_video
-    from cs3_ros.files.bag_writer import make_bag
-    from cs3_ros.files.bags import BagRecording
     from cs3_ros.files.media import VideoFile
-    from cs3_ros.ros.spectator import play
 
     video = VideoFile(clip)
     if video.sound_format is None:
@@ -96,14 +105,41 @@ def _run(
             f'{clip}: frames of {video.size[0]}x{video.size[1]}, truth of '
             f'{truth.width}x{truth.height}: expected the truth file of this clip'
         )
-    work, overlay, picture = out / WORK, out / 'overlay.mp4', out / 'picture.jpg'
+    work, overlay = out / WORK, out / 'overlay.mp4'
     if overlay.resolve() == clip.resolve() or work.resolve() in clip.resolve().parents:
         raise ValueError(f'{clip}: the demo would overwrite it: give another --out')
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    picture.unlink(missing_ok=True)
+    with _output(out, force) as output:
+        _play(clip, truth, name, bundle, output, times)
+
+
+def _play(
+    clip: Path,
+    truth: ClipTruth | None,
+    name: str,
+    bundle: Bundle,
+    output: OutputFolder,
+    times: dict[str, float],
+) -> None:
+    from cs3_ros.demo.pictures import make_pictures, shown_size
+    from cs3_ros.demo.report import latency_note, losses_of, table_of, text_table, write_report
+    from cs3_ros.demo.score import compare
+    from cs3_ros.drawing.overlay_video import write_overlay_video
+    from cs3_ros.files.bag_writer import make_bag
+    from cs3_ros.files.bags import BagRecording
+    from cs3_ros.files.images import save_image
+    from cs3_ros.ros.spectator import play
+
+    work, bag_names = output.path / WORK, (f'{WORK}/bag/metadata.yaml', f'{WORK}/bag/bag.mcap')
+    output.announce(*bag_names)
+
+    def save(name: str, image: Image) -> Path:
+        with output.replacing(f'{WORK}/{name}') as part:
+            save_image(part, image)
+        return work / name
+
     with _timed(times, 'bag'):
         bag = make_bag(clip, work / 'bag', progress=True)
+    output.confirm(*bag_names)
     with _timed(times, 'node and player'):
         live = play(bag, name)
     recording = BagRecording(bag)
@@ -111,15 +147,17 @@ def _run(
     print(f'\n{text_table(*table_of(rows, truth))}\n\n{latency_note(bundle)}')
     print(f'{losses_of(live.counts, len(live.events))}\n', flush=True)
     with _timed(times, 'pictures and report'):
-        pictures = make_pictures(recording, rows, live, work, bundle.name)
-        write_report(out / 'report.html', bundle, clip, rows, live, pictures, truth)
+        pictures = make_pictures(recording, rows, live, save, bundle.name)
+        with output.replacing('report.html') as part:
+            write_report(part, bundle, clip, rows, live, pictures, truth)
         true = [index for index in pictures.strips if rows[index].true is not None]
         chosen = sorted(true or pictures.strips)[:1]  # the first one, whatever came of it
         for index in chosen:
-            shutil.copyfile(pictures.strips[index], picture)
-    with _timed(times, 'video'):
+            with output.replacing('picture.jpg') as part:
+                shutil.copyfile(pictures.strips[index], part)
+    with _timed(times, 'video'), output.replacing('overlay.mp4') as part:
         write_overlay_video(
-            overlay,
+            part,
             recording,
             pictures.stills,
             hold_s=HOLD_S,
@@ -128,9 +166,10 @@ def _run(
             onsets=[event.onset_ns for event in live.events],
             progress=True,
         )
-    print(f'video   {overlay}\nreport  {out / "report.html"}')
+    out = output.path
+    print(f'video   {out / "overlay.mp4"}\nreport  {out / "report.html"}')
     if chosen:
-        print(f'picture {picture}')
+        print(f'picture {out / "picture.jpg"}')
 
 
 def _synthetic(folder: Path) -> tuple[Path, ClipTruth]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from cs3_ros.files.jsonfile import add_json
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -15,7 +16,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument('--seconds', type=float, default=2.0, help='how long to listen to topics')
     parser.add_argument('--namespace', default='/cs3', help='namespace of the topics')
-    parser.add_argument('--json', type=Path, help='also write the findings to this file')
+    add_json(parser, 'also write the findings to this file')
 
 
 def run(options: argparse.Namespace) -> int:

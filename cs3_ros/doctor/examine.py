@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def main(options: argparse.Namespace) -> int:
     """Print the findings; 1 when something fails."""
-    prepare_json(options.json)
+    prepare_json(options.json, options.force)
     findings = []
     for finding in examine(options.seconds, options.namespace):
         findings.append(finding)

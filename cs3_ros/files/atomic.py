@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,8 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside ``path``, ``NAME.*.part``, that takes its name when the block ends well.
+def replacing(path: Path, token: str = '') -> Iterator[Path]:
+    """A file beside ``path``, ``NAME.TOKEN.part.ENDING``, that takes its name when all went well.
 
     Of several writers at once each has a part of its own, and the last to end stays. A link is
     replaced, never followed. Where the block raises, ``path`` stays as it was and the part is
@@ -19,11 +20,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Args:
         path: the file to write, in a folder that exists.
+        token: names the part; empty takes a random one.
 
     Raises:
         OSError: the file cannot be written there, or the block wrote none.
     """
-    part = path.with_name(f'{path.name}.{secrets.token_hex(4)}.part')
+    part = path.with_name(f'{path.stem}.{token or secrets.token_hex(4)}.part{path.suffix}')
     try:
         yield part
         with part.open('rb') as file:
@@ -32,6 +34,14 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def part_of(name: str, token: str) -> str:
+    """The name that a part with this token was to take; a name that is no such part as it is.
+
+    A part of the part, which a writer of its own left, counts as well.
+    """
+    return re.sub(rf'\.{re.escape(token)}\.part(\.[0-9a-f]{{8}}\.part)?(?=(\.[^./]*)?$)', '', name)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,7 +6,13 @@ custom data of the bag.
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
+import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,11 +66,13 @@ def make_bag(
 
     Raises:
         FileExistsError: ``out_dir`` exists.
+        BlockingIOError: another process is making it.
+        OSError: it cannot be written there.
         FileNotFoundError: there is no such video.
         ValueError: a wrong argument or an unreadable video.
     """
     out_dir = Path(out_dir)
-    if out_dir.exists():
+    if os.path.lexists(out_dir):
         raise FileExistsError(f'{out_dir}: exists already; remove it or name another folder')
     if image not in ('compressed', 'raw'):
         raise ValueError(f'image {image!r}: expected compressed or raw')
@@ -82,8 +90,8 @@ def make_bag(
     shift_ns = round(start_s * NS_PER_S) - source.origin_ns
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     # rosbag2 names the files inside after the folder, so only the parent is a temporary one
-    with tempfile.TemporaryDirectory(prefix='.cs3_bag_', dir=out_dir.parent) as scratch:
-        partial = Path(scratch) / out_dir.name
+    with _scratch(out_dir) as scratch:
+        partial = scratch / out_dir.name
         plugin = StoragePlugin[storage.upper()]
         frames = round(source.duration_s * source.frame_rate) or None
         with (
@@ -100,6 +108,47 @@ def make_bag(
                     bar.update()
         partial.rename(out_dir)
     return out_dir
+
+
+@contextmanager
+def _scratch(out_dir: Path) -> Iterator[Path]:
+    """A folder beside ``out_dir``, for this process alone; those of killed ones are removed."""
+    prefix = f'.cs3_bag_{out_dir.name}.'
+    for path in out_dir.parent.iterdir():
+        if re.fullmatch(re.escape(prefix) + '[a-z0-9_]{8}', path.name) and _is_folder(path):
+            with _locked(path, out_dir), suppress(OSError):  # what is not ours stays
+                inside = path / out_dir.name
+                if _is_folder(inside):
+                    for name in (f'{inside.name}.mcap', f'{inside.name}.db3', 'metadata.yaml'):
+                        (inside / name).unlink(missing_ok=True)
+                    inside.rmdir()
+                path.rmdir()
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=out_dir.parent) as name:
+        with _locked(Path(name), out_dir):
+            try:
+                yield Path(name)
+            except sqlite3.Error as error:  # the disk is full, most likely
+                raise OSError(f'{out_dir}: cannot be written: {error}') from error
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+@contextmanager
+def _locked(folder: Path, out_dir: Path) -> Iterator[None]:
+    """A scratch folder for this process alone, as long as it lives."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f'{out_dir}: another process is making this bag: wait for its end'
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class _BagWriter:

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import MAX_PIXELS, NS_PER_S, Frame, Image
-from cs3_ros.files.boxes import Movie
 from cs3_ros.files.encodings import check_size
 from cs3_ros.files.matroska import survey
+from cs3_ros.files.movie_boxes import Movie
 from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
 from cs3_ros.files.regular import check_regular, one_line
 from cs3_ros.files.tracks import apart_ns, span_ns, to_ns

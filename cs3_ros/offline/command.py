@@ -42,10 +42,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help='a parameter of config/cs3.yaml, over --params; may be repeated',
     )
     parser.add_argument('--no-overlay', action='store_true', help='do not write overlay.mp4')
+    parser.add_argument(
+        '--force',
+        action='store_true',
+        help='write into a folder of other things, too, and replace those with names of ours',
+    )
+    parser.add_argument(
+        '--strict', action='store_true', help='exit status 1 when anything was lost or repaired'
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run one of the commands; 1 where an event failed."""
+    """Run one of the commands; 1 where an event failed, or for ``--strict`` anything was lost."""
     from cs3_ros.offline.run import replay, run_video
 
     return run_video(options) if options.command == 'run' else replay(options)

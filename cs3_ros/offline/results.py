@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Collision
 from cs3_ros.files.images import save_image
-from cs3_ros.files.jsonfile import read_json, write_json
+from cs3_ros.files.output_folder import OutputFolder
 
-FOLDERS = ('labels', 'masks', 'overlays')
+EVENTS, OVERLAY = 'events.json', 'overlay.mp4'
+_ID = r'\d{1,20}\.\d{9}'
+NAMES = (
+    r'events\.json',
+    r'overlay\.mp4',
+    rf'labels/{_ID}\.png',
+    rf'masks/{_ID}_[12]\.png',
+    rf'overlays/{_ID}\.jpg',
+)
+"""All that a run writes, as ``OutputFolder`` wants it."""
 
 
 class ResultWriter:
@@ -20,42 +30,29 @@ class ResultWriter:
 
     The folder gets ``events.json`` (a list, one entry per event), ``labels/ID.png`` (what
     ``collision_masks`` carries: 0 background, 1 and 2 the objects), ``masks/ID_K.png`` (0 or 255)
-    and ``overlays/ID.jpg``. Paths in the JSON are relative to the folder. Use it as a context
-    manager: an interrupted run leaves the events it has found.
+    and ``overlays/ID.jpg``. Paths in the JSON are relative to the folder. An event's pictures are
+    there before its entry is, and ``events.json`` is written after each event, so whenever a run
+    ends, what it leaves is true.
 
     Args:
-        folder: made when it does not exist; what an earlier run wrote, as its ``events.json``
-            tells, is removed, and nothing else.
+        output: the folder, entered, for ``NAMES``.
         origin_ns: time stamp of media time 0.
 
     Attributes:
         path: of ``events.json``.
-        entries: what it will hold.
+        entries: what it holds.
         stills: stamp of the event frame -> its overlay picture.
 
     Raises:
-        ValueError: ``folder`` is a file.
+        OSError: a file cannot be written; so do the methods.
     """
 
-    def __init__(self, folder: Path, origin_ns: int) -> None:
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f'output {str(folder)!r} is a file: expected a folder')
-        self.folder = folder
-        self.path = folder / 'events.json'
+    def __init__(self, output: OutputFolder, origin_ns: int) -> None:
+        self.path = output.path / EVENTS
         self.entries: list[dict[str, Any]] = []
         self.stills: dict[int, Path] = {}
-        self._origin_ns = origin_ns
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in _written_before(self.path):
-            path.unlink(missing_ok=True)
-        self._write()
-        for name in FOLDERS:
-            (folder / name).mkdir(exist_ok=True)
-
-    def __enter__(self) -> ResultWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+        self._output, self._origin_ns = output, origin_ns
+        self._texts: list[str] = []  # of the entries, so that none is turned into text twice
         self._write()
 
     def add(self, collision: Collision, frame_index: int) -> dict[str, Any]:
@@ -70,11 +67,11 @@ class ResultWriter:
         label_image = None
         if collision.objects:
             label_image = f'labels/{collision.id}.png'
-            save_image(self.folder / label_image, collision.label_image())
+            self._save(label_image, collision.label_image())
         objects = []
         for number, candidate in enumerate(collision.objects, 1):
             mask = f'masks/{collision.id}_{number}.png'
-            save_image(self.folder / mask, candidate.mask * np.uint8(255))
+            self._save(mask, candidate.mask * np.uint8(255))
             objects.append(
                 dict(
                     label=candidate.label,
@@ -86,8 +83,8 @@ class ResultWriter:
         contact = collision.verdict.contact_px
         picture = f'overlays/{collision.id}.jpg'
         drawn = overlay(collision.frame.image, collision, self._origin_ns)
-        save_image(self.folder / picture, drawn)
-        self.stills[collision.frame.stamp_ns] = self.folder / picture
+        self._save(picture, drawn)
+        self.stills[collision.frame.stamp_ns] = self._output.path / picture
         entry = dict(
             id=collision.id,
             onset_s=(collision.onset.stamp_ns - self._origin_ns) / NS_PER_S,
@@ -104,23 +101,16 @@ class ResultWriter:
             bundle=collision.bundle,
             timings_ms={k: round(v, 3) for k, v in collision.timings_ms.items()},
         )
+        self._texts.append(json.dumps([entry], indent=1)[2:-2])
+        self._write()
         self.entries.append(entry)
         return entry
 
+    def _save(self, name: str, image: NDArray[np.uint8]) -> None:
+        with self._output.replacing(name) as part:
+            save_image(part, image)
+
     def _write(self) -> None:
-        write_json(self.path, self.entries)
-
-
-def _written_before(events: Path) -> Iterator[Path]:
-    """The files that an earlier ``events.json`` names, and its overlay video."""
-    try:
-        entries = read_json(events, f'{events}')
-        names = [entry[key] for entry in entries for key in ('label_image', 'overlay')]
-        names += [found['mask'] for entry in entries for found in entry['objects']]
-    except (ValueError, TypeError, KeyError):
-        return  # there is none, or it is somebody else's
-    folder = events.parent.resolve()
-    for name in ('overlay.mp4', *filter(None, names)):
-        path = (folder / str(name)).resolve()
-        if path.is_relative_to(folder):
-            yield path
+        with self._output.replacing(EVENTS) as part:
+            text = '[\n' + ',\n'.join(self._texts) + '\n]\n' if self._texts else '[]\n'
+            part.write_text(text, 'utf-8')

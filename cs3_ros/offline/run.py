@@ -7,9 +7,12 @@ images, bit for bit, as long as no frame, sound or event is lost.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -18,9 +21,10 @@ from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Collision
 from cs3_ros.drawing.overlay_video import write_overlay_video
 from cs3_ros.files.bags import BagRecording
 from cs3_ros.files.media import Recording, VideoFile
+from cs3_ros.files.output_folder import OutputFolder
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.offline.parameters import parameters
-from cs3_ros.offline.results import ResultWriter
+from cs3_ros.offline.results import NAMES, OVERLAY, ResultWriter
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.settings import NodeConfig, Settings
 from cs3_ros.trigger.onset import check_rate
@@ -108,7 +112,7 @@ class Run:
 
 
 def run_video(options: argparse.Namespace) -> int:
-    """``cs3 run``; 1 where an event failed."""
+    """``cs3 run``; 1 where an event failed, or with ``--strict`` where anything was lost."""
     last_s = LAST_STAMP_NS // NS_PER_S
     if not 0 < options.start <= last_s:
         raise ValueError(
@@ -123,7 +127,7 @@ def run_video(options: argparse.Namespace) -> int:
 
 
 def replay(options: argparse.Namespace) -> int:
-    """``cs3 replay``; 1 where an event failed."""
+    """``cs3 replay``; the status is as that of ``cs3 run``."""
     node_config, settings = parameters(options.params, options.settings)
     sound_format = None
     if node_config.audio_rate:
@@ -149,9 +153,9 @@ def _process(
 ) -> int:
     if recording.sound_format is None:
         raise ValueError(f'{recording.path}: has no sound, so no collision can be heard in it')
-    video = options.out / 'overlay.mp4'
-    if video.resolve() == recording.path.resolve():
-        raise ValueError(f'{video} would overwrite the recording: give another --out')
+    output = OutputFolder(
+        options.out, 'run', NAMES, force=options.force, source=Path(recording.path)
+    )
     check_rate(recording.sound_format.rate)
     bundle = load_bundle(options.bundle or node_config.bundle)
     if bundle.warning:
@@ -159,26 +163,53 @@ def _process(
     pipeline = bundle.build(settings.verification, settings.runtime)
     origin_ns = recording.origin_ns
     events = Run(recording, bundle, pipeline, settings)
-    with (
-        ResultWriter(options.out, origin_ns) as writer,
-        tqdm(total=round(recording.duration_s, 2), unit='s', desc='listening') as bar,
-    ):
-        events.on_time = lambda: _advance(bar, events.seconds)
-        for found in events:
-            entry = writer.add(found.collision, found.frame_index)
-            labels = ' + '.join(o['label'] for o in entry['objects']) or 'nothing found'
-            bar.write(f'{entry["onset_s"]:8.3f} s  {labels}  ({entry["rule"]})')
-    for stamp_ns, reason in events.failed:
-        seconds = (stamp_ns - origin_ns) / NS_PER_S
-        print(f'event at {seconds:.3f} s failed: {reason}', file=sys.stderr)
-    if problem := events.stream.spans.problem:
-        print(f'{recording.path}: {problem}', file=sys.stderr)
-    if losses := events.losses():
-        print(f'counted on the way: {losses}', file=sys.stderr)
-    if not options.no_overlay:
-        write_overlay_video(video, recording, writer.stills, progress=True)
+    with output, _counted_warnings() as told:
+        writer = ResultWriter(output, origin_ns)
+        with tqdm(total=round(recording.duration_s, 2), unit='s', desc='listening') as bar:
+            events.on_time = lambda: _advance(bar, events.seconds)
+            for found in events:
+                entry = writer.add(found.collision, found.frame_index)
+                labels = ' + '.join(o['label'] for o in entry['objects']) or 'nothing found'
+                bar.write(f'{entry["onset_s"]:8.3f} s  {labels}  ({entry["rule"]})')
+        for stamp_ns, reason in events.failed:
+            seconds = (stamp_ns - origin_ns) / NS_PER_S
+            print(f'event at {seconds:.3f} s failed: {reason}', file=sys.stderr)
+        losses = events.losses()
+        if losses:
+            print(f'counted on the way: {losses}', file=sys.stderr)
+        problems = [*recording.problems, *filter(None, [events.stream.spans.problem])]
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        if not options.no_overlay:
+            with output.replacing(OVERLAY) as part:
+                write_overlay_video(part, recording, writer.stills, progress=True)
     print(f'{len(writer.entries)} event(s): {writer.path}')
-    return int(len(events.failed) > 0)
+    lost = bool(losses or problems or told.count)
+    if lost and options.strict:
+        print('something was lost, as told above: status 1 for --strict', file=sys.stderr)
+    return int(bool(events.failed) or (lost and options.strict))
+
+
+class _Warnings(logging.StreamHandler):
+    """Prints warnings, as Python does where nobody listens, and counts them."""
+
+    count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += 1
+        super().emit(record)
+
+
+@contextmanager
+def _counted_warnings() -> Iterator[_Warnings]:
+    """The warnings that this package logs in the meantime."""
+    handler, logger = _Warnings(), logging.getLogger('cs3_ros')
+    handler.setLevel(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        logger.removeHandler(handler)
 
 
 def _advance(bar: tqdm, seconds: float) -> None:

@@ -71,5 +71,5 @@ def test_options_reach_the_run(monkeypatch, tmp_path, capsys):
     bench.add_arguments(parser)
     file = tmp_path / 'onset.json'
     assert bench.main(parser.parse_args(['--seconds', '5', '--json', str(file)])) == 0
-    assert seen == {'args': (5.0, 11, 48000, 3), 'json_path': file}
+    assert seen == {'args': (5.0, 11, 48000, 3), 'json_path': file, 'force': False}
     assert json.dumps(figures)

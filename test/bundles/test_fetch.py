@@ -596,7 +596,7 @@ def table(bundle, monkeypatch, tmp_path, capsys):
 
     def run(check: bool = False) -> tuple[int, str, dict]:
         path = tmp_path / 'table.json'
-        status = inventory.main(argparse.Namespace(check=check, json=path))
+        status = inventory.main(argparse.Namespace(check=check, json=path, force=False))
         (row,) = json.loads(path.read_text())
         return status, capsys.readouterr().out, row
 

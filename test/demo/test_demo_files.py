@@ -18,8 +18,8 @@ def ready(monkeypatch):
     monkeypatch.setattr(Bundle, 'lacking_weights', ())
 
 
-def options(folder, clip=None, truth=None, bundle=None):
-    return argparse.Namespace(clip=clip, truth=truth, bundle=bundle, out=folder)
+def options(folder, clip=None, truth=None, bundle=None, force=False):
+    return argparse.Namespace(clip=clip, truth=truth, bundle=bundle, out=folder, force=force)
 
 
 @pytest.mark.usefixtures('ready')
@@ -100,3 +100,39 @@ def test_what_the_bundle_lacks_is_told_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv('CS3_HOME', str(tmp_path))
     with pytest.raises(FileNotFoundError, match='bundle cs3 needs .*: '):
         command.main(options(tmp_path, bundle='cs3'))
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path):
+    """Before a clip is made or played, and with all that lies in it."""
+    clip = write_media(tmp_path / 'a.mkv', frames=5, sound=impulses(0.2, 48000, [0.1]))
+    out = tmp_path / 'out'
+    for name in ('picture.jpg', f'{command.WORK}/mine.txt', f'{command.WORK}/1_strip.jpg'):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text('mine')
+    for given in (None, clip):
+        with pytest.raises(FileExistsError, match='replaces picture.jpg, demo_files/1_strip.jpg$'):
+            command.main(options(out, given))
+    assert all(path.read_text() == 'mine' for path in out.rglob('*') if path.is_file())
+    assert not (out / command.SYNTHETIC).exists()
+
+
+def test_what_a_demo_left_is_cleared_and_the_rest_kept(tmp_path, monkeypatch):
+    """The bag goes with its folder; whatever else lies there stays."""
+    clip = write_media(tmp_path / 'a.mkv', frames=5, sound=impulses(0.2, 48000, [0.1]))
+    out, bags = tmp_path / 'out', []
+
+    def play(bag, name):
+        bags.append(sorted(path.name for path in bag.iterdir()))
+        raise ValueError('enough')
+
+    spectator = pytest.importorskip('cs3_ros.ros.spectator')
+    monkeypatch.setattr(spectator, 'play', play)
+    for number in range(2):
+        with pytest.raises(ValueError, match='enough'):
+            command.main(options(out, clip))
+        (out / command.WORK / f'mine {number}.txt').touch()
+    assert bags == [['bag.mcap', 'metadata.yaml']] * 2
+    assert (out / command.WORK / 'mine 0.txt').exists()
+    (out / command.WORK / 'bag' / 'bag.mcap').write_bytes(b'mine')
+    with pytest.raises(FileExistsError, match='replaces demo_files/bag/bag.mcap$'):
+        command.main(options(out, clip))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from demo_run import BUNDLE, SECOND, SIZE, live, report_of, truth
+from demo_run import BUNDLE, SECOND, SIZE, live, report_of, saver, truth
 from fakes import ClickRecording
 
 from cs3_ros.demo import pictures
@@ -35,7 +35,8 @@ def test_an_event_whose_frame_never_came_has_no_pictures(tmp_path):
     between_frames = LiveEvent(SECOND, 1.0, 1.5, SECOND + 5)
     lost = LiveRun([between_frames], {}, {}, {}, {})
     rows = compare(lost.events, 0, None)
-    made = make_pictures(ClickRecording((1.0,), size=SIZE), rows, lost, tmp_path, BUNDLE.name)
+    recording = ClickRecording((1.0,), size=SIZE)
+    made = make_pictures(recording, rows, lost, saver(tmp_path), BUNDLE.name)
     assert made.jpegs == {} and made.stills == {} and made.strips == {}
 
 

@@ -1,5 +1,7 @@
 """Bags made of videos: topics, stamps, QoS, metadata, refusals."""
 
+import errno
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import yaml
 from tiny_media import impulses, split, write_media
 
 from cs3_ros.collision import NS_PER_S, Frame
+from cs3_ros.files import bag_writer
 from cs3_ros.files.bag_writer import make_bag
 from cs3_ros.files.bags import Bag, BagRecording, typestore
 from cs3_ros.files.media import VideoFile
@@ -177,3 +180,51 @@ def test_message_types_are_those_of_the_interfaces():
         store.register(get_types_from_msg(text, name))
     for name in names:
         assert typestore().hash_rihs01(name) == store.hash_rihs01(name)
+
+
+def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path, clip):
+    left = tmp_path / '.cs3_bag_bag.abcd_123'
+    (left / 'bag').mkdir(parents=True)
+    for name in ('bag.mcap', 'bag.db3', 'metadata.yaml'):
+        (left / 'bag' / name).touch()
+    users = tmp_path / '.cs3_bag_bag.mine0000'
+    (users / 'bag').mkdir(parents=True)
+    (users / 'bag' / 'notes.txt').touch()
+    (tmp_path / '.cs3_bag_bag.abcd_124').symlink_to(users)
+    (tmp_path / '.cs3_bag_other.abcd_123').mkdir()
+    make_bag(clip, tmp_path / 'bag')
+    assert not left.exists() and (users / 'bag' / 'notes.txt').exists()
+    assert (tmp_path / '.cs3_bag_bag.abcd_124').is_symlink()
+    assert (tmp_path / '.cs3_bag_other.abcd_123').is_dir()
+
+
+def test_two_processes_do_not_make_one_bag(tmp_path, clip):
+    class Slow(VideoFile):
+        def __iter__(self):
+            with pytest.raises(BlockingIOError, match='another process is making this bag'):
+                make_bag(clip, tmp_path / 'bag')
+            return super().__iter__()
+
+    make_bag(Slow(clip), tmp_path / 'bag')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['bag', clip.name]
+
+
+def test_a_link_to_nowhere_exists_already(tmp_path, clip):
+    (tmp_path / 'bag').symlink_to(tmp_path / 'nowhere')
+    with pytest.raises(FileExistsError, match='exists already'):
+        make_bag(clip, tmp_path / 'bag')
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_full_disk_leaves_nothing(tmp_path, clip, storage, monkeypatch):
+    def full(*given, **more):
+        raise sqlite3.OperationalError('database or disk is full')
+
+    def no_space(*given, **more):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    fails = full if storage == 'sqlite3' else no_space
+    monkeypatch.setattr(bag_writer.Writer, 'write', fails)
+    with pytest.raises(OSError, match='full|No space'):
+        make_bag(clip, tmp_path / 'bag', storage=storage)
+    assert [path.name for path in tmp_path.iterdir()] == [clip.name]

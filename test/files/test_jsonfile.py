@@ -20,7 +20,7 @@ def test_the_folder_is_made_before_the_work(tmp_path: Path) -> None:
     assert json.loads(path.read_text('utf-8')) == {'größe': [1, 2.5, None]}
     prepare_json(path)
     write_json(path, [])
-    assert path.read_text() == '[]\n'
+    assert path.read_text() == '[] \n'
 
 
 def test_no_file_is_asked_for() -> None:
@@ -46,12 +46,50 @@ def test_a_link_to_a_device_is_written_into(tmp_path: Path) -> None:
     assert link.is_symlink() and not (tmp_path / 'out.json').is_file()
 
 
+@pytest.mark.parametrize(
+    'text', ['mine', '{}', '[]\n', '[\n 1\n]\n', '[1] \n', '{"a": 1}', '\udcff', ' \n', 'NaN']
+)
+def test_a_file_of_the_users_is_refused(tmp_path: Path, text: str) -> None:
+    path, link, broken = tmp_path / 'a.json', tmp_path / 'link', tmp_path / 'broken'
+    path.write_bytes(text.encode('utf-8', 'surrogateescape'))
+    link.symlink_to(path)
+    broken.symlink_to(tmp_path / 'nowhere')
+    for place in (path, link, broken):
+        with pytest.raises(FileExistsError, match=r'--force, which replaces it$'):
+            prepare_json(place)
+        prepare_json(place, force=True)
+    write_json(link, [2])
+    assert path.read_bytes() == text.encode('utf-8', 'surrogateescape') and not link.is_symlink()
+    write_json(path, {'größe': [1.5, True, None, 'ä']})
+    prepare_json(path)
+    path.write_text(path.read_text().replace('1.5', '1.50'))
+    with pytest.raises(FileExistsError):
+        prepare_json(path)
+
+
+def test_an_empty_file_is_taken(tmp_path: Path) -> None:
+    (tmp_path / 'made by mktemp').touch()
+    prepare_json(tmp_path / 'made by mktemp')
+
+
+def test_standard_output_is_not_replaced(tmp_path: Path) -> None:
+    """Not even where it is a file, which the link in /dev leads to."""
+    import subprocess
+    import sys
+
+    code = 'from pathlib import Path; from cs3_ros.files.jsonfile import *; '
+    code += 'prepare_json(Path("/dev/fd/1")); write_json(Path("/dev/fd/1"), [1])'
+    with (tmp_path / 'out').open('wb') as out:
+        subprocess.run([sys.executable, '-c', code], stdout=out, check=True)
+    assert (tmp_path / 'out').read_text() == '[\n 1\n] \n'
+
+
 def test_what_cannot_be_json_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / 'a.json'
     write_json(path, [1])
     with pytest.raises(TypeError):
         write_json(path, [1, {2}])
-    assert path.read_text() == '[\n 1\n]\n' and list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == '[\n 1\n] \n' and list(tmp_path.iterdir()) == [path]
 
 
 JSON = st.recursive(

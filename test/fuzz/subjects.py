@@ -22,8 +22,9 @@ from cs3_ros.files.bag_writer import make_bag
 from cs3_ros.files.bags import BagRecording, typestore
 from cs3_ros.files.images import load_image
 from cs3_ros.files.media import Recording, VideoFile
+from cs3_ros.files.output_folder import MARKER, OutputFolder
 from cs3_ros.files.unpacking import zstd
-from cs3_ros.offline.results import ResultWriter
+from cs3_ros.offline.results import EVENTS, NAMES, ResultWriter
 from cs3_ros.settings import load_parameters
 
 FRAMES = 12
@@ -176,22 +177,29 @@ def _parameters(folder: Path) -> Path:
     return path
 
 
-def _events(folder: Path) -> Path:
-    """A folder with the result of a run and a file of the user; returns its events.json."""
-    with ResultWriter(folder / 'out', 0) as writer:
-        entry = {'label_image': 'labels/a.png', 'overlay': 'overlays/a.jpg'}
-        writer.entries.append(entry | {'objects': [{'mask': 'masks/a_1.png'}]})
-    for name in ('labels/a.png', 'overlays/a.jpg', 'masks/a_1.png', 'mine.txt', 'labels/mine.txt'):
+def _results(folder: Path) -> Path:
+    """The folder of a run, with files of the user beside its own."""
+    output = OutputFolder(folder / 'out', 'run', NAMES)
+    with output:
+        ResultWriter(output, 0)
+        for name in ('labels/1.000000000.png', 'overlays/1.000000000.jpg'):
+            with output.replacing(name) as part:
+                part.write_text(name)
+    for name in ('mine.txt', 'labels/mine.txt', 'labels/2.000000000.png'):
         (folder / 'out' / name).write_text(name)
-    return writer.path
+    return folder / 'out'
 
 
-def _write_again(events: Path) -> Answer:
-    """A run into the same folder; a file of the user that it touches is a loss."""
-    with ResultWriter(events.parent, 0):
-        pass
-    mine = [path for path in sorted(events.parent.rglob('mine.txt')) if path.read_text()]
-    return [len(mine)], '', ''
+def _write_again(out: Path) -> Answer:
+    """A run into the same folder: it goes on or refuses, and leaves every file of the user."""
+    kept = [out / name for name in ('mine.txt', 'labels/mine.txt', 'labels/2.000000000.png')]
+    try:
+        with OutputFolder(out, 'run', NAMES) as output:
+            ResultWriter(output, 0)
+    finally:
+        for path in kept:
+            assert path.read_text() == str(path.relative_to(out)), f'{path} is gone or changed'
+    return [len(kept)], '', ''
 
 
 def _read_bag(path: Path) -> Answer:
@@ -232,7 +240,8 @@ SUBJECTS = {
         Subject('hevc', _video('hevc', 'libx265', ''), _read_video, allowed=NO_END),
         Subject('jpeg', _picture('jpg'), _read_picture, allowed=NO_CHECKSUMS),
         Subject('png', _picture('png'), _read_picture),
-        Subject('events.json', _events, _write_again),
+        Subject('events.json', _results, _write_again, lambda out: out / EVENTS),
+        Subject('marker', _results, _write_again, lambda out: out / MARKER),
         Subject(
             'parameters.yaml',
             _parameters,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tiny_media import write_media
 from cs3_ros.bundles.bundle import Bundle, BundleError, load_bundle
 from cs3_ros.collision import Frame
 from cs3_ros.files.bag_writer import make_bag
+from cs3_ros.files.media import VideoFile
 from cs3_ros.offline import run as offline
 from cs3_ros.offline.run import Run
 from cs3_ros.settings import Settings
@@ -132,6 +134,7 @@ def video(tmp_path_factory) -> Path:
 
 def options(source: Path, out: Path, **changes) -> argparse.Namespace:
     given = dict(video=source, bag=source, bundle=None, out=out, params=None, settings=[])
+    given |= dict(force=False, strict=False)
     given |= dict(no_overlay=False, start=1000.0, image_topic='', audio_topic='', info_topic='')
     return argparse.Namespace(**given | changes)
 
@@ -310,3 +313,72 @@ def test_sound_and_pictures_that_never_meet_are_named():
     assert 'sound (1000.000' in events.stream.spans.problem
     assert 'time of day' in events.stream.spans.problem
     assert 2.9 < max(seconds) < 3.1 and seconds == sorted(seconds), 'no bar runs to the year 2023'
+
+
+# ---- the output folder -------------------------------------------------------------------------
+
+
+def test_the_folder_of_the_recording_is_refused_without_force(fake_stages, video, tmp_path):
+    clip = tmp_path / 'clip.mkv'
+    clip.write_bytes(video.read_bytes())
+    (tmp_path / 'overlay.mp4').hardlink_to(clip)
+    before = clip.stat()
+    with pytest.raises(FileExistsError, match=r'replaces overlay\.mp4$'):
+        offline.run_video(options(clip, tmp_path))
+    assert clip.stat().st_nlink == 2 and {path.name for path in tmp_path.iterdir()} == {
+        'clip.mkv',
+        'overlay.mp4',
+    }
+    assert offline.run_video(options(clip, tmp_path, force=True)) == 0
+    after = clip.stat()
+    assert (after.st_ino, after.st_mtime_ns, after.st_nlink) == (
+        before.st_ino,
+        before.st_mtime_ns,
+        1,
+    )
+    assert clip.read_bytes() == video.read_bytes()
+
+
+def test_a_folder_is_refused_before_the_bundle_is_loaded(video, tmp_path):
+    (tmp_path / 'events.json').write_text('mine')
+    with pytest.raises(FileExistsError, match=r'replaces events\.json$'):
+        offline.run_video(options(video, tmp_path, bundle='nothing'))
+
+
+def test_a_bag_is_not_written_into(fake_stages, video, tmp_path):
+    bag = make_bag(video, tmp_path / 'bag')
+    for out in (bag, bag / 'out'):
+        with pytest.raises(ValueError, match='would overwrite the recording'):
+            offline.replay(options(bag, out, force=True))
+    assert sorted(path.name for path in bag.iterdir()) == ['bag.mcap', 'metadata.yaml']
+
+
+@pytest.mark.parametrize('loss', ['', 'counted', 'told', 'logged'])
+def test_strict_tells_losses_by_the_exit_status(
+    fake_stages, video, tmp_path, monkeypatch, loss, capsys
+):
+    if loss == 'counted':
+        monkeypatch.setattr(Run, 'losses', lambda self: 'gaps 2')
+    if loss == 'told':
+
+        class Told(VideoFile):
+            def __init__(self, *given, **more):
+                super().__init__(*given, **more)
+                self.problems.append('ends early')
+
+        monkeypatch.setattr(offline, 'VideoFile', Told)
+    if loss == 'logged':
+        write = offline.write_overlay_video
+
+        def warn(*given, **more):
+            logging.getLogger('cs3_ros.drawing').warning('lacks 3 frames')
+            write(*given, **more)
+
+        monkeypatch.setattr(offline, 'write_overlay_video', warn)
+    assert offline.run_video(options(video, tmp_path / 'out')) == 0
+    told = {'': '', 'counted': 'gaps 2', 'told': 'ends early', 'logged': 'lacks 3 frames'}[loss]
+    printed = capsys.readouterr().err
+    assert told in printed and 'status 1' not in printed
+    assert offline.run_video(options(video, tmp_path / 'out', strict=True)) == int(loss != '')
+    assert ('status 1 for --strict' in capsys.readouterr().err) == (loss != '')
+    assert len(json.loads((tmp_path / 'out' / 'events.json').read_text())) == 1

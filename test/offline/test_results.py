@@ -1,13 +1,18 @@
 """What an offline run leaves on disk."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 
 from cs3_ros.collision import Candidate, Collision, Frame, Onset, Verdict
-from cs3_ros.offline.results import ResultWriter
+from cs3_ros.files.output_folder import OutputFolder
+from cs3_ros.offline.results import NAMES, ResultWriter
+
+
+def output(folder: Path) -> OutputFolder:
+    return OutputFolder(folder, 'run', NAMES)
 
 
 def collision(onset_ns: int, masks: int) -> Collision:
@@ -24,7 +29,8 @@ def collision(onset_ns: int, masks: int) -> Collision:
 
 
 def test_entries_and_pictures_agree(tmp_path) -> None:
-    with ResultWriter(tmp_path / 'out', origin_ns=10**9) as writer:
+    with output(tmp_path / 'out') as folder:
+        writer = ResultWriter(folder, origin_ns=10**9)
         writer.add(collision(1_500_000_000, 2), frame_index=7)
         writer.add(collision(2_500_000_000, 0), frame_index=9)
     entries = json.loads(writer.path.read_text())
@@ -41,39 +47,22 @@ def test_entries_and_pictures_agree(tmp_path) -> None:
 
 def test_a_second_run_replaces_the_first(tmp_path) -> None:
     for onset_ns in (1_500_000_000, 1_700_000_000):
-        with ResultWriter(tmp_path, origin_ns=0) as writer:
+        with output(tmp_path / 'out') as folder:
+            ResultWriter(folder, origin_ns=0).add(collision(onset_ns, 1), 0)
+            with folder.replacing('overlay.mp4') as part:
+                part.touch()
+    labels = tmp_path / 'out' / 'labels'
+    assert [path.name for path in labels.iterdir()] == ['1.700000000.png']
+    with output(tmp_path / 'out') as folder:
+        ResultWriter(folder, origin_ns=0)
+    assert not labels.exists() and not (tmp_path / 'out' / 'overlay.mp4').exists()
+
+
+def test_entries_are_there_after_each_event(tmp_path) -> None:
+    with output(tmp_path) as folder:
+        writer = ResultWriter(folder, origin_ns=0)
+        assert json.loads(writer.path.read_text()) == []
+        for count, onset_ns in enumerate((1_500_000_000, 1_700_000_000), 1):
             writer.add(collision(onset_ns, 1), 0)
-        (tmp_path / 'overlay.mp4').touch()
-    assert [path.name for path in (tmp_path / 'labels').iterdir()] == ['1.700000000.png']
-    ResultWriter(tmp_path, origin_ns=0)
-    assert not list((tmp_path / 'labels').iterdir()) and not (tmp_path / 'overlay.mp4').exists()
-
-
-def test_only_own_files_are_replaced(tmp_path) -> None:
-    (tmp_path / 'masks').mkdir()
-    (tmp_path / 'masks' / 'mine.png').touch()
-    outside = tmp_path / 'outside.png'
-    outside.touch()
-    for _ in range(2):
-        with ResultWriter(tmp_path / 'masks' / '..', origin_ns=0) as writer:
-            writer.add(collision(1_500_000_000, 1), 0)
-    entries = json.loads(writer.path.read_text())
-    out = tmp_path / 'out'
-    out.mkdir()
-    entries[0]['overlay'] = '../outside.png'
-    (out / 'events.json').write_text(json.dumps(entries))
-    ResultWriter(out, origin_ns=0)
-    assert (tmp_path / 'masks' / 'mine.png').exists() and outside.exists()
-
-
-def test_an_interrupted_run_leaves_what_it_found(tmp_path) -> None:
-    with pytest.raises(KeyboardInterrupt), ResultWriter(tmp_path, origin_ns=0) as writer:
-        writer.add(collision(1_500_000_000, 1), 0)
-        raise KeyboardInterrupt
-    assert len(json.loads(writer.path.read_text())) == 1
-
-
-def test_a_file_is_refused(tmp_path) -> None:
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(ValueError, match='expected a folder'):
-        ResultWriter(tmp_path / 'file', 0)
+            assert len(json.loads(writer.path.read_text())) == count
+    assert writer.path.read_text() == json.dumps(writer.entries, indent=1) + '\n'

@@ -7,6 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from cs3_ros.files.interrupts import Terminated, interruptible
+
 COMMANDS = {
     'synth': 'cs3_training.synth.command',
     'train': 'cs3_training.localiser.command',
@@ -19,16 +21,17 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status (2 for a wrong call, 1 for a failure)."""
+    """Run one command; returns the exit status (2 wrong call, 1 failure, 130 or 143 signal)."""
     options = make_parser().parse_args(arguments)
     try:
-        return int(importlib.import_module(COMMANDS[options.command]).run(options))
+        with interruptible():
+            return int(importlib.import_module(COMMANDS[options.command]).run(options))
     except (ValueError, ArithmeticError, OSError, ImportError, RuntimeError) as error:
         print(f'cs3-train {options.command}: {error}', file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print('interrupted', file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, Terminated) else 130
 
 
 def make_parser() -> argparse.ArgumentParser:

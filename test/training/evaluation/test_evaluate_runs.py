@@ -11,6 +11,7 @@ pytest.importorskip('torch', reason='the extra train is not installed')
 
 from evaluation_fakes import result  # noqa: E402
 
+from cs3_ros.files.output_folder import MARKER  # noqa: E402
 from cs3_training import cli  # noqa: E402
 from cs3_training.evaluation import runner  # noqa: E402
 from cs3_training.evaluation.intervals import compare, summarise  # noqa: E402
@@ -215,6 +216,7 @@ def test_the_command_on_tiny_networks(cs3_home, tmp_path, capsys):
         'report.html',
         'results.jsonl',
         'summary.json',
+        MARKER,
     }
     printed = capsys.readouterr().out
     assert 'synthetic' in printed and 'Oracle' in printed
@@ -222,6 +224,13 @@ def test_the_command_on_tiny_networks(cs3_home, tmp_path, capsys):
         cli.main([*call[:-4], '--results', str(out / 'results.jsonl'), '--gate', 'orderings']) == 1
     )
     assert 'NOT OK' in capsys.readouterr().out
+    (out / 'summary.json').write_text('mine')
+    (out / 'notes.txt').write_text('mine')
+    assert cli.main(call) == 1
+    assert (out / 'summary.json').read_text() == 'mine'
+    assert 'replaces summary.json' in capsys.readouterr().err
+    assert cli.main([*call, '--force']) == 0
+    assert (out / 'notes.txt').read_text() == 'mine' and (out / 'results.jsonl').stat().st_size
 
 
 def test_processes_give_what_one_process_gives(cs3_home, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip('cv2', reason='the extra train is not installed')
 from cs3_ros.files.media import VideoFile
+from cs3_ros.files.output_folder import MARKER
 from cs3_ros.files.truth import read_truth
 from cs3_ros.trigger.onset import OnsetDetector
 from cs3_training.cli import main
@@ -90,8 +91,14 @@ def test_it_is_made_once(folder: Path) -> None:
 )
 def test_it_is_made_again_where_it_is_not_that_one(folder, tmp_path, monkeypatch, change) -> None:
     made = []
-    monkeypatch.setattr(joined, '_write', lambda config, seeds, video: made.append(1) or [])
-    for name in ('clip.mp4', 'truth.json'):
+
+    def write(config, seeds, video):
+        video.touch()
+        made.append(video.name)
+        return []
+
+    monkeypatch.setattr(joined, '_write', write)
+    for name in ('clip.mp4', 'truth.json', MARKER):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     seeds = (4, 2) if change == 'seeds' else SEEDS
     config = WorldConfig(size=112) if change == 'settings' else CONFIG
@@ -101,9 +108,12 @@ def test_it_is_made_again_where_it_is_not_that_one(folder, tmp_path, monkeypatch
         (tmp_path / 'clip.mp4').unlink()
     if change == 'cut off':
         (tmp_path / 'truth.json').unlink()
-    if change == 'damaged':
+    if change == 'damaged':  # who knows by whom
         (tmp_path / 'truth.json').write_text('{')
-    assert joined.joined_clip(config, seeds, tmp_path)[1] is True and made
+        with pytest.raises(FileExistsError, match='replaces truth.json$'):
+            joined.joined_clip(config, seeds, tmp_path)
+    assert joined.joined_clip(config, seeds, tmp_path, change == 'damaged')[1] is True
+    assert len(made) == 1 and made != ['clip.mp4'] and (tmp_path / 'clip.mp4').exists()
 
 
 def test_the_command(tmp_path, monkeypatch, capsys) -> None:
@@ -111,7 +121,9 @@ def test_the_command(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(
         joined,
         'joined_clip',
-        lambda config, seeds, out: asked.append((config, list(seeds))) or (out / 'clip.mp4', True),
+        lambda config, seeds, out, force: (
+            asked.append((config, list(seeds))) or (out / 'clip.mp4', True)
+        ),
     )
     assert main(['synth', 'clip', '--out', str(tmp_path)]) == 0
     assert main(['synth', 'clip', '--out', str(tmp_path), '--seeds', '7-8']) == 0

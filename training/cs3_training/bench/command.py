@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from cs3_ros.files.jsonfile import add_json
 
 if TYPE_CHECKING:
     from cs3_training.bench.throughput import Comparison
@@ -58,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         '--threads', type=int, default=0, metavar='N', help='CPU threads (default: all cores)'
     )
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write all figures here')
+    add_json(parser, 'also write all figures here')
 
 
 def run(options: argparse.Namespace) -> int:
@@ -75,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     from cs3_ros.runtime import Runtime, RuntimeConfig, machine_name
     from cs3_training.bench.throughput import SECONDS, compare
 
-    prepare_json(options.json)
+    prepare_json(options.json, options.force)
     runtime = Runtime(RuntimeConfig(options.device, options.precision, options.threads))
     if runtime.on_gpu:
         import torch

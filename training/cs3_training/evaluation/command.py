@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import ExitStack
 from pathlib import Path
+
+from cs3_ros.files.jsonfile import add_json
+
+RESULTS = 'results.jsonl'
+"""In the folder of a report: scores of each scene, kept for the next run."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,9 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='whose seeds (default test); neither is used in training, but checkpoint and '
         'thresholds of nano were chosen on the first 400 of validation',
     )  # fmt: skip
-    parser.add_argument(
-        '--json', type=Path, metavar='FILE',
-        help='write {row: {miou, auc, ci, n, over}} here, in percent',
+    add_json(parser, 'write {row: {miou, auc, ci, n, over}} here, in percent',
     )  # fmt: skip
     parser.add_argument(
         '--report', type=Path, metavar='DIR',
@@ -52,25 +56,35 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(options: argparse.Namespace) -> int:
     """Evaluate; 1 where the gate stays shut."""
     from cs3_ros.files.jsonfile import prepare_json, write_json
+    from cs3_ros.files.output_folder import OutputFolder
     from cs3_training.evaluation.report import write_report
     from cs3_training.evaluation.runner import Job, run
     from cs3_training.evaluation.tables import GATES, as_json, as_text, rows_as_json, tabulate
 
-    prepare_json(options.json)
+    prepare_json(options.json, options.force)
     path = options.results
-    if options.report:
-        options.report.mkdir(parents=True, exist_ok=True)
-        path = path or options.report / 'results.jsonl'
-    job = Job(options.bundle, options.split, options.device)
-    results = run(job, options.scenes, options.workers, path)
-    tables = tabulate(results)
-    print(f'bundle {options.bundle}, {len(results)} synthetic scenes, split {options.split}')
-    print(as_text(tables))
-    write_json(options.json, rows_as_json(tables))
-    if options.report:
-        write_json(options.report / 'summary.json', as_json(tables))
-        write_report(options.report / 'report.html', job, results, tables)
-        print(options.report / 'report.html')
+    with ExitStack() as stack:
+        output = None
+        if options.report:
+            path = path or options.report / RESULTS
+            names = (r'report\.html', r'summary\.json')
+            output = stack.enter_context(
+                OutputFolder(
+                    options.report, 'evaluate', names, force=options.force, kept=(RESULTS,)
+                )
+            )
+        job = Job(options.bundle, options.split, options.device)
+        results = run(job, options.scenes, options.workers, path)
+        tables = tabulate(results)
+        print(f'bundle {options.bundle}, {len(results)} synthetic scenes, split {options.split}')
+        print(as_text(tables))
+        write_json(options.json, rows_as_json(tables))
+        if output is not None:
+            with output.replacing('summary.json') as part:
+                write_json(part, as_json(tables))
+            with output.replacing('report.html') as part:
+                write_report(part, job, results, tables)
+            print(options.report / 'report.html')
     if not options.gate:
         return 0
     checks = GATES[options.gate](tables)

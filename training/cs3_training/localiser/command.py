@@ -53,6 +53,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--threads', type=int, default=0, metavar='N',
         help='CPU threads of each process (default: all cores)',
     )  # fmt: skip
+    parser.add_argument(
+        '--force', action='store_true', help='work in a folder that holds other things, too'
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -65,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
     if options.judged < 1:
         raise ValueError(f'--judged {options.judged}: expected 1 or more')
     from cs3_ros.bundles.weights import digest_of, locate
+    from cs3_ros.files.output_folder import claim
     from cs3_ros.networks.beats import load_beats
     from cs3_ros.runtime import Runtime, RuntimeConfig
     from cs3_training.localiser.model import assemble, rank
@@ -97,6 +101,8 @@ def run(options: argparse.Namespace) -> int:
                 )
             validate = HeatMapScore(judges, options.judged)
             about['validation_data'] = f'{options.judged} of {judges.digest}'
+        if rank() == 0 and not (options.out / 'state.pt').exists():  # which is checked on its own
+            claim(options.out, 'train', force=options.force)
         trainer = Trainer(model, pairs, config, options.out, validate, about)
         trainer.run()
         if rank() == 0:

@@ -35,6 +35,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
         help='processes that score, each with one thread (default: one for each core)',
     )  # fmt: skip
+    parser.add_argument(
+        '--force', action='store_true', help='work in a folder that holds other things, too'
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
     """
     if options.scenes < 1 or options.workers < 1:
         raise ValueError('--scenes and --workers: expected 1 or more')
+    from cs3_ros.files.output_folder import claim
     from cs3_ros.runtime import Runtime, RuntimeConfig
     from cs3_training.nano.ablation import (
         FULL,
@@ -59,7 +63,9 @@ def run(options: argparse.Namespace) -> int:
 
     names = check_names(options.variants)
     runtime = Runtime(RuntimeConfig(device=options.device, threads=options.threads))
-    ablation = Ablation(options.run, machine_of(runtime))
+    ablation, out = Ablation(options.run, machine_of(runtime)), options.run / 'ablation'
+    if not any((out / name).is_dir() for name in VARIANTS):  # these are checked on their own
+        claim(out, 'ablation', force=options.force)
     for name in names:  # all of them first: scoring computes with one thread
         print(f'training: {VARIANTS[name].title}', flush=True)
         ablation.train(name)
@@ -67,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         print(f'scoring: {VARIANTS[name].title}', flush=True)
         ablation.score(name, options.scenes, options.workers, options.device)
     rows = tabulate(ablation.scored(options.scenes, options.device))
-    write_table(options.run / 'ablation', rows)
+    write_table(out, rows)
     print(f'\n{options.scenes} synthetic test scenes\n\n{as_markdown(rows)}')
     if lacking := [name for name in VARIANTS if name not in rows]:
         print(f'\nnot there yet: {", ".join(lacking)}')

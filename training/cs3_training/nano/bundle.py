@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ def write_bundle(
     Args:
         config: the recipe.
         stages: folder with what the stages left.
-        folder: of the bundle; what lies there is replaced.
+        folder: of the bundle; an earlier bundle there is replaced.
         records: ``done.json`` of every stage, for the card.
 
     Returns:
@@ -50,10 +51,12 @@ def write_bundle(
 
     Raises:
         ValueError: it is larger than ``MOST_BYTES``.
+        FileExistsError: the folder holds other things than a bundle.
         BundleError: it cannot be loaded.
     """
     part = folder.with_name(f'{folder.name}.part')
-    shutil.rmtree(part, ignore_errors=True)
+    _remove(folder, look_only=True)
+    _remove(part)
     part.mkdir(parents=True)
     counts: dict[str, int] = {}
     for name, source in ((_CLIPSEG, stages / 'clipseg'), (_HANDS, stages / 'hands')):
@@ -71,9 +74,23 @@ def write_bundle(
     (part / 'nano.yaml').write_text(_yaml(part, files, records['hands']['figures']), 'utf-8')
     (part / 'MODEL_CARD.md').write_text(model_card(config, records, counts, size), 'utf-8')
     load_bundle(str(part / 'nano.yaml')).build()
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     part.rename(folder)
     return {'megabytes': size / 1e6, 'million parameters': sum(counts.values()) / 1e6}
+
+
+def _remove(folder: Path, look_only: bool = False) -> None:
+    """Remove a bundle, or the half of one; what holds anything else is left and refused."""
+    if not os.path.lexists(folder):
+        return
+    parts = [f'{name}/{file}' for name in (_CLIPSEG, _HANDS) for file in (*_KEPT, _MODEL)]
+    known = {*parts, _CLIPSEG, _HANDS, CHECKPOINT, SAM2_FILE, 'nano.yaml', 'MODEL_CARD.md'}
+    found = {str(path.relative_to(folder)) for path in folder.rglob('*')}
+    if folder.is_symlink() or not folder.is_dir() or found - known:
+        what = ', '.join(sorted(found - known)[:5]) or 'no bundle'
+        raise FileExistsError(f'{folder}: holds {what}: move that, expected nothing but a bundle')
+    if not look_only:
+        shutil.rmtree(folder)
 
 
 def _halve(source: Path, target: Path) -> int:

@@ -47,6 +47,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--loaders', type=int, default=None, metavar='N',
         help='processes that make batches (default 1, with CUDA up to 8; 0: none)',
     )  # fmt: skip
+    parser.add_argument(
+        '--force', action='store_true', help='work in a folder that holds other things, too'
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
     config = make_config(options.preset, options.settings).scaled(options.minutes_scale)
     if options.threads < 0 or (options.loaders or 0) < 0:
         raise ValueError('--threads and --loaders: expected 0 or more')
+    from cs3_ros.files.output_folder import claim
     from cs3_ros.runtime import Runtime, RuntimeConfig
     from cs3_training.nano.loop import machine_of
     from cs3_training.nano.recipe import Recipe
@@ -70,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
         half = runtime.on_gpu or 'amx_bf16' in _cpu_flags()
     machine = machine_of(runtime, options.loaders, half)
     workers = options.threads or len(os.sched_getaffinity(0))
+    if not list(options.out.glob('stages/*/done.json')):  # these are checked on their own
+        claim(options.out, 'nano', force=options.force)
     folder = Recipe(config, options.out, machine, workers).run(options.stages or STAGES)
     print(folder)
     return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cs3_ros.files.jsonfile import add_json
+
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the commands."""
@@ -34,6 +36,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='one scene of 3 s each, both ends included (default 0-3: the first four of the test '
         'split, whatever comes of them)',
     )  # fmt: skip
+    for one in (preview, clip):
+        one.add_argument(
+            '--force', action='store_true',
+            help='write into a folder of other things, too, and replace those with names of ours',
+        )  # fmt: skip
     make = actions.add_parser(
         'make', help='write scenes to a folder, for training; goes on if cut off'
     )
@@ -44,6 +51,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     make.add_argument(
         '--workers', type=_count, default=1, metavar='N', help='processes (default 1)'
     )
+    make.add_argument(
+        '--force', action='store_true', help='work in a folder that holds other things, too'
+    )
     stats = actions.add_parser('stats', help='is the test set as hard as it has to be?')
     stats.add_argument('--scenes', type=_count, default=2000, metavar='N', help='default 2000')
     stats.add_argument(
@@ -53,7 +63,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     stats.add_argument(
         '--workers', type=_count, default=1, metavar='N', help='processes (default 1)'
     )
-    stats.add_argument('--json', type=Path, metavar='FILE', help='write the figures here, too')
+    add_json(stats, 'write the figures here, too')
 
 
 def run(options: argparse.Namespace) -> int:
@@ -83,18 +93,21 @@ def _seeds(text: str) -> range:
 def _preview(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from cs3_ros.files.output_folder import OutputFolder
     from cs3_training.synth.config import WorldConfig
     from cs3_training.synth.preview import write_sheet
     from cs3_training.synth.video_clip import make_clip, write_clip
 
     config = WorldConfig()
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_sheet(config, options.seeds, options.out / 'sheet.png')
-    print(options.out / 'sheet.png')
-    for seed in tqdm(options.seeds[: options.clips], 'clips', disable=None):
-        path = options.out / f'clip_{seed}.mp4'
-        write_clip(make_clip(config, seed), path)
-        tqdm.write(str(path))
+    names = (r'sheet\.png', r'clip_-?\d+\.(json|npz|mp4)')
+    with OutputFolder(options.out, 'synth preview', names, force=options.force) as output:
+        with output.replacing('sheet.png') as part:
+            write_sheet(config, options.seeds, part)
+        print(options.out / 'sheet.png')
+        for seed in tqdm(options.seeds[: options.clips], 'clips', disable=None):
+            path = options.out / f'clip_{seed}.mp4'
+            write_clip(make_clip(config, seed), path, output)
+            tqdm.write(str(path))
     return 0
 
 
@@ -102,17 +115,20 @@ def _clip(options: argparse.Namespace) -> int:
     from cs3_training.synth.config import WorldConfig
     from cs3_training.synth.joined import TRUTH, joined_clip
 
-    video, made = joined_clip(WorldConfig(), options.seeds, options.out)
+    video, made = joined_clip(WorldConfig(), options.seeds, options.out, options.force)
     print(f'{video}, {options.out / TRUTH}: {"made" if made else "there already"}')
     return 0
 
 
 def _make(options: argparse.Namespace) -> int:
+    from cs3_ros.files.output_folder import claim
     from cs3_training.synth.config import WorldConfig, split_seeds
     from cs3_training.synth.store import make_scenes
 
     if options.scenes < 1 or options.workers < 1:
         raise ValueError('--scenes and --workers: expected at least 1')
+    if not (options.out / 'store.json').exists():  # which is checked on its own
+        claim(options.out, 'synth make', force=options.force)
     seeds = split_seeds(options.split, 0, options.scenes)
     scenes = make_scenes(options.out, WorldConfig(size=options.size), seeds, options.workers)
     print(f'{options.out}: {len(scenes)} scenes, SHA-256 {scenes.digest}')
@@ -128,7 +144,7 @@ def _stats(options: argparse.Namespace) -> int:
 
     if options.scenes < 1 or options.workers < 1:
         raise ValueError('--scenes and --workers: expected at least 1')
-    prepare_json(options.json)
+    prepare_json(options.json, options.force)
     seeds = range(options.seed0, options.seed0 + options.scenes)
     work = measure_all(WorldConfig(), seeds, options.workers)
     facts = list(tqdm(work, 'scenes', total=len(seeds), disable=None))

@@ -7,6 +7,7 @@ from the collisions. Impacts of other things are part of a clip's sound and not 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cs3_ros.collision import NS_PER_S
+from cs3_ros.files.output_folder import OutputFolder
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.files.truth import ClipTruth, TrueEvent, TrueFrame, read_truth, runs_of, write_truth
 from cs3_ros.files.video_writer import VideoWriter
@@ -46,19 +48,23 @@ def faded(sound: Samples) -> Samples:
     return result
 
 
-def joined_clip(config: WorldConfig, seeds: Sequence[int], folder: Path) -> tuple[Path, bool]:
+def joined_clip(
+    config: WorldConfig, seeds: Sequence[int], folder: Path, force: bool = False
+) -> tuple[Path, bool]:
     """Write ``clip.mp4`` and ``truth.json``; those of the same settings and seeds are left there.
 
     Args:
         config: settings of the world.
         seeds: of the clips, in their order; from ``split_seed``.
         folder: made where it does not exist.
+        force: as ``OutputFolder``.
 
     Returns:
         The video, and whether it was made now.
 
     Raises:
         ValueError: no seeds.
+        FileExistsError: the folder holds other things.
         OSError: a file cannot be written.
     """
     if not seeds:
@@ -67,10 +73,12 @@ def joined_clip(config: WorldConfig, seeds: Sequence[int], folder: Path) -> tupl
     about = provenance(config, seeds)
     if video.is_file() and _about_of(truth) == about:
         return video, False
-    folder.mkdir(parents=True, exist_ok=True)
-    truth.unlink(missing_ok=True)  # it comes last and says that the video is complete
-    events = tuple(_write(config, seeds, video))
-    write_truth(truth, ClipTruth(about, config.size, config.size, events))
+    names = (re.escape(TRUTH), re.escape(CLIP))  # the truth says that the video is complete
+    with OutputFolder(folder, 'synth clip', names, force=force) as output:
+        with output.replacing(CLIP) as part:
+            events = tuple(_write(config, seeds, part))
+        with output.replacing(TRUTH) as part:
+            write_truth(part, ClipTruth(about, config.size, config.size, events))
     return video, True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, Image
+from cs3_ros.files.atomic import replacing
+from cs3_ros.files.output_folder import OutputFolder
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.files.video_writer import VideoWriter
 from cs3_training.synth.builder import Layer, TableTop
@@ -190,7 +193,7 @@ def _choose_motion(
     )
 
 
-def write_clip(clip: Clip, path: Path) -> None:
+def write_clip(clip: Clip, path: Path, output: OutputFolder | None = None) -> None:
     """Write a clip as a video with its truth beside it.
 
     ``clip.mp4`` gets ``clip.json`` (time and frame of the contact, objects and hands then) and
@@ -199,12 +202,18 @@ def write_clip(clip: Clip, path: Path) -> None:
     Args:
         clip: the clip.
         path: the video to write; what is there is replaced.
+        output: the folder that it lies in, where that keeps account of its files.
     """
     maps: list[NDArray[np.uint8]] = []
     size = clip.config.size
     facts: dict[str, object] = {}
     per_frame = SOUND_RATE // FRAME_RATE
-    with VideoWriter(path, (size, size), FRAME_RATE, SoundFormat(SOUND_RATE, 1)) as writer:
+
+    def to(file: Path) -> AbstractContextManager[Path]:
+        return replacing(file) if output is None else output.replacing(file.name)
+
+    fmt = SoundFormat(SOUND_RATE, 1)
+    with to(path) as part, VideoWriter(part, (size, size), FRAME_RATE, fmt) as writer:
         for index, frame in enumerate(clip.frames()):
             writer.write(frame.stamp_ns, frame.image)
             samples = clip.sound[index * per_frame : (index + 1) * per_frame]
@@ -212,8 +221,10 @@ def write_clip(clip: Clip, path: Path) -> None:
             maps.append(frame.instance_map)
             if index == clip.event_frame:
                 facts = _facts(clip, frame)
-    np.savez_compressed(path.with_suffix('.npz'), instance_maps=np.stack(maps))
-    path.with_suffix('.json').write_text(json.dumps(facts, indent=1) + '\n', 'utf-8')
+    with to(path.with_suffix('.npz')) as part:
+        np.savez_compressed(part, instance_maps=np.stack(maps))
+    with to(path.with_suffix('.json')) as part:
+        part.write_text(json.dumps(facts, indent=1) + '\n', 'utf-8')
 
 
 def _facts(clip: Clip, frame: ClipFrame) -> dict[str, object]:

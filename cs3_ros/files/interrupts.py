@@ -1,0 +1,43 @@
+"""The end by a signal: half-written files are cleared away, and what is left is true."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as SIGINT does."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` on SIGINT and ``Terminated`` on SIGTERM; a second one kills.
+
+    Signals that the caller of the process ignores stay ignored. Does nothing in other threads than
+    the main one.
+    """
+    before: dict[int, Any] = {}
+
+    process = os.getpid()
+
+    def stop(number: int, frame: Any) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        if number == signal.SIGTERM and os.getpid() != process:  # a forked worker has no files
+            os.kill(os.getpid(), number)
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                    before[number] = signal.signal(number, stop)
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
