@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test gate demo docs bench clean
+.PHONY: help setup lint test gate demo docs bench fuzz clean
 
 BIN := .venv/bin
 
@@ -27,7 +27,7 @@ lint: setup
 	$(BIN)/lint-imports --no-cache --no-logo
 
 test: lint ## lint, types, contracts, all tests, then gate (ARGS='-k onset' goes to pytest, no gate)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist worksteal)
 	$(if $(ARGS),,$(MAKE) gate)
 
 gate: setup ## do the rows of nano's table stand in their order on 300 synthetic scenes?
@@ -44,6 +44,9 @@ docs: setup ## the documentation as a site in site/, built strictly (brings mkdo
 
 bench: setup ## measure (BENCH=onset only that one; lite and live need clips in ../shared)
 	for bench in $(or $(BENCH),onset lite live node); do $(BIN)/cs3 bench $$bench; done
+
+fuzz: setup ## damaged files of every kind, N of each (default 300): is each read, told or refused?
+	$(BIN)/python test/fuzz $(or $(N),300)
 
 clean: ## remove what was built and cached, but not .venv (delete that by hand)
 	rm -rf build install log demo site bench_out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -54,8 +54,11 @@ setup(
     install_requires=[
         'numpy>=1.26,<2',  # Jazzy's own packages and MediaPipe are built for 1.26
         'PyYAML>=6,<7',
+        'apsw<4',  # as rosbags has it: bags of sqlite3, read within bounds
         'av<19',
+        'backports.zstd<2; python_version < "3.14"',
         'jinja2>=3.1,<4',
+        'lz4>=4,<5',
         'rosbags>=0.11,<0.12',
         'sounddevice<0.6',
         'tqdm>=4,<5',
@@ -69,6 +72,7 @@ setup(
             'import-linter>=2,<3',
             'mypy>=2,<3',
             'pytest>=8,<9',  # launch_testing of Jazzy breaks with 9
+            'pytest-xdist>=3,<4',
             'rosbags-image<0.11',
             'ruff>=0.17,<0.18',  # what it reports changes with every minor version
             'scipy>=1,<2',

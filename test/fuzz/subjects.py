@@ -185,14 +185,14 @@ def _results(folder: Path) -> Path:
         for name in ('labels/1.000000000.png', 'overlays/1.000000000.jpg'):
             with output.replacing(name) as part:
                 part.write_text(name)
-    for name in ('mine.txt', 'labels/mine.txt', 'labels/2.000000000.png'):
+    for name in ('mine.txt', 'labels/mine.txt', 'overlays/mine.jpg'):
         (folder / 'out' / name).write_text(name)
     return folder / 'out'
 
 
 def _write_again(out: Path) -> Answer:
     """A run into the same folder: it goes on or refuses, and leaves every file of the user."""
-    kept = [out / name for name in ('mine.txt', 'labels/mine.txt', 'labels/2.000000000.png')]
+    kept = [out / name for name in ('mine.txt', 'labels/mine.txt', 'overlays/mine.jpg')]
     try:
         with OutputFolder(out, 'run', NAMES) as output:
             ResultWriter(output, 0)
