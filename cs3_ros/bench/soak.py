@@ -223,9 +223,13 @@ def storm(soak: Soak) -> str:
     """Hot parameters, valid and invalid, 50 times a second, while sound and pictures come."""
     from rcl_interfaces.srv import SetParameters
     from rclpy.parameter import Parameter
+    from rclpy.qos import qos_profile_parameters
 
     peer, rng, wrong = soak.peer, soak.rng, []
-    client = peer.create_client(SetParameters, 'cs3/set_parameters')
+    # of a depth that keeps a storm of answers; the usual one keeps ten
+    client = peer.create_client(
+        SetParameters, 'cs3/set_parameters', qos_profile=qos_profile_parameters
+    )
     peer.until(client.service_is_ready, client.srv_name)
     hot = [name for name in parameter_names() if _field(name).metadata['hot']]
     asked: list[tuple[Any, str, bool]] = []

@@ -24,7 +24,7 @@ from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.collision import Collision
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.ros import parameters
-from cs3_ros.ros.active import Active, make_stream, reason_of
+from cs3_ros.ros.active import Active, give_memory_back, make_stream, reason_of
 from cs3_ros.ros.diagnostics import Diagnostics, Snapshot, event_readings, memory_readings
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.inputs import check_audio
@@ -72,6 +72,7 @@ class Cs3Node(LifecycleNode):
         self.active: Active | None = None
         self._counts: Counter[str] = Counter()  # of the time before it was deactivated
         self._last: Collision | None = None
+        self._stopped = False  # lately, with its memory not yet given back
         self.problem = ''
         self._diagnostics = Diagnostics(self.get_fully_qualified_name())
         self._diagnostics_out = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -193,6 +194,7 @@ class Cs3Node(LifecycleNode):
             self.active.stop()
             self._counts = self.active.counts
             self._last = self.active.last or self._last
+            self._stopped = True
         self.active = None
         self.problem = ''
 
@@ -211,6 +213,9 @@ class Cs3Node(LifecycleNode):
         return response
 
     def _keep_house(self) -> None:
+        if self._stopped:  # only now has the executor let go of the subscriptions as well
+            self._stopped = False
+            give_memory_back()
         if self.active is not None:
             self.active.keep_house()
 
