@@ -1,9 +1,10 @@
 """What the live node does under absurd data and rough handling: memory, losses told, no death.
 
 A node with stages that cost nothing gets, phase by phase: pictures and sound with absurd fields, 4K
-JPEG, many channels, publishers that come and go, hundreds of lifecycle cycles, storms of parameters;
-then nodes are killed in every state. Everything runs in processes of its own, in a ROS domain of its
-own. The status is 1 when the node ended, its memory grew or a message is missing in its diagnostics.
+JPEG, many channels, publishers that come and go, hundreds of lifecycle cycles, storms of
+parameters; then nodes are killed in every state. Everything runs in processes of its own, in a ROS
+domain of its own. The status is 1 when the node ended, its memory grew or a message is missing in
+its diagnostics.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class Soak:
         peer.settle()
         peer.change('deactivate')
         peer.until(lambda: peer.state == 'inactive', 'the node is inactive')
-        peer.next_diagnostics()
+        peer.next_diagnostics()  # and the node has kept house: what it had is given back
         rss = self._watch()
         self.start_mb = self.start_mb or rss
         self._keep(name, time.monotonic() - begin, rss, problem)
@@ -117,17 +118,27 @@ class Soak:
     def _keep(self, name: str, seconds: float, rss: float, problem: str) -> None:
         from cs3_ros.bench.soak_peers import LOST, REFUSED, USED
 
-        counts = [self.peer.counted(*names) for names in (USED, REFUSED, LOST)]
-        untold = self.peer.sent - sum(counts)
+        used, refused, lost = (self.peer.counted(*names) for names in (USED, REFUSED, LOST))
+        untold = self.peer.sent - used - refused - lost
         growth = rss - self.start_mb
-        if self.peer.sent and not counts[0]:
+        if self.peer.sent and not used:
             problem = problem or 'nothing was used'
         problems = [problem, f'{untold} messages untold' * (untold != 0)]
         problems.append(f'memory grew by {growth:.0f} MB' * (growth > MOST_GROWTH_MB))
         verdict = '; '.join(text for text in problems if text) or 'ok'
         self.phases.append(
             Phase(
-                name, seconds, self.peer.sent, *counts, untold, rss, growth, self._highest_mb, verdict
+                name=name,
+                seconds=seconds,
+                sent=self.peer.sent,
+                used=used,
+                refused=refused,
+                lost=lost,
+                untold=untold,
+                rss_mb=rss,
+                growth_mb=growth,
+                highest_mb=self._highest_mb,
+                verdict=verdict,
             )
         )
 

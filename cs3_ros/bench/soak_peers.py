@@ -171,9 +171,7 @@ class Peer(Node):
             reliability=(
                 ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
             ),
-            durability=(
-                DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
-            ),
+            durability=(DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE),
         )
         # While the node follows with its QoS, the two do not match; rclpy's defaults warn of it.
         quiet = PublisherEventCallbacks(use_default_callbacks=False)
