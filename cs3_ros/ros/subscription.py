@@ -124,10 +124,10 @@ class FollowingSubscription:
 
     def _receive(self, message: Any, info: Mapping[str, int]) -> None:
         number = info['publication_sequence_number']
-        if self._next is not None and number > self._next and len(self._publisher_ids) == 1:
-            # Two publishers each have numbers of their own: is it still the one and only?
+        if number != self._next and len(self._publisher_ids) < 2:
+            # A gap, or other publishers than before: each gives numbers of its own.
             self._know(self._node.get_publishers_info_by_topic(self.topic))
-            if self._next is not None:
+            if self._next is not None and number > self._next and len(self._publisher_ids) == 1:
                 self._lose('missing', number - self._next)
         self._next = number + 1 if number < UNNUMBERED else None
         self._callback(message)
