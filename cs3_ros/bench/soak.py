@@ -338,7 +338,7 @@ def kills(start: Callable[..., Child], peer: Any, count: int, rng: random.Random
         # Before it has its handlers a signal ends it as it ends any program.
         fine = {-number} if number == signal.SIGKILL else {0}
         if state == 'starting':
-            fine |= {-number, 130}
+            fine |= {-number, 130, 1}  # an interrupted import has the status of an error
         if status not in fine:
             wrong.append(f'{state}, {number.name}: status {status}')
     return wrong

@@ -93,8 +93,9 @@ class FollowingSubscription:
             return
         wanted = self._wanted()
         if self._subscription is None or (wanted != self._qos and self.publishers):
+            self._read_all()
             self.destroy()
-            self._qos = wanted
+            self._qos, self._next = wanted, None
             self._subscription = self._subscribe()
 
     def destroy(self) -> None:
@@ -102,6 +103,13 @@ class FollowingSubscription:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
+
+    def _read_all(self) -> None:
+        """What waits in the queue would go with the subscription."""
+        if self._subscription is not None:
+            with self._subscription.handle as handle:
+                while (taken := handle.take_message(self._message_type, False)) is not None:
+                    self._receive(*taken)
 
     def _wanted(self) -> QoSProfile:
         infos = self._node.get_publishers_info_by_topic(self.topic)

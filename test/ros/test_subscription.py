@@ -98,3 +98,12 @@ def test_publishers_that_return_or_share_the_topic_are_no_loss(ears):
     ears.burst(second, 9, 2)
     ears.until(lambda: ears.heard[-1] == '10')
     assert ears.heard == [str(number) for number in range(11)] and ears.lost == 0
+
+
+def test_what_waits_is_read_before_the_qos_changes(ears):
+    first = ears.publisher()
+    ears.burst(first, 0, 3)
+    ears.node.destroy_publisher(first)
+    ears.publisher(best_effort=True)
+    ears.until(lambda: ears.heard == ['0', '1', '2'])
+    assert 'best effort' in ears.subscription.describe() and ears.lost == 0
