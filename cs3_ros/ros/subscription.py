@@ -107,7 +107,8 @@ class FollowingSubscription:
     def _read_all(self) -> None:
         """What waits in the queue would go with the subscription."""
         if self._subscription is not None:
-            with self._subscription.handle as handle:
+            handle: Any = self._subscription.handle
+            with handle:
                 while (taken := handle.take_message(self._message_type, False)) is not None:
                     self._receive(*taken)
 
