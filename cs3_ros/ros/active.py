@@ -5,6 +5,8 @@ Callbacks only store; one worker thread runs the pipeline and publishes its answ
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import time
 import traceback
 from collections import Counter
@@ -181,3 +183,16 @@ def reason_of(error: BaseException) -> str:
     except Exception:  # its __str__ may raise anything
         text = ''
     return text or traceback.format_exception_only(error)[-1].strip()
+
+
+def give_memory_back() -> None:
+    """Give the system what the buffers took: up to ``frames.buffer_mb`` of frames.
+
+    What listened and what it called refer to each other, so Python frees them when it next looks
+    for such rings, which may be never; and the C library (glibc; others lack the call) keeps what
+    was freed.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim is not None:
+        trim(0)

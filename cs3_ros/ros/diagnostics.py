@@ -178,10 +178,14 @@ def stream_readings(stream: CollisionStream, now_ns: int) -> dict[str, dict[str,
     return readings
 
 
-def event_readings(last: Collision | None, counts: Counter[str]) -> dict[str, str]:
-    """The last answer with the time of its stages, and how many there were."""
-    readings = {name: str(counts[name]) for name in ('done', 'with_objects', 'without_objects')}
+def answer_readings(last: Collision | None) -> dict[str, str]:
+    """The last answer with the time of its stages; nothing before the first."""
     if last is None:
-        return readings
+        return {}
     answered = {'last_answered': last.id, 'last_rule': last.verdict.rule}
-    return answered | {f'{k}_ms': f'{v:.1f}' for k, v in last.timings_ms.items()} | readings
+    return answered | {f'{k}_ms': f'{v:.1f}' for k, v in last.timings_ms.items()}
+
+
+def count_readings(counts: Counter[str]) -> dict[str, str]:
+    """How many answers there were."""
+    return {name: str(counts[name]) for name in ('done', 'with_objects', 'without_objects')}

@@ -21,11 +21,16 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from cs3_ros.bundles.bundle import Bundle, load_bundle
-from cs3_ros.collision import Collision
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.ros import parameters
-from cs3_ros.ros.active import Active, make_stream, reason_of
-from cs3_ros.ros.diagnostics import Diagnostics, Snapshot, event_readings, memory_readings
+from cs3_ros.ros.active import Active, give_memory_back, make_stream, reason_of
+from cs3_ros.ros.diagnostics import (
+    Diagnostics,
+    Snapshot,
+    answer_readings,
+    count_readings,
+    memory_readings,
+)
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.inputs import check_audio
 from cs3_ros.ros.narrator import RosLogHandler
@@ -71,7 +76,8 @@ class Cs3Node(LifecycleNode):
         self._segment_service: Any = None
         self.active: Active | None = None
         self._counts: Counter[str] = Counter()  # of the time before it was deactivated
-        self._last: Collision | None = None
+        self._last: dict[str, str] = {}  # readings: the answer itself would keep its pictures
+        self._stopped = False  # lately, with its memory not yet given back
         self.problem = ''
         self._diagnostics = Diagnostics(self.get_fully_qualified_name())
         self._diagnostics_out = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -156,7 +162,8 @@ class Cs3Node(LifecycleNode):
             self._outputs.destroy()
             self.destroy_service(self._segment_service)
         self._outputs = self._segment_service = None
-        self.pipeline = self._bundle = self._last = None
+        self.pipeline = self._bundle = None
+        self._last = {}
         free_gpu_memory()
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -192,7 +199,8 @@ class Cs3Node(LifecycleNode):
         if self.active is not None:
             self.active.stop()
             self._counts = self.active.counts
-            self._last = self.active.last or self._last
+            self._last = answer_readings(self.active.last) or self._last
+            self._stopped = True
         self.active = None
         self.problem = ''
 
@@ -211,6 +219,9 @@ class Cs3Node(LifecycleNode):
         return response
 
     def _keep_house(self) -> None:
+        if self._stopped:  # only now has the executor let go of the subscriptions as well
+            self._stopped = False
+            give_memory_back()
         if self.active is not None:
             self.active.keep_house()
 
@@ -240,8 +251,8 @@ class Cs3Node(LifecycleNode):
         if self.pipeline is not None:
             counts.update(dict(self.pipeline.counts))
         values = {'node': memory_readings(), **(active.readings(now_ns) if active else {})}
-        last = (active and active.last) or self._last
-        values['events'] = values.get('events', {}) | event_readings(last, counts)
+        last = answer_readings(active.last if active else None) or self._last
+        values['events'] = values.get('events', {}) | last | count_readings(counts)
         return Snapshot(
             state=self.state,
             bundle=self._config.bundle,

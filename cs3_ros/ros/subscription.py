@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
+
+UNNUMBERED = 2**63
+"""Middlewares that do not number messages give the highest number of 64 bits."""
 
 
 def matching_qos(profiles: Sequence[QoSProfile], depth: int) -> QoSProfile:
@@ -36,7 +40,9 @@ class FollowingSubscription:
         topic: relative topic name.
         callback: called with each message.
         depth: history depth.
-        on_lost: called with the number of messages that the middleware lost.
+        on_lost: called with the number of messages that were lost on the way or left the queue
+            unread. The middleware tells the first kind alone; the numbers that one publisher
+            gives its messages tell both.
     """
 
     def __init__(
@@ -55,6 +61,9 @@ class FollowingSubscription:
         self._callback = callback
         self._depth = depth
         self._on_lost = on_lost
+        self._publisher_ids: frozenset[bytes] = frozenset()
+        self._next: int | None = None
+        self._lost = {'told': 0, 'missing': 0}
         self._qos = self._wanted()
         self._subscription: Subscription | None = self._subscribe()
 
@@ -80,11 +89,13 @@ class FollowingSubscription:
         """
         if not listen:
             self.destroy()
+            self._next = None
             return
         wanted = self._wanted()
         if self._subscription is None or (wanted != self._qos and self.publishers):
+            self._read_all()
             self.destroy()
-            self._qos = wanted
+            self._qos, self._next = wanted, None
             self._subscription = self._subscribe()
 
     def destroy(self) -> None:
@@ -93,17 +104,58 @@ class FollowingSubscription:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
 
+    def _read_all(self) -> None:
+        """What waits in the queue would go with the subscription."""
+        if self._subscription is not None:
+            handle: Any = self._subscription.handle
+            with handle:
+                while (taken := handle.take_message(self._message_type, False)) is not None:
+                    self._receive(*taken)
+
     def _wanted(self) -> QoSProfile:
         infos = self._node.get_publishers_info_by_topic(self.topic)
+        self._know(infos)
         return matching_qos([info.qos_profile for info in infos], self._depth)
+
+    def _know(self, infos: Sequence[Any]) -> None:
+        """Count anew where other publishers than before number the messages."""
+        ids = frozenset(bytes(info.endpoint_gid) for info in infos)
+        if ids != self._publisher_ids:
+            self._publisher_ids, self._next = ids, None
+            self._lost = {'told': 0, 'missing': 0}
+
+    def _lose(self, how: str, count: int) -> None:
+        """The same loss may be told by the middleware and be missing in the numbers."""
+        before = max(self._lost.values())
+        self._lost[how] += count
+        if rise := max(self._lost.values()) - before:
+            self._on_lost(rise)
+
+    def _receive(self, message: Any, info: Mapping[str, int]) -> None:
+        number = info['publication_sequence_number']
+        if number != self._next and len(self._publisher_ids) < 2:
+            # A gap, or other publishers than before: each gives numbers of its own.
+            self._know(self._node.get_publishers_info_by_topic(self.topic))
+            if self._next is not None and number > self._next and len(self._publisher_ids) == 1:
+                self._lose('missing', number - self._next)
+        self._next = number + 1 if number < UNNUMBERED else None
+        self._callback(message)
 
     def _subscribe(self) -> Subscription:
         def lost(status: Any) -> None:
-            self._on_lost(status.total_count_change)
+            self._lose('told', status.total_count_change)
 
         # Not rclpy's defaults: they warn of the mismatch that update() is about to resolve, and the
         # events executor raises InvalidHandle for an event of a subscription destroyed by then.
         events = SubscriptionEventCallbacks(message_lost=lost, use_default_callbacks=False)
+
+        def receive(*arguments: Any) -> None:
+            # The events executor of Jazzy hands on message and info as one tuple.
+            message, info = arguments if len(arguments) == 2 else arguments[0]
+            self._receive(message, info)
+
+        # By its signature rclpy decides whether a callback wants the info.
+        receive.__signature__ = signature(self._receive)  # type: ignore[attr-defined]
         return self._node.create_subscription(
-            self._message_type, self.topic, self._callback, self._qos, event_callbacks=events
+            self._message_type, self.topic, receive, self._qos, event_callbacks=events
         )

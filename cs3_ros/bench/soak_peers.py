@@ -1,0 +1,352 @@
+"""The other side of ``cs3 bench soak``: a peer that sends the node good and absurd messages.
+
+What it sends is counted, so that the node's diagnostics can be held against it.
+"""
+
+from __future__ import annotations
+
+import array
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import rclpy
+from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image as ImageMessage
+from std_msgs.msg import Header
+
+from cs3_ros.bench.fake_stages import click_sound
+from cs3_ros.collision import NS_PER_S
+from cs3_ros.files.encodings import ENCODINGS
+from cs3_ros.files.images import as_jpeg
+from cs3_ros.files.pcm import SoundFormat, encode
+from cs3_ros.ros.messages import header, info_message
+from cs3_ros.ros.spin import spin_until
+
+TYPES = {
+    'image/compressed': CompressedImage,
+    'image': ImageMessage,
+    'audio': AudioDataStamped,
+    'audio_info': AudioInfo,
+}
+DEPTH = 1000
+"""Of the publishers: what the node cannot take at once waits here."""
+ANSWER_S = 30.0
+"""A node that does not answer or listen for this long is given up."""
+SPIN_S, CALLBACKS = 0.05, 5
+"""While it plays, the peer hears up to so many answers and diagnostics, so often."""
+CYCLE_S = 2.0
+"""Sound is played in loops this long, with a click in each half."""
+
+TRANSITIONS = {
+    'configure': Transition.TRANSITION_CONFIGURE,
+    'activate': Transition.TRANSITION_ACTIVATE,
+    'deactivate': Transition.TRANSITION_DEACTIVATE,
+    'cleanup': Transition.TRANSITION_CLEANUP,
+}
+
+USED = ('frames', 'audio_chunks')
+REFUSED = (
+    'refused_frames',
+    'refused_audio',
+    'duplicate_frames',
+    'duplicates',
+    'out_of_order',
+    'bad_chunks',
+    'bad_stamps',
+)
+LOST = ('lost_frames', 'lost_audio')
+"""Every message that reaches the node ends in one of these counters, every other one in LOST."""
+
+Source = tuple[float, Callable[[int, int], None]]
+"""Seconds between two messages, and what sends the k-th of them with a stamp."""
+
+
+class Peer(Node):
+    """Plays camera, microphone and operator.
+
+    Attributes:
+        sent: messages of which the node has to give account, since the last ``begin``.
+        states: the node's state in the newest diagnostics.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('soak', namespace='cs3')
+        self.sent = 0
+        self.diagnosed = 0
+        self.on_wait: Callable[[], None] = lambda: None
+        self._values: dict[str, str] = {}
+        self._outlets: dict[str, Any] = {}
+        self._change = self.create_client(ChangeState, 'cs3/change_state')
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._diagnosed, 10)
+
+    # ---- what the node says -----------------------------------------------------------------
+
+    def counted(self, *names: str) -> int:
+        """Sum of counters in the newest diagnostics."""
+        return sum(int(self._values.get(name, 0)) for name in names)
+
+    @property
+    def state(self) -> str:
+        """The node's state in the newest diagnostics; '' before the first."""
+        return self._values.get('state', '')
+
+    def next_diagnostics(self) -> None:
+        """Wait for diagnostics that were made after this call."""
+        last = self.diagnosed
+        self.until(lambda: self.diagnosed > last + 1, 'diagnostics')
+
+    def settle(self) -> None:
+        """Wait until all that was sent is accounted for, at most to the fifth diagnostics."""
+        last = self.diagnosed + 5
+        self.until(
+            lambda: self.counted(*USED, *REFUSED, *LOST) >= self.sent or self.diagnosed >= last,
+            'diagnostics',
+        )
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Spin until something is true.
+
+        Raises:
+            RuntimeError: it is not after ``ANSWER_S``, or the node has ended.
+        """
+        deadline = time.monotonic() + ANSWER_S
+        while not spin_until(self, condition, 0.1):
+            self.on_wait()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f'{what}: not after {ANSWER_S:g} s')
+
+    def _diagnosed(self, message: DiagnosticArray) -> None:
+        self.diagnosed += 1
+        self._values = {v.key: v.value for status in message.status for v in status.values}
+
+    # ---- what the node is told --------------------------------------------------------------
+
+    def change(self, name: str) -> None:
+        """A transition of the node's lifecycle.
+
+        Raises:
+            RuntimeError: the node does not answer or refuses.
+        """
+        if not self.answer(self._change, change_request(name)).success:
+            raise RuntimeError(f'{name}: refused by the node')
+
+    def answer(self, client: Any, request: Any) -> Any:
+        """The answer to a request.
+
+        Raises:
+            RuntimeError: there is none.
+        """
+        self.until(client.service_is_ready, client.srv_name)
+        future = client.call_async(request)
+        self.until(future.done, f'an answer from {client.srv_name}')
+        return future.result()
+
+    def request(self, request: Any) -> None:
+        """Ask for a transition without waiting for the answer."""
+        self._change.call_async(request)
+
+    def forget(self) -> None:
+        """What the diagnostics said is of a node that was."""
+        rclpy.spin_once(self, timeout_sec=0)
+        self._values = {}
+
+    # ---- what it gets -----------------------------------------------------------------------
+
+    def advertise(self, topic: str, best_effort: bool = False) -> None:
+        """Publish a topic from now on; a publisher that was there before ends."""
+        self.withdraw(topic)
+        latched = topic == 'audio_info'
+        qos = QoSProfile(
+            depth=1 if latched else DEPTH,
+            reliability=(
+                ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
+            ),
+            durability=(DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE),
+        )
+        # While the node follows with its QoS, the two do not match; rclpy's defaults warn of it.
+        quiet = PublisherEventCallbacks(use_default_callbacks=False)
+        self._outlets[topic] = self.create_publisher(
+            TYPES[topic], topic, qos, event_callbacks=quiet
+        )
+
+    def withdraw(self, topic: str) -> None:
+        """End a publisher, once all it has sent is where the node can take it."""
+        outlet = self._outlets.pop(topic, None)
+        if outlet is not None:
+            outlet.wait_for_all_acked(rclpy.duration.Duration(seconds=ANSWER_S))
+            self.destroy_publisher(outlet)
+
+    def heard(self) -> None:
+        """Wait until the node listens to every publisher, as each publishes."""
+        self.until(lambda: all(map(self._is_heard, self._outlets)), 'the node listens')
+
+    def _is_heard(self, topic: str) -> bool:
+        outlet = self._outlets[topic]
+        readers = self.get_subscriptions_info_by_topic(outlet.topic_name)
+        wanted = outlet.qos_profile.reliability
+        return bool(outlet.get_subscription_count()) and all(
+            info.qos_profile.reliability == wanted for info in readers
+        )
+
+    def send(self, topic: str, message: Any) -> None:
+        """Publish a message that the node has to count."""
+        self._outlets[topic].publish(message)
+        self.sent += 1
+
+    def tell(self, info: Any, usable: bool = True) -> None:
+        """Publish an audio_info; the node counts only those that it cannot use."""
+        self._outlets['audio_info'].publish(info)
+        self.sent += not usable
+
+    def play(self, seconds: float, *sources: Source) -> None:
+        """Send all sources side by side in real time."""
+        begin, start_ns = time.monotonic(), self.get_clock().now().nanoseconds
+        counts = [0] * len(sources)
+        spun = begin
+        while True:
+            due = [count * period for count, (period, _) in zip(counts, sources, strict=True)]
+            first = min(range(len(sources)), key=due.__getitem__)
+            if due[first] >= seconds:
+                return
+            if time.monotonic() - spun > SPIN_S:
+                for _ in range(CALLBACKS):
+                    rclpy.spin_once(self, timeout_sec=0)
+                self.on_wait()
+                spun = time.monotonic()
+            time.sleep(max(0.0, begin + due[first] - time.monotonic()))
+            sources[first][1](counts[first], start_ns + round(due[first] * NS_PER_S))
+            counts[first] += 1
+
+    def pictures(self, jpeg: bytes, rate_hz: float) -> Source:
+        """A camera that always sees the same."""
+        data = array.array('B', jpeg)
+
+        def send(count: int, stamp_ns: int) -> None:
+            stamp = header(stamp_ns, 'camera')
+            message = CompressedImage(header=stamp, format='jpeg', data=data)
+            self.send('image/compressed', message)
+
+        return 1 / rate_hz, send
+
+    def sound(self, rate: int = 48_000, channels: int = 1, chunk_s: float = 0.02) -> Source:
+        """A microphone that hears clicks, and the audio_info of it."""
+        self.tell(info_message(SoundFormat(rate, channels, 'S16LE')))
+        mono = click_sound((0.3 * CYCLE_S, 0.8 * CYCLE_S), CYCLE_S, rate)
+        data = encode(mono.repeat(channels).reshape(-1, channels))
+        step = 2 * channels * round(rate * chunk_s)
+        chunks = [
+            array.array('B', data[k : k + step]) for k in range(0, len(data) - step + 1, step)
+        ]
+
+        def send(count: int, stamp_ns: int) -> None:
+            audio = AudioData(data=chunks[count % len(chunks)])
+            stamp = header(stamp_ns, 'microphone')
+            self.send('audio', AudioDataStamped(header=stamp, audio=audio))
+
+        return chunk_s, send
+
+
+def change_request(name: str) -> Any:
+    """The request for a transition."""
+    return ChangeState.Request(transition=Transition(id=TRANSITIONS[name]))
+
+
+class Absurd:
+    """Messages that no driver should send.
+
+    Args:
+        rng: decides what is wrong with each.
+        jpeg: a good picture, to be spoilt.
+    """
+
+    def __init__(self, rng: random.Random, jpeg: bytes) -> None:
+        self._rng = rng
+        self._jpeg = jpeg
+
+    def stamp(self, stamp_ns: int) -> Header:
+        """Mostly the right time; else zero, negative, far away or impossible."""
+        seconds = stamp_ns // NS_PER_S
+        odd = ((0, 0), (-5, 0), (2**31 - 1, 0), (-(2**31), 7), (seconds, 2**32 - 1), (1, 1))
+        if self._rng.random() < 0.7:
+            return header(stamp_ns, 'camera')
+        sec, nanosec = self._rng.choice((*odd, (seconds - 3600, 0), (seconds + 3600, 0)))
+        return Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id='camera' * 1000)
+
+    def compressed(self, stamp_ns: int) -> CompressedImage:
+        """A file that is cut, empty, of another kind or claims to be huge, now and then a good
+        one."""
+        data = self._rng.choice(list(self._files()))
+        name = self._rng.choice(('jpeg', '', 'h264', 'x' * 5000, 'rgb8; jpeg compressed bgr8'))
+        return CompressedImage(
+            header=self.stamp(stamp_ns), format=name, data=array.array('B', data)
+        )
+
+    def _files(self) -> Iterator[bytes]:
+        jpeg, rng = self._jpeg, self._rng
+        yield jpeg
+        yield b''
+        yield jpeg[: rng.randrange(len(jpeg))]
+        yield jpeg[:2]
+        yield rng.randbytes(rng.randrange(5000))
+        yield b'\xff\xd8' + rng.randbytes(500) + b'\xff\xd9'
+        flipped = bytearray(jpeg)
+        flipped[rng.randrange(2, len(jpeg) - 2)] ^= 1 << rng.randrange(8)
+        yield bytes(flipped)
+        for side in (0, 9000, 65_535):
+            yield claiming(jpeg, side, side)
+        png = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + 2 * rng.randbytes(4) + b'\x08\2\0\0\0'
+        yield png + rng.randbytes(100) + b'IEND\xae\x42\x60\x82'
+
+    def raw(self, stamp_ns: int) -> ImageMessage:
+        """A picture whose fields contradict each other or the data."""
+        rng = self._rng
+        sizes = (0, 1, 3, 64, 96, 288, 65_535, 2**31, 2**32 - 1)
+        data = rng.randbytes(rng.choice((0, 1, 64 * 96 * 3, rng.randrange(50_000))))
+        message = ImageMessage(header=self.stamp(stamp_ns), data=array.array('B', data))
+        message.height, message.width, message.step = (rng.choice(sizes) for _ in range(3))
+        if rng.random() < 0.2:
+            message.height, message.width, message.step = 64, 96, 288
+        message.encoding = rng.choice((*ENCODINGS, '', 'rgb9', 'x' * 5000, '32FC1', '16SC7'))
+        message.is_bigendian = rng.choice((0, 1, 255))
+        return message
+
+    def audio(self, stamp_ns: int) -> AudioDataStamped:
+        """Sound that is empty, odd in length, noise, or much too long."""
+        rng = self._rng
+        length = rng.choice((0, 1, 3, 1920, 1920, 1920, 4001, 200_000))
+        data = array.array('B', rng.randbytes(length))
+        return AudioDataStamped(header=self.stamp(stamp_ns), audio=AudioData(data=data))
+
+    def info(self) -> tuple[AudioInfo, bool]:
+        """An audio_info, and whether the node can use it."""
+        rng = self._rng
+        rate = rng.choice((0, 1, 7999, 8000, 48_000, 768_000, 768_001, 2**31, 2**32 - 1))
+        channels, name = rng.choice((0, 1, 2, 255)), rng.choice(('S16LE', 'F32LE', 'S24LE', 'U8'))
+        coding = rng.choice(('wave', 'wave', 'wave', 'mp3', ''))
+        usable = 8000 <= rate <= 768_000 and channels > 0 and name != 'U8' and coding == 'wave'
+        info = AudioInfo(channels=channels, sample_rate=rate, sample_format=name)
+        info.coding_format = coding
+        return info, usable
+
+
+def claiming(jpeg: bytes, height: int, width: int) -> bytes:
+    """A JPEG whose header claims another size."""
+    at = jpeg.index(b'\xff\xc0') + 5
+    return jpeg[:at] + height.to_bytes(2, 'big') + width.to_bytes(2, 'big') + jpeg[at + 4 :]
+
+
+def small_jpeg(side: int = 64) -> bytes:
+    """A picture with some texture, 1.5 times as wide as high."""
+    from cs3_ros.bench.node_peers import textured
+
+    return as_jpeg(textured(side, side * 3 // 2, side), 80)
