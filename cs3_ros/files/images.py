@@ -103,23 +103,37 @@ def check_compressed(format: str, data: Data, max_pixels: int = MAX_PIXELS) -> s
         The picture in words, for further errors.
 
     Raises:
+        ValueError: as ``compressed_size`` does.
+    """
+    compressed_size(format, data, max_pixels)
+    return _named(format)
+
+
+def compressed_size(format: str, data: Data, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height of a whole JPEG or PNG file by its header, without decoding it.
+
+    Raises:
         ValueError: neither JPEG nor PNG, a cut-off file, too many pixels, or more pixels or scans
             than its bytes are worth.
     """
     raw = bytes(np.frombuffer(data, np.uint8))  # type: ignore[arg-type]
-    named = f'compressed image (format {format!r})'
+    named = _named(format)
     if raw.startswith(b'\xff\xd8'):
-        whole = _check_jpeg(named, raw, max_pixels)
+        size = _jpeg_size(named, raw, max_pixels)
     elif raw.startswith(b'\x89PNG\r\n\x1a\n'):
-        whole = _check_png(named, raw, max_pixels)
+        size = _png_size(named, raw, max_pixels)
     else:
         raise ValueError(
             f'{named}: expected JPEG or PNG bytes, got {raw[:4].hex(" ") or "nothing"}; '
             'choose jpeg or png as transport of the camera'
         )
-    if not whole:
+    if size is None:
         raise ValueError(f'{named}: cut off, its end is missing; expected a whole file')
-    return named
+    return size
+
+
+def _named(format: str) -> str:
+    return f'compressed image (format {format!r})'
 
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:
@@ -146,13 +160,14 @@ def load_image(path: Path) -> Image:
     return decode_compressed(path.suffix, path.read_bytes())
 
 
-def _check_jpeg(named: str, raw: bytes, max_pixels: int) -> bool:
-    """Refuse by the frame header; True where an end-of-image marker follows the first scan.
+def _jpeg_size(named: str, raw: bytes, max_pixels: int) -> tuple[int, int] | None:
+    """Refuse by the frame header; its size where an end-of-image marker follows the first scan.
 
     libjpeg fills what is missing with grey and only warns. Header and end marker are looked for
     segment by segment, as libjpeg does, because an embedded thumbnail has the same ones.
     """
-    position, size, huffman = 2, None, True
+    position, huffman = 2, True
+    size: tuple[int, int] | None = None
     progressive, components = False, b''
     for _ in range(_MAX_STEPS):
         if position + 4 > len(raw) or raw[position] != 0xFF:
@@ -174,12 +189,14 @@ def _check_jpeg(named: str, raw: bytes, max_pixels: int) -> bool:
                 int.from_bytes(raw[at : at + 2], 'big') for at in (position + 5, position + 7)
             )
             check_size(named, width, height, max_pixels)
-            size, huffman = width * height, marker <= 0xC2
+            size, huffman = (width, height), marker <= 0xC2
             progressive, components = bool(marker & 2), raw[position + 9 : position + 10]
         position += 2 + length
         if marker == 0xDA:
             if raw.rfind(b'\xff\xd9', position) < 0:
-                return False
+                return None
+            if size is None:
+                raise ValueError(f'{named}: cannot be decoded, it has no frame header')
             # one that all components share is the only one that is read
             shared = (
                 not progressive and raw[position - length + 2 : position - length + 3] == components
@@ -187,30 +204,31 @@ def _check_jpeg(named: str, raw: bytes, max_pixels: int) -> bool:
             scans = 1 if shared else 1 + raw.count(b'\xff\xda', position)
             if scans > MAX_SCANS:
                 raise ValueError(f'{named} of {scans} scans: expected at most {MAX_SCANS}')
-            if huffman and size is not None and size > _DENSEST_JPEG * (len(raw) - position):
+            pixels = size[0] * size[1]
+            if huffman and pixels > _DENSEST_JPEG * (len(raw) - position):
                 raise ValueError(
-                    f'{named} of {size / 1e6:g} megapixels in {len(raw)} bytes: expected at least '
-                    'a bit for every 8x8 pixels; its header or its content is damaged'
+                    f'{named} of {pixels / 1e6:g} megapixels in {len(raw)} bytes: expected at '
+                    'least a bit for every 8x8 pixels; its header or its content is damaged'
                 )
-            return True
-    return False
+            return size
+    return None
 
 
-def _check_png(named: str, raw: bytes, max_pixels: int) -> bool:
-    """Refuse by IHDR, which comes first; True where the last chunk is there."""
+def _png_size(named: str, raw: bytes, max_pixels: int) -> tuple[int, int] | None:
+    """Refuse by IHDR, which comes first; its size where the last chunk is there."""
     if raw[12:16] != b'IHDR' or len(raw) < 33:
-        return False
+        return None
     width, height = (int.from_bytes(raw[at : at + 4], 'big') for at in (16, 20))
     check_size(named, width, height, max_pixels)
     if b'IEND\xae\x42\x60\x82' not in raw[-4096:]:
-        return False
+        return None
     row = (width * raw[24] * _CHANNELS.get(raw[25], 1) + 7) // 8
     if height * row > _DENSEST_PNG * len(raw):
         raise ValueError(
             f'{named} of {width}x{height} pixels in {len(raw)} bytes: expected more than that for '
             'its pixels; its header or its content is damaged'
         )
-    return True
+    return width, height
 
 
 def as_jpeg(image: NDArray[np.uint8], quality: int = 85) -> bytes:

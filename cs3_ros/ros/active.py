@@ -11,7 +11,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from rclpy.lifecycle import LifecycleNode
 
@@ -141,11 +140,9 @@ class Active:
     def _on_frame(self, frame: Frame) -> None:
         self._advance(self.stream.push_frame(frame))
         if not self.narrator.began('image'):
-            image = replace(frame).image_or_none  # a copy: the buffer keeps the frame undecoded
-            size = 'broken' if image is None else f'{image.shape[1]}x{image.shape[0]}'
             ahead_s = skew_s(self.stream)
-            text = f'{size}, {self._inputs.image_encoding}'
-            self.narrator.first('image', text, None if ahead_s is None else -ahead_s)
+            behind_s = None if ahead_s is None else -ahead_s
+            self.narrator.first('image', self._inputs.first_image, behind_s)
 
     def _on_sound(self, chunk: SoundChunk) -> None:
         self._advance(self.stream.push_audio(chunk.stamp_ns, chunk.samples, chunk.rate))

@@ -13,6 +13,7 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from cs3_ros.collision import Frame
+from cs3_ros.files.images import compressed_size
 from cs3_ros.files.message_fields import (
     format_from_info,
     frame_from_message,
@@ -60,7 +61,7 @@ class Inputs:
 
     Attributes:
         format: how the bytes of the sound are read; None until audio_info tells.
-        image_encoding: of the last picture, as its message names it.
+        first_image: size and encoding of the first picture, as its message tells them.
         refusals: ``image`` or ``audio`` -> why the last message was refused.
 
     Raises:
@@ -77,7 +78,7 @@ class Inputs:
         max_pixels: int,
     ) -> None:
         audio_type, self.format = check_audio(config)
-        self.image_encoding = ''
+        self.first_image = ''
         self.refusals: dict[str, str] = {}
         self.audio_frame_id = ''
         self.silent_since = time.monotonic()
@@ -156,7 +157,7 @@ class Inputs:
         except ValueError as error:
             self._refuse('image', error)
         else:
-            self.image_encoding = getattr(message, 'encoding', '') or message.format
+            self.first_image = self.first_image or _described(message, self._max_pixels)
             self._on_frame(frame)
 
     def _audio_info(self, info: AudioInfo) -> None:
@@ -204,3 +205,11 @@ class Inputs:
         self._counts[counter] += 1
         self.refusals[what] = str(error)
         self._node.get_logger().warning(f'{counter}: {error}', throttle_duration_sec=5.0)
+
+
+def _described(message: ImageMessage | CompressedImage, max_pixels: int) -> str:
+    """Size and encoding of a picture that was accepted; nothing is decoded."""
+    if isinstance(message, ImageMessage):
+        return f'{message.width}x{message.height}, {message.encoding}'
+    width, height = compressed_size(message.format, message.data, max_pixels)
+    return f'{width}x{height}, {message.format}'

@@ -13,6 +13,7 @@ from cs3_ros.files.images import (
     MAX_SCANS,
     as_jpeg,
     check_compressed,
+    compressed_size,
     decode_compressed,
     load_image,
     save_image,
@@ -244,3 +245,10 @@ def test_a_scan_of_all_components_is_the_last_that_is_read():
     data = jpeg(picture())
     want = decode_compressed('jpeg', data)
     np.testing.assert_array_equal(decode_compressed('jpeg', data + b'\xff\xda' * 1000), want)
+
+
+@pytest.mark.parametrize('ending', ['.jpg', '.png'])
+def test_the_size_is_read_from_the_header(ending):
+    image = np.random.default_rng(0).integers(0, 256, (37, 61, 3), np.uint8)
+    good, data = cv2.imencode(ending, image)
+    assert good and compressed_size('any', data) == (61, 37)
