@@ -72,6 +72,7 @@ def scores(nano: Path, checkpoint: Path, samples: Sequence[Sample]) -> list[floa
     return [score(sample, evaluator.look(sample)).scores['av'] for sample in samples]
 
 
+@pytest.mark.minutes
 def test_a_minute_of_training_improves_av_on_other_scenes(tmp_path):
     nano, world = shipped_nano(), WorldConfig()
     pairs = make_scenes(tmp_path / 'pairs', world, split_seeds('train', FIRST_PAIR, PAIRS), 2)
