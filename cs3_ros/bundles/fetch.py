@@ -13,8 +13,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import signal
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -35,6 +33,7 @@ from cs3_ros.bundles.weights import (
     record_digest,
     recorded_digests,
 )
+from cs3_ros.files.interrupts import interruptible
 
 
 def main(options: argparse.Namespace) -> int:
@@ -85,7 +84,7 @@ def fetch_files(
     wanted = [file for file in files if file.url]
     failed: dict[str, str] = {}
     wasted_s: defaultdict[str, float] = defaultdict(float)  # by host
-    with _home(wanted), _terminable():
+    with _home(wanted), interruptible():
         for number, file in enumerate(wanted):
             host, part, began = '', _part_path(file), time.monotonic()
             had = size_of(part)
@@ -133,7 +132,7 @@ def copy_files(
         raise NotADirectoryError(f'--from {folder}: expected a folder')
     failed: dict[str, str] = {}
     paths = {file.path for file in (*files, *others)}
-    with _home(files), _terminable():
+    with _home(files), interruptible():
         for file in files:
             try:
                 source, part = find(file, folder, paths), _part_of(file)
@@ -146,20 +145,6 @@ def copy_files(
 
 def _patience_for(file: WeightFile, patience: Patience) -> Patience:
     return replace(patience, most_bytes=most_bytes(file.path, patience.most_bytes))
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Lets SIGTERM end the block as Ctrl-C does, where nobody else has a use for it."""
-    mine = threading.current_thread() is threading.main_thread()
-    if not mine or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from shipped_nano import shipped_nano
 
 from cs3_ros.bench.fake_stages import BoxMasker
