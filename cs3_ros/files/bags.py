@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -37,6 +38,9 @@ INFO = 'audio_common_msgs/msg/AudioInfo'
 
 ORIGIN_KEY = 'cs3.media_time_0_ns'
 """Custom data of the bag: the stamp of media time 0."""
+
+USUAL_RATES = (8000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000)
+"""Of microphones and files, in Hz: proposed where a bag does not say its rate."""
 
 # names, fields and types of the ros-drivers package (apt: ros-jazzy-audio-common-msgs)
 _AUDIO_MESSAGES = {
@@ -280,7 +284,7 @@ class BagRecording:
             raise ValueError(
                 f'{self.path}: {self.audio_topic.name} comes without a topic of {INFO}, so the '
                 'rate, channels and sample format of its sound are not known: expected them from '
-                'you, for 48 kHz mono, for example, --set audio_rate=48000 --set audio_channels=1'
+                f'you, {self._format_to_try()}'
             )
         try:
             for message in self.bag.messages([self._info_topic.name]):
@@ -290,6 +294,28 @@ class BagRecording:
             if str(error).startswith(f'{self.path}: '):
                 raise
             raise ValueError(f'{self.path}: {self._info_topic.name}: {error}') from error
+
+    def _format_to_try(self) -> str:
+        """Settings for a usual 16-bit format that fits the bytes and stamps of the sound."""
+        assert self.audio_topic is not None
+        rate, channels, why = 48_000, 1, 'for 48 kHz mono of 16 bits, for example,'
+        messages = itertools.islice(self.bag.messages([self.audio_topic.name]), 100)
+        contents = (message.content() for message in messages)
+        try:
+            sounds = [(stamp_of(each), len(each.audio.data)) for each in contents]
+            seconds = (sounds[-1][0] - sounds[0][0]) / NS_PER_S
+        except (ValueError, IndexError):  # told when the messages are read
+            seconds = 0.0
+        if seconds > 0:
+            frames = sum(size for _, size in sounds[:-1]) / 2 / seconds
+            for count, usual in itertools.product((1, 2), USUAL_RATES):
+                if abs(frames / (count * usual) - 1) < 0.03:
+                    rate, channels, why = usual, count, 'with what fits its bytes per second:'
+                    break
+        return (
+            f'{why} --set audio_rate={rate} --set audio_channels={channels} '
+            '--set audio_sample_format=S16LE'
+        )
 
     def _origin_ns(self) -> int:
         noted = self.bag.custom_data.get(ORIGIN_KEY)

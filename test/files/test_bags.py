@@ -291,6 +291,17 @@ def test_sound_without_a_format_needs_one(tmp_path):
     assert split(recording)[1][0].samples.shape == (1, 2)
 
 
+@pytest.mark.parametrize('rate, channels', [(16_000, 1), (44_100, 1), (48_000, 1), (48_000, 2)])
+def test_the_proposed_format_fits_the_bytes(tmp_path, rate, channels):
+    chunk = bytes(2 * channels * (rate // 50))
+    stored = [('/a', at, sound(at, chunk)) for at in range(10**9, 2 * 10**9, 20_000_000)]
+    path = write_bag(tmp_path / 'bag', [('/i', 1, raw_image(1)), *stored])
+    with pytest.raises(ValueError, match='fits its bytes per second') as refused:
+        BagRecording(path)
+    proposed = f'--set audio_rate={rate} --set audio_channels={channels} --set audio_sample_format='
+    assert proposed in str(refused.value)
+
+
 def test_mp3_is_refused_with_the_fix(tmp_path):
     path = write_bag(
         tmp_path / 'bag',
