@@ -31,11 +31,6 @@ def pytest_make_collect_report(
     return report
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes comes first: of two processes one does it, the other the rest."""
-    items.sort(key=lambda item: item.get_closest_marker('minutes') is None)
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a GPU where there is none; keep SpeechBrain's modules lazy."""
     if item.get_closest_marker('gpu') is not None:

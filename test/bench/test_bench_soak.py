@@ -22,7 +22,6 @@ from cs3_ros.bench import soak  # noqa: E402
 from cs3_ros.bench.soak_peers import Absurd, claiming, small_jpeg  # noqa: E402
 
 
-@pytest.mark.minutes
 def test_a_short_soak_accounts_for_every_message(tmp_path):
     inherited = {k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'}
     file = tmp_path / 'soak.json'

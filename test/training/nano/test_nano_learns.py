@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from shipped_nano import shipped_nano
 
 from cs3_ros.bench.fake_stages import BoxMasker
@@ -73,7 +72,6 @@ def scores(nano: Path, checkpoint: Path, samples: Sequence[Sample]) -> list[floa
     return [score(sample, evaluator.look(sample)).scores['av'] for sample in samples]
 
 
-@pytest.mark.minutes
 def test_a_minute_of_training_improves_av_on_other_scenes(tmp_path):
     nano, world = shipped_nano(), WorldConfig()
     pairs = make_scenes(tmp_path / 'pairs', world, split_seeds('train', FIRST_PAIR, PAIRS), 2)
