@@ -62,9 +62,7 @@ def download(
         Offline: the server cannot be reached.
         BrokeOff: it stalls, is too slow or breaks off again and again; the part is kept.
         OSError: the part cannot be written.
-        ValueError: no such URL.
-
-        None of their texts, all of one line, has the URL's password or query in it.
+        ValueError: no such URL. (No text of these shows the URL's password or query.)
     """
     address = Address.parse(url, 'url')
     until = time.monotonic() + patience.total_s
