@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cs3_ros.files.output_folder import add_force
+
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
@@ -23,11 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--bundle', help='bundle name or .yaml path; nano for the synthetic clip, lite for yours'
     )
     parser.add_argument('--out', type=Path, default=Path('demo'), help='output folder')
-    parser.add_argument(
-        '--force',
-        action='store_true',
-        help='write into a folder of other things, too, and replace those with names of ours',
-    )
+    add_force(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ written, with its digest, so that a file that somebody changed or put there is k
 
 from __future__ import annotations
 
+import argparse
 import errno
 import fcntl
 import json
@@ -300,6 +301,21 @@ class OutputFolder:
         if inside or linked or (real.is_dir() and folder.is_relative_to(real)):
             where = real if inside else named if linked else self.path
             raise ValueError(f'{where}: a run would overwrite the recording: give another folder')
+
+
+def add_force(parser: argparse.ArgumentParser, *, replaces: bool = True) -> None:
+    """Declare ``--force``: a folder that holds other things is taken, too.
+
+    Args:
+        parser: of the command.
+        replaces: an ``OutputFolder`` replaces what has names of ours; ``claim`` replaces nothing.
+    """
+    text = (
+        'write into a folder of other things, too, and replace those with names of ours'
+        if replaces
+        else 'work in a folder that holds other things, too'
+    )
+    parser.add_argument('--force', action='store_true', help=text)
 
 
 def claim(path: Path, command: str, *, force: bool = False) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cs3_ros.files.output_folder import add_force
+
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the commands."""
@@ -42,11 +44,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help='a parameter of config/cs3.yaml, over --params; may be repeated',
     )
     parser.add_argument('--no-overlay', action='store_true', help='do not write overlay.mp4')
-    parser.add_argument(
-        '--force',
-        action='store_true',
-        help='write into a folder of other things, too, and replace those with names of ours',
-    )
+    add_force(parser)
     parser.add_argument(
         '--strict', action='store_true', help='exit status 1 when anything was lost or repaired'
     )

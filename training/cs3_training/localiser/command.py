@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from cs3_ros.files.output_folder import add_force, claim
+
 CLIPSEG = 'clipseg-rd64-refined'
 BEATS = 'beats/BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt'
 """What ``cs3 fetch cs3`` brings, below the home folder."""
@@ -53,9 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--threads', type=int, default=0, metavar='N',
         help='CPU threads of each process (default: all cores)',
     )  # fmt: skip
-    parser.add_argument(
-        '--force', action='store_true', help='work in a folder that holds other things, too'
-    )
+    add_force(parser, replaces=False)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -68,7 +68,6 @@ def run(options: argparse.Namespace) -> int:
     if options.judged < 1:
         raise ValueError(f'--judged {options.judged}: expected 1 or more')
     from cs3_ros.bundles.weights import digest_of, locate
-    from cs3_ros.files.output_folder import claim
     from cs3_ros.networks.beats import load_beats
     from cs3_ros.runtime import Runtime, RuntimeConfig
     from cs3_training.localiser.model import assemble, rank

@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from cs3_ros.files.output_folder import add_force, claim
+
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
@@ -35,9 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
         help='processes that score, each with one thread (default: one for each core)',
     )  # fmt: skip
-    parser.add_argument(
-        '--force', action='store_true', help='work in a folder that holds other things, too'
-    )
+    add_force(parser, replaces=False)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,7 +48,6 @@ def run(options: argparse.Namespace) -> int:
     """
     if options.scenes < 1 or options.workers < 1:
         raise ValueError('--scenes and --workers: expected 1 or more')
-    from cs3_ros.files.output_folder import claim
     from cs3_ros.runtime import Runtime, RuntimeConfig
     from cs3_training.nano.ablation import (
         FULL,

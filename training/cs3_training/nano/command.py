@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from cs3_ros.files.output_folder import add_force, claim
+
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
@@ -47,9 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--loaders', type=int, default=None, metavar='N',
         help='processes that make batches (default 1, with CUDA up to 8; 0: none)',
     )  # fmt: skip
-    parser.add_argument(
-        '--force', action='store_true', help='work in a folder that holds other things, too'
-    )
+    add_force(parser, replaces=False)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -63,7 +63,6 @@ def run(options: argparse.Namespace) -> int:
     config = make_config(options.preset, options.settings).scaled(options.minutes_scale)
     if options.threads < 0 or (options.loaders or 0) < 0:
         raise ValueError('--threads and --loaders: expected 0 or more')
-    from cs3_ros.files.output_folder import claim
     from cs3_ros.runtime import Runtime, RuntimeConfig
     from cs3_training.nano.loop import machine_of
     from cs3_training.nano.recipe import Recipe

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from cs3_ros.files.jsonfile import add_json
+from cs3_ros.files.output_folder import OutputFolder, add_force, claim
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,10 +38,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         'split, whatever comes of them)',
     )  # fmt: skip
     for one in (preview, clip):
-        one.add_argument(
-            '--force', action='store_true',
-            help='write into a folder of other things, too, and replace those with names of ours',
-        )  # fmt: skip
+        add_force(one)
     make = actions.add_parser(
         'make', help='write scenes to a folder, for training; goes on if cut off'
     )
@@ -51,9 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     make.add_argument(
         '--workers', type=_count, default=1, metavar='N', help='processes (default 1)'
     )
-    make.add_argument(
-        '--force', action='store_true', help='work in a folder that holds other things, too'
-    )
+    add_force(make, replaces=False)
     stats = actions.add_parser('stats', help='is the test set as hard as it has to be?')
     stats.add_argument('--scenes', type=_count, default=2000, metavar='N', help='default 2000')
     stats.add_argument(
@@ -93,7 +89,6 @@ def _seeds(text: str) -> range:
 def _preview(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from cs3_ros.files.output_folder import OutputFolder
     from cs3_training.synth.config import WorldConfig
     from cs3_training.synth.preview import write_sheet
     from cs3_training.synth.video_clip import make_clip, write_clip
@@ -121,7 +116,6 @@ def _clip(options: argparse.Namespace) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
-    from cs3_ros.files.output_folder import claim
     from cs3_training.synth.config import WorldConfig, split_seeds
     from cs3_training.synth.store import make_scenes
 
