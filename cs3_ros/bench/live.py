@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from cs3_ros.bench import REAL_CLIPS
 from cs3_ros.bundles.bundle import load_bundle
@@ -25,6 +24,7 @@ from cs3_ros.files.bag_writer import make_bag
 from cs3_ros.files.bags import BagRecording
 from cs3_ros.files.jsonfile import add_json, prepare_json, write_json
 from cs3_ros.files.media import Recording, VideoFile
+from cs3_ros.files.progress import Bar
 from cs3_ros.offline.run import Run
 from cs3_ros.settings import Settings
 
@@ -49,7 +49,7 @@ def main(options: argparse.Namespace) -> int:
         raise ValueError(f'{options.clips}: expected folders with clip.mp4 and clip.json in it')
     prepare_json(options.json, options.force)
     rows = []
-    for folder in tqdm(folders, unit='clip'):
+    for folder in Bar(folders, unit='clip'):
         with tempfile.TemporaryDirectory(prefix='cs3_live_') as scratch:
             rows.append(_measure(folder, options.bundle, Path(scratch)))
     print(

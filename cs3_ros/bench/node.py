@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from cs3_ros.files.jsonfile import add_json, prepare_json, write_json
+from cs3_ros.files.progress import Bar
 from cs3_ros.ros.processes import Child, children, own_domain
 
 PEERS = 'cs3_ros.bench.node_peers'
@@ -113,7 +113,7 @@ def idle(seconds: float, warm_up_s: float, bundle: str) -> dict[str, Any]:
                 'pictures and sound arrive at the node',
                 everyone,
             )
-            with tqdm(total=round(warm_up_s + seconds), unit='s', desc='idle', disable=None) as bar:
+            with Bar(total=round(warm_up_s + seconds), unit='s', desc='idle', disable=None) as bar:
                 _pass(listener, warm_up_s, bar)
                 before = {name: child.cost() for name, child in watched.items()}
                 begin = time.monotonic()
@@ -173,7 +173,7 @@ def many_events(count: int) -> dict[str, Any]:
             listener.until(lambda: clicks.connected, 'the node listens', (node,))
             listener.spin(0.5)  # by then it has read audio_info and follows the publishers' QoS
             begin, cpu = time.monotonic(), node.cost()[0]
-            for period in tqdm(range(count), unit='event', desc='clicks', disable=None):
+            for period in Bar(range(count), unit='event', desc='clicks', disable=None):
                 clicks.publish(period)
                 # Two periods are under way, so that the node never waits for this process.
                 spin_until(clicks, partial(answered, period - 1), ANSWER_S)

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from cs3_ros.bench.sounds import BACKGROUNDS, IMPACT_FREE, SoundScene, scene
 from cs3_ros.files.jsonfile import add_json, prepare_json, write_json
+from cs3_ros.files.progress import Bar
 from cs3_ros.trigger.onset import OnsetConfig, OnsetDetector
 
 SNRS_DB = (0, 5, 10, 15, 20, 25, 30)
@@ -152,7 +152,7 @@ def run(
     deltas: dict[str, float] = {}
     timed: list[NDArray[np.float32]] = []
     total = len(BACKGROUNDS) * len(snrs_db) * scenes + len(IMPACT_FREE) * scenes
-    bar = tqdm(total=total, desc='onset bench', unit='scene')
+    bar = Bar(total=total, desc='onset bench', unit='scene')
 
     def measure(item: SoundScene) -> tuple[Counts, list[Counts]]:
         strength = _librosa_strength(item.samples, rate)

@@ -27,13 +27,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from cs3_ros.bench.events import FixedBoxes, fixed_boxes, random_event
 from cs3_ros.bench.stage_watch import OperationCounter, watched
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.collision import CollisionClip
 from cs3_ros.files.jsonfile import add_json, prepare_json, write_json
+from cs3_ros.files.progress import Bar
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.runtime import GIB, Runtime, RuntimeConfig, gpu_memory_gib, machine_name
 
@@ -167,14 +167,14 @@ class _Run:
         naive = self._load_naive() if with_naive else None
         for kind in self.times:  # of the warm-up
             self.times[kind].clear()
-        for seed in tqdm(range(1, events + 1), 'events', unit='event'):
+        for seed in Bar(range(1, events + 1), 'events', unit='event'):
             self._event(seed)
             if naive is not None:
                 self._naive_event(naive, seed)
         if naive is not None:
             self._note_memory('with naive')
         alone = watched(self.pipeline, self._timed_alone)
-        for seed in tqdm(range(min(events, EVENTS_ALONE)), 'stages alone', unit='event'):
+        for seed in Bar(range(min(events, EVENTS_ALONE)), 'stages alone', unit='event'):
             alone(self._clip(seed))
 
     def _clip(self, seed: int) -> CollisionClip:

@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from cs3_ros.bench.events import fixed_boxes, random_event
 from cs3_ros.bench.pipeline import add_network_arguments, picture_size, weights_of
 from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.collision import AudioClip, Box, Frame, Prompt
 from cs3_ros.files.jsonfile import add_json, prepare_json, write_json
+from cs3_ros.files.progress import Bar
 from cs3_ros.metrics import iou
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.runtime import RuntimeConfig
@@ -65,7 +65,7 @@ def main(options: argparse.Namespace) -> int:
             for precision in ('float32', options.precision)
         )
         figures: defaultdict[str, list[float]] = defaultdict(list)
-        for picture in tqdm(range(options.pictures), 'pictures', unit='picture'):
+        for picture in Bar(range(options.pictures), 'pictures', unit='picture'):
             clips = [
                 random_event(options.sounds * picture + sound, *size, bundle.audio_s)
                 for sound in range(options.sounds)

@@ -20,9 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from cs3_ros.files.jsonfile import prepare_json, write_json
+from cs3_ros.files.progress import Bar
 from cs3_ros.ros.processes import Child, children, own_domain
 from cs3_ros.settings import field_of, parameter_names
 
@@ -309,7 +308,7 @@ def kills(start: Callable[..., Child], peer: Any, count: int, rng: random.Random
     from cs3_ros.bench.soak_peers import change_request, small_jpeg
 
     wrong, jpeg = [], small_jpeg()
-    for k in tqdm(range(count), unit='kill', desc='kills', disable=None):
+    for k in Bar(range(count), unit='kill', desc='kills', disable=None):
         state, number = STATES[k % len(STATES)], SIGNALS[k % len(SIGNALS)]
         idle = state in ('unconfigured', 'inactive')
         node = start(PEERS, 'fake_node', *(('-p', 'autostart:=false') if idle else ()))
@@ -357,7 +356,7 @@ def soak(minutes: float, seed: int) -> dict[str, Any]:
             peer.until(lambda: peer.state == 'active', 'the node is active')
             tested = Soak(node, peer, scale, seed)
             death = ''
-            for name, phase in tqdm(PHASES.items(), unit='phase', desc='soak', disable=None):
+            for name, phase in Bar(PHASES.items(), unit='phase', desc='soak', disable=None):
                 try:
                     tested.run(name, phase)
                 except RuntimeError as error:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from cs3_ros.bundles.address import Address
 from cs3_ros.bundles.watched_http import (
     BrokeOff,
@@ -26,14 +24,9 @@ from cs3_ros.bundles.watched_http import (
     ask,
     not_http,
 )
+from cs3_ros.files.progress import QuietBar
 
 CHUNK = 1 << 18
-
-
-class _Bar(tqdm):
-    """A bar without tqdm's thread, which would outlive it."""
-
-    monitor_interval = 0
 
 
 def download(
@@ -68,7 +61,7 @@ def download(
     until = time.monotonic() + patience.total_s
     transfer = _Transfer(address, part, size, checked_later, patience, until)
     pauses, most, since = iter(patience.pauses_s), size_of(part), time.monotonic()
-    with _Bar(desc=title, unit='B', unit_scale=True, disable=None, leave=False) as bar:
+    with QuietBar(desc=title, unit='B', unit_scale=True, disable=None, leave=False) as bar:
         try:
             while True:
                 try:

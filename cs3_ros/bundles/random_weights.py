@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import torch
-from tqdm import tqdm
 from transformers import (
     ClapConfig,
     ClapFeatureExtractor,
@@ -31,6 +30,7 @@ from transformers import (
 
 from cs3_ros.bundles.bundle import Bundle
 from cs3_ros.bundles.toy_tokenizers import write_clip_tokenizer, write_roberta_tokenizer
+from cs3_ros.files.progress import Bar
 from cs3_ros.hands.detr import LABELS
 from cs3_ros.networks.audio_token import AudioToken, AudioTokenConfig
 from cs3_ros.networks.audio_visual import save_checkpoint
@@ -158,7 +158,7 @@ def write_random_weights(
                 f'{what}: {", ".join(sorted(unknown))}: expected {", ".join(sorted(known))}'
             )
     names = [name for name in PARTS if parts is None or name in parts]
-    for name in tqdm(names, 'random weights', unit='part', disable=not progress):
+    for name in Bar(names, 'random weights', unit='part', disable=not progress):
         folder = home / name
         folder.mkdir(parents=True, exist_ok=True)
         with _random(seed + 1000 * list(PARTS).index(name)):

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from cs3_ros.collision import NS_PER_S, Image
 from cs3_ros.drawing import lettering
@@ -16,6 +15,7 @@ from cs3_ros.drawing.timeline import Timeline
 from cs3_ros.files.images import load_image
 from cs3_ros.files.media import Recording
 from cs3_ros.files.pcm import SoundChunk
+from cs3_ros.files.progress import Bar
 from cs3_ros.files.video_writer import VideoWriter
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def write_overlay_video(
     total = round(recording.duration_s * recording.frame_rate) or None
     with (
         VideoWriter(path, whole, recording.frame_rate, recording.sound_format) as writer,
-        tqdm(total=total, unit='frame', disable=None if progress else True) as bar,
+        Bar(total=total, unit='frame', disable=None if progress else True) as bar,
     ):
         for item in recording:
             track = 'sound' if isinstance(item, SoundChunk) else 'frames'

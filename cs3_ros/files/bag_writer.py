@@ -19,7 +19,6 @@ from typing import Any, Literal
 import numpy as np
 from rosbags import interfaces as ros
 from rosbags.rosbag2 import StoragePlugin, Writer
-from tqdm import tqdm
 
 from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Image
 from cs3_ros.files.bags import (
@@ -37,6 +36,7 @@ from cs3_ros.files.bags import (
 from cs3_ros.files.images import as_jpeg
 from cs3_ros.files.media import Recording, VideoFile
 from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
+from cs3_ros.files.progress import Bar
 
 INFO_EVERY_NS = 5 * NS_PER_S
 """AudioInfo is repeated, as audio_capture does it, for players that start in mid-bag."""
@@ -96,7 +96,7 @@ def make_bag(
         frames = round(source.duration_s * source.frame_rate) or None
         with (
             Writer(partial, version=9, storage_plugin=plugin) as writer,
-            tqdm(total=frames, unit='frame', disable=None if progress else True) as bar,
+            Bar(total=frames, unit='frame', disable=None if progress else True) as bar,
         ):
             writer.set_custom_data(ORIGIN_KEY, str(round(start_s * NS_PER_S)))
             bag = _BagWriter(writer, jpeg_quality if image == 'compressed' else None)

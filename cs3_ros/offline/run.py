@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Collision
 from cs3_ros.drawing.overlay_video import write_overlay_video
@@ -23,6 +21,7 @@ from cs3_ros.files.bags import BagRecording
 from cs3_ros.files.media import Recording, VideoFile
 from cs3_ros.files.output_folder import OutputFolder
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
+from cs3_ros.files.progress import Bar
 from cs3_ros.offline.parameters import parameters
 from cs3_ros.offline.results import NAMES, OVERLAY, ResultWriter
 from cs3_ros.pipeline import Pipeline
@@ -165,7 +164,7 @@ def _process(
     events = Run(recording, bundle, pipeline, settings)
     with output, _counted_warnings() as told:
         writer = ResultWriter(output, origin_ns)
-        with tqdm(total=round(recording.duration_s, 2), unit='s', desc='listening') as bar:
+        with Bar(total=round(recording.duration_s, 2), unit='s', desc='listening') as bar:
             events.on_time = lambda: _advance(bar, events.seconds)
             for found in events:
                 entry = writer.add(found.collision, found.frame_index)
@@ -212,7 +211,7 @@ def _counted_warnings() -> Iterator[_Warnings]:
         logger.removeHandler(handler)
 
 
-def _advance(bar: tqdm, seconds: float) -> None:
+def _advance(bar: Bar, seconds: float) -> None:
     """Move the bar on, in steps that a person can see, and never beyond its end."""
     seconds = min(seconds, bar.total)
     if seconds >= bar.n + 0.1:

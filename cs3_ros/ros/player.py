@@ -110,7 +110,7 @@ def _qos(topic: BagTopic) -> QoSProfile:
 
 def main(options: argparse.Namespace) -> int:
     """``cs3 bag play``."""
-    from tqdm import tqdm
+    from cs3_ros.files.progress import Bar
 
     bag = Bag(options.bag)
     total = sum(topic.count for topic in bag.topics)
@@ -125,7 +125,7 @@ def main(options: argparse.Namespace) -> int:
             )
         try:
             while True:
-                with tqdm(total=total, unit='msg', desc=str(options.bag)) as bar:
+                with Bar(total=total, unit='msg', desc=str(options.bag)) as bar:
                     player.play(lambda count: bar.update(count) and None)
                 if not options.loop or not player.context.ok():
                     return 0

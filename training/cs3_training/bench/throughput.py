@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from cs3_ros.bundles.random_weights import write_random_weights
+from cs3_ros.files.progress import Bar
 from cs3_ros.networks.beats import RATE, beats_fbank, load_beats
 from cs3_ros.networks.clipseg import ClipSeg
 from cs3_ros.runtime import GIB, Runtime
@@ -113,7 +113,7 @@ def compare(
         work.step('once')  # the optimiser takes its memory
         times: dict[Kind, list[float]] = {'once': [], 'again': []}
         peaks: dict[Kind, float] = {'once': 0.0, 'again': 0.0}
-        for _ in tqdm(range(steps), f'{size}, batch {batch}', unit='pair of steps', disable=None):
+        for _ in Bar(range(steps), f'{size}, batch {batch}', unit='pair of steps', disable=None):
             for kind in times:
                 seconds, gib = work.measured(kind)
                 times[kind].append(seconds)

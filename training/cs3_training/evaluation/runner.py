@@ -16,10 +16,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.bundles.weights import digest_of, locate
+from cs3_ros.files.progress import Bar
 from cs3_ros.runtime import RuntimeConfig, choose_device
 from cs3_ros.verification import VerificationConfig
 from cs3_training.evaluation.evidence import Evaluator
@@ -158,7 +157,7 @@ def run(
         path.write_text(json.dumps(facts) + '\n', 'utf-8')
     pairs = [range(k, min(k + 2, scenes)) for k in range(0, scenes, 2)]  # partners together
     chunks = [left for pair in pairs if (left := [k for k in pair if k not in results])]
-    with tqdm(total=scenes, unit='scene', disable=None if progress else True) as bar:
+    with Bar(total=scenes, unit='scene', disable=None if progress else True) as bar:
         bar.update(sum(index < scenes for index in results))
         for batch in _scored(job, chunks, min(workers, len(chunks))):
             results |= {result.index: result for result in batch}

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from cs3_ros.collision import Image
 from cs3_ros.config import from_mapping, setting, validate
 from cs3_ros.files.atomic import replacing
+from cs3_ros.files.progress import Bar
 from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.networks.audio_visual import save_checkpoint
 from cs3_ros.networks.beats import beats_fbank
@@ -262,7 +262,7 @@ class Trainer:
         log = SummaryWriter(str(self.folder)) if rank() == 0 else None
         model.train()
         began = time.monotonic() - self.seconds
-        steps = tqdm(
+        steps = Bar(
             zip(
                 range(self.step, config.steps),
                 batches(self._pairs, config, self.step, self.device.type == 'cuda'),

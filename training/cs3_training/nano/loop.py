@@ -19,8 +19,8 @@ import cv2
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
+from cs3_ros.files.progress import Bar
 from cs3_ros.runtime import Runtime
 from cs3_training.nano.config import PretrainConfig
 from cs3_training.runs import RunFolder, check_gradient, cut_gradients, half_cosine, warm_up
@@ -154,7 +154,7 @@ def train(
     network.train()
     means: dict[str, float] = {}
     pace = max(config.steps // VALIDATIONS, 1)
-    bar = tqdm(loader, stage.name, config.steps, initial=first, disable=None, mininterval=1)
+    bar = Bar(loader, stage.name, config.steps, initial=first, disable=None, mininterval=1)
     for step, batch in enumerate(bar, first):
         torch.manual_seed(seed * 1_000_003 + step)
         batch = {k: v.to(machine.device, non_blocking=True) for k, v in batch.items()}
@@ -224,7 +224,7 @@ def _judge(stage: PretrainStage) -> dict[str, float]:
     with torch.no_grad():
         figures = stage.figures()
     stage.network.train()
-    tqdm.write(f'{stage.name}: ' + ', '.join(f'{k} {v:.3f}' for k, v in figures.items()))
+    Bar.write(f'{stage.name}: ' + ', '.join(f'{k} {v:.3f}' for k, v in figures.items()))
     return figures
 
 

@@ -87,8 +87,7 @@ def _seeds(text: str) -> range:
 
 
 def _preview(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
+    from cs3_ros.files.progress import Bar
     from cs3_training.synth.config import WorldConfig
     from cs3_training.synth.preview import write_sheet
     from cs3_training.synth.video_clip import make_clip, write_clip
@@ -99,10 +98,10 @@ def _preview(options: argparse.Namespace) -> int:
         with output.replacing('sheet.png') as part:
             write_sheet(config, options.seeds, part)
         print(options.out / 'sheet.png')
-        for seed in tqdm(options.seeds[: options.clips], 'clips', disable=None):
+        for seed in Bar(options.seeds[: options.clips], 'clips', disable=None):
             path = options.out / f'clip_{seed}.mp4'
             write_clip(make_clip(config, seed), path, output)
-            tqdm.write(str(path))
+            Bar.write(str(path))
     return 0
 
 
@@ -130,9 +129,8 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _stats(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from cs3_ros.files.jsonfile import prepare_json, write_json
+    from cs3_ros.files.progress import Bar
     from cs3_training.synth.config import WorldConfig
     from cs3_training.synth.statistics import difficulty, further, measure_all
 
@@ -141,7 +139,7 @@ def _stats(options: argparse.Namespace) -> int:
     prepare_json(options.json, options.force)
     seeds = range(options.seed0, options.seed0 + options.scenes)
     work = measure_all(WorldConfig(), seeds, options.workers)
-    facts = list(tqdm(work, 'scenes', total=len(seeds), disable=None))
+    facts = list(Bar(work, 'scenes', total=len(seeds), disable=None))
     rows, more = difficulty(facts), further(facts)
     print(f'{len(seeds)} scenes, seeds {seeds[0]}-{seeds[-1]}')
     for row in rows:

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from cs3_ros.collision import Image
 from cs3_ros.config import from_mapping
 from cs3_ros.files.jsonfile import read_json, write_json
+from cs3_ros.files.progress import Bar
 from cs3_training.synth.config import WorldConfig
 from cs3_training.synth.hands import ARM_NUMBERS, HAND_NUMBERS
 from cs3_training.synth.scene import Scene
@@ -125,7 +125,7 @@ def make_scenes(folder: Path, config: WorldConfig, seeds: range, workers: int = 
     digests = open_memmap(folder / 'digests.npy', 'r+')
     left = [rows for rows, made in zip(chunks, digests.any(1), strict=True) if not made]
     work = partial(_make_chunk, folder, config, seeds)
-    with tqdm(total=len(seeds), desc=f'scenes {folder.name}', disable=None) as bar:
+    with Bar(total=len(seeds), desc=f'scenes {folder.name}', disable=None) as bar:
         bar.update(len(seeds) - sum(map(len, left)))
         for rows, digest in _each(work, left, workers):
             digests[rows.start // CHUNK] = np.frombuffer(digest, np.uint8)
