@@ -38,8 +38,8 @@ message (an onset, the rest of a recording) may lie later than its stamp."""
 
 MAX_PIXELS = 50_000_000
 """Height times width of the largest picture that is taken in, unless a setting says otherwise."""
-KEPT_BYTES = 512_000_000
-"""Bytes of decoded pictures that all frames keep together: twenty of 4K. Older ones are decoded
+KEPT_BYTES = 256_000_000
+"""Bytes of decoded pictures that all frames keep together: ten of 4K. Older ones are decoded
 anew where they are asked for again."""
 
 

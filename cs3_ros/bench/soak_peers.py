@@ -42,6 +42,8 @@ DEPTH = 1000
 """Of the publishers: what the node cannot take at once waits here."""
 ANSWER_S = 30.0
 """A node that does not answer or listen for this long is given up."""
+ARRIVAL_S = 0.2
+"""After this long a message has arrived that nobody acknowledges."""
 SPIN_S, CALLBACKS = 0.05, 5
 """While it plays, the peer hears up to so many answers and diagnostics, so often."""
 CYCLE_S = 2.0
@@ -184,6 +186,9 @@ class Peer(Node):
         outlet = self._outlets.pop(topic, None)
         if outlet is not None:
             outlet.wait_for_all_acked(rclpy.duration.Duration(seconds=ANSWER_S))
+            if outlet.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT:
+                # Nobody acknowledges, and no later number tells that its last ones are missing.
+                time.sleep(ARRIVAL_S)
             self.destroy_publisher(outlet)
 
     def heard(self) -> None:

@@ -65,16 +65,17 @@ def tags(
     pen = Pen(canvas)
     plates: list[tuple[int, int, int, int]] = []
     for number, (name, mask, colour) in enumerate(zip(names, masks, colours, strict=False), 1):
-        rows, columns = np.nonzero(mask)
+        rows, columns = np.flatnonzero(mask.any(1)), mask.sum(0)
         if rows.size == 0:
             continue
+        middle = np.average(np.arange(mask.shape[1]), weights=columns)
         text = f'{number} {name}'
         pen.fit(text, 0.9 * width)
         wide, above, below = pen.measure(text)
         margin = below // 2
         wide, high = wide + 2 * margin, above + below + 2 * margin
-        x = int(np.clip(columns.mean() - wide / 2, 0, max(width - wide, 0)))
-        y = int(np.clip(rows.min() - 1.5 * high, 0, max(height - high, 0)))
+        x = int(np.clip(middle - wide / 2, 0, max(width - wide, 0)))
+        y = int(np.clip(rows[0] - 1.5 * high, 0, max(height - high, 0)))
         for x0, y0, x1, y1 in plates:
             if x < x1 and x0 < x + wide and y < y1 and y0 < y + high:
                 y = y1 if y1 + high <= height else max(y0 - high, 0)

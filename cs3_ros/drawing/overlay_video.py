@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 FLASH_S = 0.15
 """How long the rim of a video lights up at an onset."""
 
+MAX_VIDEO_PIXELS = 2560 * 1440
+"""Of the video that is written: to look at, while its coder keeps some fifty frames."""
+
 _FLASH = (255, 225, 60)  # RGB
 
 
@@ -47,7 +50,8 @@ def write_overlay_video(
         recording: what the collisions were found in.
         stills: stamp of an event frame -> picture file that stands from there on.
         hold_s: seconds an overlay stands, more than 0.
-        size: width and height of the video; None takes those of the recording.
+        size: width and height of the video; None takes those of the recording. More than
+            ``MAX_VIDEO_PIXELS`` are scaled down.
         heading: text on a band above every frame; empty for none.
         onsets: stamps at which the rim lights up for ``FLASH_S``.
         progress: show a bar on a terminal.
@@ -56,7 +60,7 @@ def write_overlay_video(
         OSError: a still cannot be read, or the video cannot be written.
         ValueError: a still is no whole picture.
     """
-    size = size or recording.size
+    size = _playable(size or recording.size)
     band = lettering.heading(size[0], heading) if heading else np.zeros((0, size[0], 3), np.uint8)
     whole = (size[0], size[1] + len(band))
     waiting = sorted(stills)
@@ -97,6 +101,12 @@ def write_overlay_video(
             writer.write(time_ns, np.vstack([band, picture]))
     if left_out:
         log.warning('%s: lacks %d frame(s) that are broken or out of order', path, left_out)
+
+
+def _playable(size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height, scaled down to what players play."""
+    scale = min(1.0, (MAX_VIDEO_PIXELS / (size[0] * size[1])) ** 0.5)
+    return max(int(size[0] * scale), 1), max(int(size[1] * scale), 1)
 
 
 def _flashing(image: Image) -> Image:

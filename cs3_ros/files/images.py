@@ -23,6 +23,8 @@ _DENSEST_JPEG = 512
 """Pixels that a byte of a JPEG can stand for: a block of 8x8 takes at least a bit."""
 _DENSEST_PNG = 1032
 """Bytes of pixels that a byte of a PNG can stand for: DEFLATE shrinks to no less."""
+_STRIP = 64
+"""Rows whose colours are put in order at a time, so that no second picture is in memory."""
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour types of PNG
 
 
@@ -93,7 +95,11 @@ def _decoded(named: str, data: Data) -> Image:
         raise ValueError(f'{named}: cannot be decoded ({error.err})') from error
     if bgr is None:
         raise ValueError(f'{named}: cannot be decoded, its content is damaged')
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    image: Image = np.asarray(bgr, np.uint8)
+    for first in range(0, len(image), _STRIP):
+        strip = image[first : first + _STRIP]
+        strip[:] = cv2.cvtColor(strip, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def check_compressed(format: str, data: Data, max_pixels: int = MAX_PIXELS) -> str:

@@ -19,14 +19,15 @@ from typing import Any, Protocol
 
 import av
 import numpy as np
-from numpy.typing import NDArray
+from av.sidedata.sidedata import SideDataContainer
 
 from cs3_ros.collision import MAX_PIXELS, NS_PER_S, Frame, Image
 from cs3_ros.files.encodings import check_size
 from cs3_ros.files.matroska import survey
 from cs3_ros.files.movie_boxes import Movie
-from cs3_ros.files.pcm import SoundChunk, SoundFormat, encode
+from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.files.regular import check_regular, one_line
+from cs3_ros.files.sound_cutter import RESYNC_NS, SoundCutter, int16
 from cs3_ros.files.tracks import apart_ns, span_ns, to_ns
 from cs3_ros.files.transport import transport_problems
 
@@ -38,11 +39,8 @@ CONTAINERS = (
 )
 """FFmpeg's names of the containers that are read: none that opens other files or devices."""
 
-CHUNKS_PER_S = 50
-"""Sound is cut into chunks of 20 ms."""
-
-RESYNC_NS = 5_000_000
-"""A sound packet this far from where the samples before it end is a gap or an overlap."""
+SLICED_PIXELS = 4096 * 2304
+"""Larger pictures are decoded one at a time, by all cores together."""
 
 _PADDING = 64 * 65_536
 """Pixels of a picture at the bound by which a decoder may round its rows up."""
@@ -150,7 +148,9 @@ class VideoFile:
         self.refused_frames = 0
         with _open(self.path, self._max_pixels) as container:
             video, _ = _tracks(container, self.path)
-            video.thread_type = 'AUTO'
+            # decoding several pictures at a time keeps one for each core
+            large = video.width * video.height > SLICED_PIXELS
+            video.thread_type = 'SLICE' if large else 'AUTO'
             step_ns = round(NS_PER_S / (video.average_rate or 30))
             last_ns, dropped, count = -1, 0, 0
             for frame in self._decoded(container, video):
@@ -190,9 +190,9 @@ class VideoFile:
         with _open(self.path, self._max_pixels) as container:
             _, track = _tracks(container, self.path)
             cutter: SoundCutter | None = None
-            overlap = 0
+            overlap = gaps = gaps_ns = 0
             for frame in self._decoded(container, track):
-                samples = _int16(frame)
+                samples = int16(frame)
                 key = (frame.sample_rate, samples.shape[1])
                 if cutter is None or cutter.key != key:
                     if cutter is not None:
@@ -203,10 +203,14 @@ class VideoFile:
                 if stamp_ns is None:
                     stamp_ns = cutter.end_ns
                 overlap += max(cutter.end_ns - max(stamp_ns, 0) - RESYNC_NS, 0)
+                if cutter.begun and stamp_ns - cutter.end_ns > RESYNC_NS:
+                    gaps, gaps_ns = gaps + 1, gaps_ns + stamp_ns - cutter.end_ns
                 yield from cutter.push(stamp_ns, samples)
             if cutter is not None:
                 yield from cutter.flush()
                 self._end_ns = max(self._end_ns, cutter.end_ns)
+            if gaps:
+                self._tell(f'{gaps} gap(s) in its sound, {gaps_ns / NS_PER_S:.3f} s in all')
             if overlap:
                 self._tell('dropped sound whose time went backwards')
 
@@ -371,20 +375,6 @@ def _hidden(packet: Any, track: Any) -> bool:
     return track.codec_context.name in ('vp8', 'libvpx') and not memoryview(packet)[0] >> 4 & 1
 
 
-def _int16(frame: av.AudioFrame) -> NDArray[np.int16]:
-    """Samples of a decoded frame, int16 [N, C], whatever the format of the codec."""
-    values: NDArray[Any] = frame.to_ndarray()
-    channels = frame.layout.nb_channels
-    values = values.T if frame.format.is_planar else values.reshape(-1, channels)
-    if values.dtype == np.int16:
-        return values
-    if values.dtype == np.uint8:
-        values = values / 128.0 - 1.0
-    elif values.dtype.kind == 'i':
-        values = values / 2.0 ** (8 * values.itemsize - 1)
-    return np.frombuffer(encode(np.nan_to_num(values)), '<i2').reshape(-1, channels)
-
-
 @dataclass(frozen=True, eq=False)
 class _Picture:
     """A decoded frame in the decoder's own pixel format."""
@@ -398,7 +388,9 @@ class _Picture:
     def rgb(self) -> Image:
         """Upright RGB uint8 [H, W, 3]."""
         image: Image = np.asarray(self.frame.to_ndarray(format='rgb24'), np.uint8)
-        matrix: Any = self.frame.side_data.get('DISPLAYMATRIX')
+        # not frame.side_data: frame and container would hold each other until the next collection
+        kind: Any = SideDataContainer
+        matrix = kind(self.frame).get('DISPLAYMATRIX')
         if matrix is None:
             return image
         # Row vectors: (x, y) is shown at (a x + c y, b x + d y), of which only the quarter turns
@@ -407,61 +399,3 @@ class _Picture:
         if abs(b) > abs(a):
             image, a, d = image.transpose(1, 0, 2), c, b
         return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-
-class SoundCutter:
-    """Cuts decoded sound of one rate and channel count into chunks with exact times.
-
-    Args:
-        rate: samples per second.
-        channels: of the sound.
-        origin_ns: stamp of media time 0.
-        start_ns: media time of the first sample, where the first packet does not say otherwise.
-    """
-
-    def __init__(self, rate: int, channels: int, origin_ns: int, start_ns: int) -> None:
-        self.key = (rate, channels)
-        self.rate = rate
-        self.size = max(rate // CHUNKS_PER_S, 1)
-        self.origin_ns = origin_ns
-        self.start_ns = start_ns  # media time of the first sample of the present gapless stretch
-        self.taken = 0  # samples of the stretch already given away
-        self.pending = np.zeros((0, channels), np.int16)
-
-    @property
-    def end_ns(self) -> int:
-        """Media time where the next sample belongs."""
-        return self._time(self.taken + len(self.pending))
-
-    def push(self, stamp_ns: int, samples: NDArray[np.int16]) -> Iterator[SoundChunk]:
-        """The chunks that a packet makes whole.
-
-        Args:
-            stamp_ns: media time of its first sample.
-            samples: int16 [N, C].
-        """
-        ahead_ns = stamp_ns - self.end_ns
-        # Packet times are rounded to the container's ticks, so a small step is no gap.
-        tolerance_ns = RESYNC_NS if self.taken or len(self.pending) else 0
-        if ahead_ns < -tolerance_ns:
-            samples = samples[-(ahead_ns * self.rate // NS_PER_S) :]
-        elif ahead_ns > tolerance_ns:
-            yield from self.flush()
-            self.start_ns, self.taken = stamp_ns, 0
-        self.pending = np.concatenate([self.pending, samples])
-        while len(self.pending) >= self.size:
-            yield self._take(self.size)
-
-    def flush(self) -> Iterator[SoundChunk]:
-        """What is left, a shorter chunk."""
-        if len(self.pending):
-            yield self._take(len(self.pending))
-
-    def _take(self, count: int) -> SoundChunk:
-        stamp_ns = self.origin_ns + self._time(self.taken)
-        chunk, self.pending = self.pending[:count], self.pending[count:]
-        self.taken += count
-        return SoundChunk(stamp_ns, self.rate, chunk / np.float32(1 << 15))
-
-    def _time(self, index: int) -> int:
-        return self.start_ns + (index * NS_PER_S + self.rate // 2) // self.rate

@@ -31,6 +31,8 @@ TIPS = (4, 8, 12, 16, 20)
 PALM = (WRIST, INDEX_BASE, MIDDLE_BASE, 13, PINKY_BASE)
 MIN_VIEW = 16
 """Side below which a view shows no hand, pixels."""
+MAX_VIEW = 4096
+"""Long side above which a view is scaled down, pixels; the network sees 192."""
 OBJECT_REACH = 1.7
 """Half the side of the box guessed round a held object, hand sizes (wrist to middle knuckle)."""
 
@@ -118,7 +120,7 @@ class MediaPipeHands:
         """All hands of one RGB picture [H, W, 3], joined over its views."""
         seen: list[Detection] = []
         for x0, y0, x1, y1 in views(image.shape[0], image.shape[1]):
-            view = np.ascontiguousarray(image[y0:y1, x0:x1])
+            view = _at_most(np.ascontiguousarray(image[y0:y1, x0:x1]), MAX_VIEW)
             result = self._solution.process(view)
             for marks, sides in zip(
                 result.multi_hand_landmarks or (), result.multi_handedness or (), strict=True
@@ -155,6 +157,17 @@ def search_order(frames: Sequence[Frame], index: int, config: MediaPipeConfig) -
     limit = int(config.search_s * NS_PER_S)
     near = [k for age, k in sorted(ages) if age <= limit and k != index]
     return [index, *near[: config.search_frames]]
+
+
+def _at_most(view: Image, side: int) -> Image:
+    """The picture, scaled down where it is longer than ``side``: MediaPipe copies it twice."""
+    scale = side / max(view.shape[:2])
+    if scale >= 1:
+        return view
+    import cv2
+
+    size = tuple(max(round(length * scale), 1) for length in view.shape[1::-1])
+    return np.asarray(cv2.resize(view, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def join(seen: Sequence[Detection]) -> list[Detection]:

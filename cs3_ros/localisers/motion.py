@@ -79,10 +79,11 @@ class MotionLocaliser:
         heat, height, width = encoded
         x, y = action_centre(heat)
         box = _box_round(x, y, self.config.box_width, self.config.box_height, height, width)
-        full = cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR)
+        full = np.asarray(cv2.resize(heat, (width, height)), np.float32)
+        np.clip(full, 0, 1, out=full)
         left, top, right, bottom = (int(edge) for edge in box)
         share = full[top:bottom, left:right].sum(dtype=np.float64) / full.sum(dtype=np.float64)
-        return Localisation(np.clip(full, 0, 1), box, float(min(share, 1.0)))
+        return Localisation(full, box, float(min(share, 1.0)))
 
 
 def action_heat(frames: Sequence[Frame], index: int) -> NDArray[np.float32]:

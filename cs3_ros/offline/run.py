@@ -168,6 +168,7 @@ def _process(
             events.on_time = lambda: _advance(bar, events.seconds)
             for found in events:
                 entry = writer.add(found.collision, found.frame_index)
+                del found  # its maps are as large as its picture, and the next event has its own
                 labels = ' + '.join(o['label'] for o in entry['objects']) or 'nothing found'
                 bar.write(f'{entry["onset_s"]:8.3f} s  {labels}  ({entry["rule"]})')
         for stamp_ns, reason in events.failed:

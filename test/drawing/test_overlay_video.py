@@ -91,3 +91,10 @@ def test_odd_frames_do_not_end_the_video(tmp_path, caplog):
     frames = list(VideoFile(tmp_path / 'out.mp4').frames())
     assert [f.stamp_ns for f in frames] == [0, 40_000_000, 120_000_000]
     assert 'lacks 2 frame(s)' in caplog.text
+
+
+def test_a_large_recording_becomes_a_video_that_players_play(tmp_path, monkeypatch):
+    monkeypatch.setattr('cs3_ros.drawing.overlay_video.MAX_VIDEO_PIXELS', 64 * 48 // 4)
+    source = VideoFile(write_media(tmp_path / 'in.mp4', frames=3))
+    write_overlay_video(tmp_path / 'out.mp4', source, {})
+    assert source.size == (64, 48) and VideoFile(tmp_path / 'out.mp4').size == (32, 24)

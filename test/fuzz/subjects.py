@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from binascii import crc32
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,34 +50,43 @@ class Subject:
     ``silent`` without a declared end or number."""
 
 
-def _digest(values: Iterable[Any]) -> str:
-    state = hashlib.sha256()
-    for value in values:
-        state.update(value if isinstance(value, bytes) else repr(value).encode())
-    return state.hexdigest()
+class _Digest:
+    """A digest of values that are not kept."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.sha256()
+
+    def add(self, *values: Any) -> None:
+        for value in values:
+            self._state.update(value if isinstance(value, bytes) else repr(value).encode())
+
+    def __str__(self) -> str:
+        return self._state.hexdigest()
 
 
 def _content(value: Any) -> Answer:
-    return [], '', _digest([value])
+    digest = _Digest()
+    digest.add(value)
+    return [], '', str(digest)
 
 
 def _recording(recording: Recording) -> Answer:
-    times: list[Any] = []
+    times, content = _Digest(), _Digest()
     frames = samples = 0
-    content: list[Any] = [recording.size, recording.sound_format]
+    content.add(recording.size, recording.sound_format)
     for item in recording:
         if isinstance(item, Frame):
             frames += 1
-            times.append(item.stamp_ns)
+            times.add(item.stamp_ns)
             try:
-                content.append(item.image.tobytes())
+                content.add(item.image.tobytes())
             except ValueError as error:  # an event that picks it fails, and says so
                 raise ValueError(f'frame: {error}') from error
         else:
             samples += len(item.samples)
-            times.append((item.stamp_ns, item.rate, item.samples.shape))
-            content.append(item.samples.tobytes())
-    return [frames, samples], _digest(times), _digest(content)
+            times.add((item.stamp_ns, item.rate, item.samples.shape))
+            content.add(item.samples.tobytes())
+    return [frames, samples], str(times), str(content)
 
 
 def _textured(index: int, size: tuple[int, int]) -> Image:

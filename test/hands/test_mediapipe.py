@@ -1,6 +1,7 @@
 import gc
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,6 +94,21 @@ def test_a_detection_labelled_left_by_the_network_is_a_right_hand(monkeypatch):
 
 
 # --- whose hands ----------------------------------------------------------------------------------
+
+
+def test_large_views_are_scaled_down_and_others_are_left_as_they_are(monkeypatch):
+    monkeypatch.setattr(hands, 'MAX_VIEW', 48)
+    seen = []
+    network = SimpleNamespace(
+        process=lambda view: (
+            seen.append(view.shape)
+            or SimpleNamespace(multi_hand_landmarks=None, multi_handedness=None)
+        )
+    )
+    detector = object.__new__(MediaPipeHands)
+    detector._solution = network
+    detector.look(np.zeros((60, 96, 3), np.uint8))
+    assert seen == [(30, 48, 3), *[(40, 40, 3)] * 3]
 
 
 def test_tiny_hands_and_hands_that_hang_from_above_are_not_the_wearers():
