@@ -41,7 +41,7 @@ class FollowingSubscription:
         callback: called with each message.
         depth: history depth.
         on_lost: called with the number of messages that were lost on the way or left the queue
-            unread. The middleware tells the first kind alone; the numbers that one publisher
+            unread. The middleware tells the first kind alone; the numbers that each publisher
             gives its messages tell both.
     """
 
@@ -62,7 +62,7 @@ class FollowingSubscription:
         self._depth = depth
         self._on_lost = on_lost
         self._publisher_ids: frozenset[bytes] = frozenset()
-        self._next: int | None = None
+        self._next: list[int] = []  # one number for each publisher, the last used at the end
         self._lost = {'told': 0, 'missing': 0}
         self._qos = self._wanted()
         self._subscription: Subscription | None = self._subscribe()
@@ -89,13 +89,13 @@ class FollowingSubscription:
         """
         if not listen:
             self.destroy()
-            self._next = None
+            self._next = []
             return
         wanted = self._wanted()
         if self._subscription is None or (wanted != self._qos and self.publishers):
             self._read_all()
             self.destroy()
-            self._qos, self._next = wanted, None
+            self._qos, self._next = wanted, []
             self._subscription = self._subscribe()
 
     def destroy(self) -> None:
@@ -118,10 +118,12 @@ class FollowingSubscription:
         return matching_qos([info.qos_profile for info in infos], self._depth)
 
     def _know(self, infos: Sequence[Any]) -> None:
-        """Count anew where other publishers than before number the messages."""
+        """Count anew where a publisher went; one that came begins with any number."""
         ids = frozenset(bytes(info.endpoint_gid) for info in infos)
         if ids != self._publisher_ids:
-            self._publisher_ids, self._next = ids, None
+            if not ids >= self._publisher_ids:
+                self._next = []
+            self._publisher_ids = ids
             self._lost = {'told': 0, 'missing': 0}
 
     def _lose(self, how: str, count: int) -> None:
@@ -133,13 +135,23 @@ class FollowingSubscription:
 
     def _receive(self, message: Any, info: Mapping[str, int]) -> None:
         number = info['publication_sequence_number']
-        if number != self._next and len(self._publisher_ids) < 2:
+        if number < UNNUMBERED:
+            self._number(number)
+        self._callback(message)
+
+    def _number(self, number: int) -> None:
+        """Count what is missing before a message; its publisher is not told, its number is."""
+        if number in self._next:
+            self._next.remove(number)
+        else:
             # A gap, or other publishers than before: each gives numbers of its own.
             self._know(self._node.get_publishers_info_by_topic(self.topic))
-            if self._next is not None and number > self._next and len(self._publisher_ids) == 1:
-                self._lose('missing', number - self._next)
-        self._next = number + 1 if number < UNNUMBERED else None
-        self._callback(message)
+            if len(self._next) >= max(len(self._publisher_ids), 1):
+                before = max((n for n in self._next if n < number), default=None)
+                if before is not None:
+                    self._lose('missing', number - before)
+                self._next.remove(self._next[0] if before is None else before)
+        self._next.append(number + 1)
 
     def _subscribe(self) -> Subscription:
         def lost(status: Any) -> None:

@@ -107,3 +107,25 @@ def test_what_waits_is_read_before_the_qos_changes(ears):
     ears.publisher(best_effort=True)
     ears.until(lambda: ears.heard == ['0', '1', '2'])
     assert 'best effort' in ears.subscription.describe() and ears.lost == 0
+
+
+@pytest.mark.parametrize('lead', [0, 2, 40])
+def test_what_the_queue_could_not_hold_of_two_publishers_is_counted(ears, lead):
+    first, second = ears.publisher(), ears.publisher()
+    for number in range(lead):
+        ears.burst(first, number, 1)
+        ears.until(lambda number=number: ears.heard[-1:] == [str(number)])
+    for number, publisher in ((100, first), (200, second)):
+        ears.burst(publisher, number, 1)
+        ears.until(lambda number=number: ears.heard[-1:] == [str(number)])
+    before = len(ears.heard)
+    for turn in range(3):
+        ears.burst(first, 1000 + 10 * turn, 5)
+        ears.burst(second, 2000 + 10 * turn, 5)
+        ears.until(lambda turn=turn: ears.heard[-1] == str(2004 + 10 * turn))
+    assert len(ears.heard) - before == 9, 'three of ten are kept'
+    # what is lost of a publisher is known when all of them were heard again
+    for number, publisher in ((3000, first), (4000, second)):
+        ears.burst(publisher, number, 1)
+        ears.until(lambda number=number: ears.heard[-1:] == [str(number)])
+    assert ears.lost == 21
