@@ -7,10 +7,10 @@ import string
 import urllib.parse
 from dataclasses import dataclass, field
 
+from cs3_ros.files.regular import one_line
+
 HIDDEN = '***'
 """Stands for a secret in whatever people or files get to see."""
-SHOWN_CHARS = 300
-"""Longest text of a server or an address in a message."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,3 @@ def masked(url: str) -> str:
         text = f'{scheme + slashes if slashes else ""}{HIDDEN}@{tail}' if at else url
         text, _, query = text.partition('?')
     return one_line(f'{text}?{HIDDEN}' if query else text)
-
-
-def one_line(text: str) -> str:
-    """A text that a stranger may have written, fit for a terminal and a log."""
-    text = ''.join(mark if mark.isprintable() else ' ' for mark in text)
-    return text if len(text) <= SHOWN_CHARS else f'{text[: SHOWN_CHARS - 4]} ...'

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cs3_ros.bundles.address import Address, masked, one_line
+from cs3_ros.bundles.address import Address, masked
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.bundles.download import discard, download, size_of, version_file
 from cs3_ros.bundles.from_folder import copy, find
@@ -34,6 +34,7 @@ from cs3_ros.bundles.weights import (
     recorded_digests,
 )
 from cs3_ros.files.interrupts import interruptible
+from cs3_ros.files.regular import one_line
 
 
 def main(options: argparse.Namespace) -> int:
@@ -106,7 +107,7 @@ def fetch_files(
                 failed |= dict.fromkeys((left.path for left in wanted[number:]), str(error))
                 break
             except (FetchError, OSError, ValueError) as error:
-                failed[file.path] = one_line(str(error))
+                failed[file.path] = one_line(error)
                 if isinstance(error, BrokeOff) and size_of(part) - had < patience.progress_bytes:
                     wasted_s[host] += time.monotonic() - began
     _raise_failures(files, failed)
@@ -139,7 +140,7 @@ def copy_files(
                 copy(source, part, file.bytes)
                 _finish(file, part)
             except (FetchError, OSError, ValueError) as error:
-                failed[file.path] = one_line(str(error))
+                failed[file.path] = one_line(error)
     _raise_failures(files, failed)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+SHOWN_CHARS = 300
+"""Of a text that a stranger may have written."""
+
 
 def check_name(path: Path) -> None:
     """Refuse a name with bytes that are no text; it crashes libraries.
@@ -46,8 +49,10 @@ def check_regular(path: Path, what: str) -> None:
         raise ValueError(f'{path}: is no regular file: expected no folder, pipe or device')
 
 
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line of at most 300 characters; its kind where it says nothing."""
-    said = ' '.join(str(error).split())
-    said = said if len(said) <= 300 else f'{said[:300]}...'
-    return said or type(error).__name__
+def one_line(said: object) -> str:
+    """What an error or a stranger says, fit for a terminal and a log: printable, one line of at
+    most ``SHOWN_CHARS``; an error's kind where it says nothing."""
+    text = ''.join(mark if mark.isprintable() else ' ' for mark in str(said))
+    text = ' '.join(text.split())
+    text = text if len(text) <= SHOWN_CHARS else f'{text[: SHOWN_CHARS - 4]} ...'
+    return text or (type(said).__name__ if isinstance(said, BaseException) else '')
