@@ -18,8 +18,8 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed: make setup')
 pytest.importorskip('audio_common_msgs', reason='apt install ros-jazzy-audio-common-msgs')
 pytest.importorskip('psutil', reason='pip install psutil')
 
-from cs3_ros.bench import soak  # noqa: E402
 from cs3_ros.bench.soak_peers import Absurd, claiming, small_jpeg  # noqa: E402
+from cs3_ros.bench.soak_phases import MOST_GROWTH_MB, PHASES, Soak  # noqa: E402
 
 
 def test_a_short_soak_accounts_for_every_message(tmp_path):
@@ -32,10 +32,10 @@ def test_a_short_soak_accounts_for_every_message(tmp_path):
     assert ended.returncode == 0, printed + ended.stderr.decode()
     figures = json.loads(file.read_text())
     assert figures['ok'] and figures['death'] == '' and figures['status'] == 0
-    assert [phase['name'] for phase in figures['phases']] == list(soak.PHASES)
+    assert [phase['name'] for phase in figures['phases']] == list(PHASES)
     for phase in figures['phases']:
         assert phase['used'] + phase['refused'] + phase['lost'] == phase['sent']
-        assert phase['untold'] == 0 and phase['growth_mb'] <= soak.MOST_GROWTH_MB
+        assert phase['untold'] == 0 and phase['growth_mb'] <= MOST_GROWTH_MB
         assert phase['highest_mb'] >= phase['rss_mb'] > 50
         assert f'| {phase["name"]} |' in printed
     sent = {phase['name']: phase['sent'] for phase in figures['phases']}
@@ -81,9 +81,9 @@ class Growing:
 )
 def test_messages_that_the_diagnostics_miss_are_told(sent, counts, verdict):
     peer = Quiet(sent, counts)
-    tested = soak.Soak(Growing(), peer, 1.0, 1)  # type: ignore[arg-type]
+    tested = Soak(Growing(), peer, 1.0, 1)  # type: ignore[arg-type]
 
-    def phase(tested: soak.Soak) -> str:
+    def phase(tested: Soak) -> str:
         peer.sent = peer.would_send
         return ''
 
