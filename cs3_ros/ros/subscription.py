@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any
@@ -13,6 +14,8 @@ from rclpy.subscription import Subscription
 
 UNNUMBERED = 2**63
 """Middlewares that do not number messages give the highest number of 64 bits."""
+DISCOVERY_S = 3.0
+"""A publisher that shows up later is new, so its first message has the number 1."""
 
 
 def matching_qos(profiles: Sequence[QoSProfile], depth: int) -> QoSProfile:
@@ -63,6 +66,8 @@ class FollowingSubscription:
         self._on_lost = on_lost
         self._publisher_ids: frozenset[bytes] = frozenset()
         self._next: list[int] = []  # one number for each publisher, the last used at the end
+        self._discovered = time.monotonic() + DISCOVERY_S
+        self._unheard = 0  # publishers that were there before us: they begin with any number
         self._lost = {'told': 0, 'missing': 0}
         self._qos = self._wanted()
         self._subscription: Subscription | None = self._subscribe()
@@ -89,13 +94,13 @@ class FollowingSubscription:
         """
         if not listen:
             self.destroy()
-            self._next = []
+            self._next, self._unheard = [], len(self._publisher_ids)
             return
         wanted = self._wanted()
         if self._subscription is None or (wanted != self._qos and self.publishers):
             self._read_all()
             self.destroy()
-            self._qos, self._next = wanted, []
+            self._qos = wanted
             self._subscription = self._subscribe()
 
     def destroy(self) -> None:
@@ -118,11 +123,11 @@ class FollowingSubscription:
         return matching_qos([info.qos_profile for info in infos], self._depth)
 
     def _know(self, infos: Sequence[Any]) -> None:
-        """Count anew where a publisher went; one that came begins with any number."""
+        """Which publishers number the messages now."""
         ids = frozenset(bytes(info.endpoint_gid) for info in infos)
         if ids != self._publisher_ids:
-            if not ids >= self._publisher_ids:
-                self._next = []
+            if time.monotonic() < self._discovered:
+                self._unheard += len(ids - self._publisher_ids)
             self._publisher_ids = ids
             self._lost = {'told': 0, 'missing': 0}
 
@@ -144,13 +149,15 @@ class FollowingSubscription:
         if number in self._next:
             self._next.remove(number)
         else:
-            # A gap, or other publishers than before: each gives numbers of its own.
             self._know(self._node.get_publishers_info_by_topic(self.topic))
-            if len(self._next) >= max(len(self._publisher_ids), 1):
-                before = max((n for n in self._next if n < number), default=None)
-                if before is not None:
-                    self._lose('missing', number - before)
-                self._next.remove(self._next[0] if before is None else before)
+            before = max((n for n in self._next if n < number), default=None)
+            if before is not None and not self._unheard:
+                self._lose('missing', number - before)
+                self._next.remove(before)
+            else:  # the first of a publisher
+                self._unheard = max(self._unheard - 1, 0)
+                if len(self._next) >= max(len(self._publisher_ids), 1):
+                    self._next.pop(0)
         self._next.append(number + 1)
 
     def _subscribe(self) -> Subscription:

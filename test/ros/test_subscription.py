@@ -13,6 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 
+from cs3_ros.ros import subscription
 from cs3_ros.ros.subscription import FollowingSubscription
 
 DEPTH = 3
@@ -84,6 +85,25 @@ def test_what_the_queue_could_not_hold_is_counted_once(ears, best_effort):
     assert ears.lost == 14
 
 
+@pytest.fixture
+def discovered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node has been there for long."""
+    monkeypatch.setattr(subscription, 'DISCOVERY_S', 0.0)
+
+
+def test_what_a_publisher_lost_before_it_went_is_counted(discovered, ears):
+    first = ears.publisher()
+    ears.burst(first, 0, 1)
+    ears.until(lambda: ears.heard == ['0'])
+    ears.burst(first, 1, 5)
+    ears.node.destroy_publisher(first)
+    second = ears.publisher()
+    ears.until(lambda: ears.heard == ['0', '3', '4', '5'])
+    ears.burst(second, 6, 2)
+    ears.until(lambda: ears.heard[-1] == '7')
+    assert ears.heard[-2:] == ['6', '7'] and ears.lost == 2
+
+
 def test_publishers_that_return_or_share_the_topic_are_no_loss(ears):
     first = ears.publisher()
     for number in range(5):
@@ -129,3 +149,21 @@ def test_what_the_queue_could_not_hold_of_two_publishers_is_counted(ears, lead):
         ears.burst(publisher, number, 1)
         ears.until(lambda number=number: ears.heard[-1:] == [str(number)])
     assert ears.lost == 21
+
+
+def test_publishers_that_were_there_before_are_no_loss(ears):
+    """Whatever numbers their messages have by now."""
+    ears.subscription.update(listen=False)
+    first, second = ears.node.create_publisher(Header, 'topic', 9), None
+    for number in range(40):
+        first.publish(Header(frame_id=str(number)))
+    second = ears.node.create_publisher(Header, 'topic', 9)
+    for number in range(80):
+        second.publish(Header(frame_id=str(number)))
+    ears.until(lambda: ears.node.count_publishers('topic') == 2)
+    ears.subscription.update()
+    ears.until(lambda: first.get_subscription_count() and second.get_subscription_count())
+    for number in range(100, 106):
+        ears.burst(second if number % 2 else first, number, 1)
+        ears.until(lambda number=number: ears.heard[-1:] == [str(number)])
+    assert ears.lost == 0
