@@ -34,8 +34,9 @@ _IN_SEGMENT = {_CLUSTER, _INFO, _TRACKS, _CRC, 0xEC} | {
     0x1043A770,
     0x1254C367,
 }
-# Timestamp, PrevSize, Position, SilentTracks, EncryptedBlock, Void
-_IN_CLUSTER = {_SIMPLE_BLOCK, _BLOCK_GROUP, _CRC, 0xE7, 0xAB, 0xA7, 0x5854, 0xAF, 0xEC}
+_NUMBERS = {0xE7, 0xAB, 0xA7}  # Timestamp, PrevSize, Position
+# SilentTracks, EncryptedBlock, Void
+_IN_CLUSTER = {_SIMPLE_BLOCK, _BLOCK_GROUP, _CRC, 0x5854, 0xAF, 0xEC} | _NUMBERS
 
 
 @dataclass
@@ -109,12 +110,11 @@ def _element(number: int, body: bytes, place: int, found: Survey) -> None:
             found.problems.append(f'the checksum of the element at byte {place} is wrong')
     if number == _CLUSTER:
         for inner, content, at in _children(body, place):
-            if inner == _SIMPLE_BLOCK or inner == _BLOCK_GROUP:
-                _count(inner, content, at, found)
-            elif inner not in _IN_CLUSTER:
+            if inner not in _IN_CLUSTER:
                 raise ValueError(f'byte {at} begins no element of a cluster')
-    elif number in (_SIMPLE_BLOCK, _BLOCK_GROUP):
-        _count(number, body, place, found)
+            _in_cluster(inner, content, at, found)
+    elif number in _IN_CLUSTER:
+        _in_cluster(number, body, place, found)
     elif number == _TRACKS:
         for inner, content, at in _children(body, place):
             if inner == _TRACK_ENTRY:
@@ -128,11 +128,15 @@ def _element(number: int, body: bytes, place: int, found: Survey) -> None:
             found.duration_s = struct.unpack(form, values[_DURATION])[0] * scale / 1e9
 
 
-def _count(number: int, content: bytes, place: int, found: Survey) -> None:
+def _in_cluster(number: int, content: bytes, place: int, found: Survey) -> None:
     if number == _BLOCK_GROUP:
-        for inner, block, at in _children(content, place):
-            if inner == _BLOCK:
-                _count(_BLOCK, block, at, found)
+        blocks = [(b, at) for inner, b, at in _children(content, place) if inner == _BLOCK]
+        for block, at in blocks:
+            _in_cluster(_BLOCK, block, at, found)
+        if not blocks:
+            found.problems.append(f'the group at byte {place} has no block')
+    elif number in _NUMBERS and len(content) > 8:
+        found.problems.append(f'the number at byte {place} has {len(content)} bytes')
     elif number in (_SIMPLE_BLOCK, _BLOCK):
         track, used = _vint(content, 0)
         if track is None or (found.tracks and track not in found.tracks):

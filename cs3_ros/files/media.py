@@ -96,7 +96,7 @@ class VideoFile:
         check_regular(self.path, 'video file')
         self._movie = _movie(self.path)
         with _open(self.path, max_pixels) as container:
-            self._container = container.format.name
+            self._container, self._streams = container.format.name, len(container.streams)
             video, sound = _tracks(container, self.path)
             if (coder := video.codec_context) is not None:
                 check_size(f'{self.path}: video', coder.width, coder.height, max_pixels)
@@ -276,6 +276,8 @@ class VideoFile:
         if 'matroska' in self._container:
             found = survey(self.path)
             declared_s, problems = found.duration_s, found.problems
+            if self._streams < len(found.blocks):
+                problems.append(f'{self._streams} of {len(found.blocks)} tracks can be read')
             for number, count in self._read.items():
                 track = found.tracks[number] if number < len(found.tracks) else -1
                 stored = found.blocks[track]
