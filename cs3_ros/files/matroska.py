@@ -9,11 +9,13 @@ from __future__ import annotations
 import struct
 from binascii import crc32
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+RARE = 0.1
+"""A writer puts several packets into nearly all blocks of a track or into none."""
 MAX_READ = 256 << 20
 """Larger elements are not looked into; clusters have some MB."""
 
@@ -25,6 +27,7 @@ _EBML, _SEGMENT, _CLUSTER, _INFO, _TRACKS = (
     0x1654AE6B,
 )
 _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK, _CRC, _TRACK_ENTRY = 0xA3, 0xA0, 0xA1, 0xBF, 0xAE
+_CODEC_ID, _CODEC_PRIVATE, _CODEC_DELAY = 0x86, 0x63A2, 0x56AA
 _TRACK_NUMBER, _TIMESTAMP_SCALE, _DURATION = 0xD7, 0x2AD7B1, 0x4489
 # SeekHead, Cues, Attachments, Chapters, Tags, Void
 _IN_SEGMENT = {_CLUSTER, _INFO, _TRACKS, _CRC, 0xEC} | {
@@ -49,8 +52,8 @@ class Survey:
     """Their numbers, in the order of FFmpeg's streams."""
     blocks: Counter[int] = field(default_factory=Counter)
     """Track number -> blocks."""
-    laced: set[int] = field(default_factory=set)
-    """Tracks with several packets in a block, which are not counted."""
+    laced: Counter[int] = field(default_factory=Counter)
+    """Track number -> blocks with several packets, which are not counted."""
     duration_s: float = 0.0
     """Declared length, 0.0 where there is none."""
 
@@ -67,6 +70,11 @@ def survey(path: Path) -> Survey:
             _segment(file, path.stat().st_size, found)
         except (ValueError, IndexError, struct.error) as error:
             found.problems.append(f'damaged: {error}')
+    for track, count in found.laced.items():
+        if count <= found.blocks[track] * RARE:
+            found.problems.append(
+                f'{count} of {found.blocks[track]} blocks of track {track} differ in their lacing'
+            )
     return found
 
 
@@ -118,14 +126,23 @@ def _element(number: int, body: bytes, place: int, found: Survey) -> None:
     elif number == _TRACKS:
         for inner, content, at in _children(body, place):
             if inner == _TRACK_ENTRY:
-                numbers = [_uint(c) for n, c, _ in _children(content, at) if n == _TRACK_NUMBER]
-                found.tracks += numbers[:1]
+                _track({n: c for n, c, _ in _children(content, at)}, found)
     elif number == _INFO:
         values = {n: content for n, content, _ in _children(body, place)}
         scale = _uint(values[_TIMESTAMP_SCALE]) if _TIMESTAMP_SCALE in values else 1_000_000
         if _DURATION in values:
             form = '>d' if len(values[_DURATION]) == 8 else '>f'
             found.duration_s = struct.unpack(form, values[_DURATION])[0] * scale / 1e9
+
+
+def _track(entry: Mapping[int, bytes], found: Survey) -> None:
+    if _TRACK_NUMBER in entry:
+        found.tracks.append(_uint(entry[_TRACK_NUMBER]))
+    head = entry.get(_CODEC_PRIVATE, b'')
+    if entry.get(_CODEC_ID) == b'A_OPUS' and _CODEC_DELAY in entry and head[:8] == b'OpusHead':
+        (samples,) = struct.unpack_from('<H', head, 10)  # of 48 kHz, RFC 7845
+        if abs(samples / 48_000 - _uint(entry[_CODEC_DELAY]) / 1e9) > 1e-4:
+            found.problems.append('its coder of sound is said to be late by two different times')
 
 
 def _in_cluster(number: int, content: bytes, place: int, found: Survey) -> None:
@@ -144,7 +161,7 @@ def _in_cluster(number: int, content: bytes, place: int, found: Survey) -> None:
             return
         found.blocks[track] += 1
         if content[used + 2] & 0x06:
-            found.laced.add(track)
+            found.laced[track] += 1
 
 
 def _children(body: bytes, place: int) -> Iterator[tuple[int, bytes, int]]:

@@ -19,6 +19,8 @@ MAX_MOOV = 256 << 20
 MAX_SAMPLES = 1 << 23
 """Most frames of a track, 77 hours at 30 frames per second: FFmpeg keeps some tens of bytes of
 each that a few bytes of a table claim."""
+BEHIND_S = 0.1
+"""An edit list may go past the end of its track by some frames."""
 
 _PARENTS = (b'moov', b'trak', b'mdia', b'minf', b'stbl', b'edts')
 
@@ -136,6 +138,7 @@ class Movie:
             raise ValueError(f'{name} claims {count} samples: expected at most {MAX_SAMPLES}')
         if not count:
             return  # its samples are in fragments
+        self._check_edits(name, track)
         if kind == b'vide' and self._untrimmed(name, track):
             self.frames[number] = count
         lengths = np.full(count, size, np.int64) if size else _table(sizes[4:], '>u4', 1)[:, 0]
@@ -161,13 +164,24 @@ class Movie:
             return True
         length, start = edits[0]
         ticks, seconds = _duration(track.find(b'mdia', b'mdhd'))
-        reordered = _table(track.find(b'mdia', b'minf', b'stbl', b'ctts'), '>i4', 2)
         steps = _table(track.find(b'mdia', b'minf', b'stbl', b'stts'), '>u4', 2)
         if len(edits) > 1 or not len(steps) or not seconds or not self._scale:
             return False
         played = start + length / self._scale * ticks / seconds
-        early = int(reordered[0, 1]) if len(reordered) else 0
-        return start <= early and played >= ticks - int(steps[-1, 1]) / 2
+        return start <= _early(track) and played >= ticks - int(steps[-1, 1]) / 2
+
+    def _check_edits(self, name: str, track: _Box) -> None:
+        """Tell an edit list that shows what lies behind the end of its track."""
+        ticks, seconds = _duration(track.find(b'mdia', b'mdhd'))
+        if not seconds or not self._scale:
+            return
+        first_s = _early(track) / ticks * seconds
+        ends_s = [
+            start / ticks * seconds - first_s + length / self._scale
+            for length, start in _edits(track)
+        ]
+        if max(ends_s, default=0.0) > seconds + BEHIND_S:
+            self.problems.append(f'{name} has an edit list that goes past its end')
 
     @staticmethod
     def _long_offsets(track: _Box, table: tuple[bytes, ...]) -> NDArray[np.int64]:
@@ -228,6 +242,12 @@ def _edits(track: _Box) -> list[tuple[int, int]]:
     (count,) = struct.unpack_from('>I', body, 4)
     count = min(count, (len(body) - 8) // form.size, 1000)
     return [form.unpack_from(body, 8 + k * form.size)[:2] for k in range(count)]
+
+
+def _early(track: _Box) -> int:
+    """Ticks by which the first frame is shown after it is decoded."""
+    reordered = _table(track.find(b'mdia', b'minf', b'stbl', b'ctts'), '>i4', 2)
+    return int(reordered[0, 1]) if len(reordered) else 0
 
 
 def _table(body: memoryview, kind: str, columns: int) -> NDArray[np.int64]:

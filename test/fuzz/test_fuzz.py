@@ -15,9 +15,12 @@ from subjects import SUBJECTS  # noqa: E402
 
 FAILED = {
     ('mp4', 0): (23, 34, 65),
+    ('mp4', 3): (144,),
     ('ts', 0): (55, 61, 80),
     ('webm', 0): (70, 177),
     ('webm', 1): (191, 207),
+    ('webm', 2): (73, 166),
+    ('webm', 3): (103,),
     ('parameters.yaml', 0): (32, 34),
 }
 """Subject and seed -> tries that were silent or escaped once."""
