@@ -1,5 +1,9 @@
 """Files of a bag: regular files of its own folder, unpacked within a bound."""
 
+import needs
+
+needs.opencv()
+
 import os
 import shutil
 

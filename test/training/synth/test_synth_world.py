@@ -1,5 +1,9 @@
 """Scenes: the same everywhere, and true."""
 
+import needs
+
+needs.training()
+
 import hashlib
 import os
 import subprocess
@@ -9,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip('cv2', reason='the extra train is not installed')
 from cs3_training.synth import (
     MATERIALS,
     SHAPES,

@@ -1,0 +1,46 @@
+"""What a test module needs: it asks before it imports, and where that lacks it is skipped, alone.
+
+Called at the top of a module, never in a conftest: that would take the whole folder along.
+"""
+
+import pytest
+
+
+def _packages(advice: str, *names: str) -> None:
+    for name in names:
+        pytest.importorskip(name, reason=f'no {name}: {advice}')
+
+
+def ros() -> None:
+    """rclpy and the message packages that the node speaks."""
+    _packages('make setup, or apt install ros-jazzy-ros-base', 'rclpy')
+    _packages('apt install ros-jazzy-audio-common-msgs', 'audio_common_msgs.msg')
+    _packages('apt install ros-jazzy-vision-msgs', 'vision_msgs.msg')
+
+
+def opencv() -> None:
+    """What draws and decodes pictures."""
+    _packages("apt install python3-opencv, or pip install -e '.[lite]'", 'cv2')
+
+
+def hands() -> None:
+    """What the bundle lite is made of."""
+    _packages("pip install -c requirements/constraints.txt -e '.[lite]'", 'cv2', 'mediapipe')
+
+
+def networks() -> None:
+    """What the bundles with networks are made of."""
+    lacking = 'docs/bundles.md says how to install the extra models'
+    _packages(lacking, 'torch', 'torchaudio', 'torchvision', 'transformers', 'safetensors', 'sam2')
+    opencv()
+
+
+def training() -> None:
+    """The training package and its networks."""
+    networks()
+    _packages('pip install -e training', 'cs3_training')
+
+
+def psutil() -> None:
+    """What measures processes."""
+    _packages('pip install psutil', 'psutil')
