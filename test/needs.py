@@ -3,7 +3,11 @@
 Called at the top of a module, never in a conftest: that would take the whole folder along.
 """
 
+from importlib.util import find_spec
+
 import pytest
+
+OPENCV = "apt install python3-opencv, or pip install -c requirements/constraints.txt -e '.[lite]'"
 
 
 def _packages(advice: str, *names: str) -> None:
@@ -20,7 +24,7 @@ def ros() -> None:
 
 def opencv() -> None:
     """What draws and decodes pictures."""
-    _packages("apt install python3-opencv, or pip install -e '.[lite]'", 'cv2')
+    _packages(OPENCV, 'cv2')
 
 
 def hands() -> None:
@@ -44,3 +48,7 @@ def training() -> None:
 def psutil() -> None:
     """What measures processes."""
     _packages('pip install psutil', 'psutil')
+
+
+with_opencv = pytest.mark.skipif(find_spec('cv2') is None, reason=f'no cv2: {OPENCV}')
+"""Marks a test of a module that can do without OpenCV otherwise."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import needs
 import pytest
 
 from cs3_ros.bundles import bundle as bundle_module
@@ -244,6 +245,7 @@ def test_a_stage_that_cannot_be_loaded_is_a_bundle_error(tmp_path, modules, erro
         load_bundle(write(tmp_path, GOOD)).build()
 
 
+@needs.with_opencv
 def test_whatever_a_broken_file_provokes_is_a_bundle_error(tmp_path, modules):
     """Libraries raise errors of their own kinds, such as SafetensorError and UnpicklingError."""
 
@@ -343,6 +345,7 @@ def test_what_is_not_installed_is_found_without_importing(tmp_path, monkeypatch)
     assert set(asked) == {'mediapipe', 'cv2'}
 
 
+@needs.with_opencv
 def test_an_error_of_an_api_is_not_a_damaged_file(tmp_path, modules):
     """As a later version of a package provokes."""
     modules['cs3_ros.hands.mediapipe'] = modules['hands fails'](
@@ -357,6 +360,7 @@ def test_an_error_of_an_api_is_not_a_damaged_file(tmp_path, modules):
     assert PACKAGES['mediapipe'].install in told
 
 
+@needs.with_opencv
 def test_a_package_without_what_a_stage_reaches_for_is_named(tmp_path, modules, monkeypatch):
     """mediapipe 1.x imports well, and has no ``solutions``."""
     modules['mediapipe'] = ModuleType('mediapipe')

@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 
+import needs
 import pytest
 from tiny_media import impulses, write_media
 
@@ -85,6 +86,7 @@ def test_without_the_training_package_it_says_what_to_do(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures('ready')
 def test_a_clip_that_could_not_be_made_is_told(tmp_path, monkeypatch):
+    pytest.importorskip('cs3_training', reason='pip install -e training')
     failed = subprocess.CompletedProcess([], 1, '', 'cs3-train synth: no space left\n')
     monkeypatch.setattr(command.subprocess, 'run', lambda *given, **more: failed)
     with pytest.raises(RuntimeError, match='could not be made: cs3-train synth: no space left'):
@@ -104,6 +106,7 @@ def test_what_the_bundle_lacks_is_told_at_once(tmp_path, monkeypatch):
 
 def test_a_folder_of_other_things_is_refused(tmp_path):
     """Before a clip is made or played, and with all that lies in it."""
+    needs.training()
     clip = write_media(tmp_path / 'a.mkv', frames=5, sound=impulses(0.2, 48000, [0.1]))
     out = tmp_path / 'out'
     for name in ('picture.jpg', f'{command.WORK}/mine.txt', f'{command.WORK}/1_strip.jpg'):

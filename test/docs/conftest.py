@@ -12,6 +12,7 @@ import pytest
 def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn clip of 1.3 s with one collision, in frame 27."""
     needs.opencv()
+    import drawn_clip
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drawn_clip, 'CLICK_FRAMES', (27,))
