@@ -1,8 +1,12 @@
 """Starts the node that turns heard collisions into masks; `-s` after the file lists arguments."""
 
+import os
+import re
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler
-from launch.events.process import ProcessExited
+from launch.event_handlers import OnProcessIO
+from launch.events.process import ProcessExited, ProcessIO
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 from launch_ros.event_handlers import OnStateTransition
@@ -17,6 +21,8 @@ FAILURES = {
     'activated': [('activating', 'inactive'), ('activating', 'errorprocessing')],
 }
 """What could not be done -> states that the node then goes from and to."""
+FAILED = re.compile(rb'(configure|activate) failed: ')
+"""So the node logs it, too: a bundle that is not there fails before DDS has found this launch."""
 
 # Empty means: as the parameter file says or, without one, the node's default.
 ARGUMENTS = [
@@ -133,7 +139,7 @@ def start_node(context: LaunchContext) -> list:
         parameters=[given for given in (value['params_file'], overrides) if given],
         remappings=remappings,
         ros_arguments=['--log-level', f'{logger}:={value["log_level"]}'],
-        additional_env=launched_environment(context.environment),
+        additional_env=launched_environment(os.environ),
         respawn=respawn,
         respawn_delay=RESPAWN_DELAY_S,
         on_exit=end_with_node if end_on_failure and not respawn else None,
@@ -141,21 +147,23 @@ def start_node(context: LaunchContext) -> list:
     )
     if not end_on_failure:
         return [node]
-    return [
-        *(
-            RegisterEventHandler(
-                OnStateTransition(
-                    target_lifecycle_node=node,
-                    start_state=before,
-                    goal_state=after,
-                    entities=[OpaqueFunction(function=end, args=[f'could not be {what}'])],
-                )
-            )
-            for what, transitions in FAILURES.items()
-            for before, after in transitions
-        ),
-        node,
+
+    def end_if_told(event: ProcessIO) -> None:
+        if failed := FAILED.search(event.text):
+            end(context, f'could not be {failed[1].decode()}d')
+
+    handlers = [
+        OnStateTransition(
+            target_lifecycle_node=node,
+            start_state=before,
+            goal_state=after,
+            entities=[OpaqueFunction(function=end, args=[f'could not be {what}'])],
+        )
+        for what, transitions in FAILURES.items()
+        for before, after in transitions
     ]
+    handlers.append(OnProcessIO(target_action=node, on_stdout=end_if_told, on_stderr=end_if_told))
+    return [*map(RegisterEventHandler, handlers), node]
 
 
 def end(context: LaunchContext, problem: str) -> None:

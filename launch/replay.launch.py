@@ -3,6 +3,8 @@
 `ros2 launch cs3_ros replay.launch.py bag:=/path/to/bag record:=/path/to/result`
 """
 
+import os
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -14,7 +16,8 @@ from launch.actions import (
     TimerAction,
 )
 from launch.event import Event
-from launch.events.process import ProcessExited
+from launch.event_handlers import OnProcessIO
+from launch.events.process import ProcessExited, ProcessIO
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.event_handlers import OnStateTransition
@@ -26,6 +29,9 @@ from cs3_ros.ros.environment import launched_environment
 
 BOOLEAN = ['true', 'false']
 RESULTS = 'onset|collision_masks|label_info|detections|overlay|heatmap'
+ACTIVE = b': listening to '
+"""So the node logs it, too: one that loads quickly is active before DDS has found this launch."""
+
 ARGUMENTS = [
     DeclareLaunchArgument(
         'namespace',
@@ -74,14 +80,23 @@ def play_and_record(context: LaunchContext) -> list:
     value = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
     around = context.launch_configurations.get('ros_namespace')
     namespace = make_namespace_absolute(prefix_namespace(around, value['namespace'])).rstrip('/')
-    environment = launched_environment(context.environment)
+    environment = launched_environment(os.environ)
+
+    def of_the_node(event: Event) -> bool:
+        return getattr(event.action, 'node_name', '') == f'{namespace}/cs3'
 
     def is_active(event: Event) -> bool:
         return (
             isinstance(event, StateTransition)
             and event.goal_state == 'active'
-            and event.action.node_name == f'{namespace}/cs3'
+            and of_the_node(event)
         )
+
+    def play_if_told(event: ProcessIO) -> list | None:
+        return play() if of_the_node(event) and ACTIVE in event.text else None
+
+    def play(*_: object) -> list | None:
+        return None if waiting.pop('player', None) is None else [player]
 
     def bag_ended(event: ProcessExited, context: LaunchContext) -> list | None:
         if context.is_shutdown:
@@ -105,8 +120,12 @@ def play_and_record(context: LaunchContext) -> list:
         on_exit=bag_ended,
         output='screen',
     )
-    handler = OnStateTransition(matcher=is_active, entities=[player], handle_once=True)
-    actions: list = [RegisterEventHandler(handler)]
+    waiting = {'player': player}  # it starts once, however often the node is activated
+    handlers = [
+        OnStateTransition(matcher=is_active, entities=[OpaqueFunction(function=play)]),
+        OnProcessIO(on_stdout=play_if_told, on_stderr=play_if_told),
+    ]
+    actions: list = [*map(RegisterEventHandler, handlers)]
     if value['record']:
         topics = f'^{namespace}/({RESULTS})$|^/diagnostics$'
         recorder = ExecuteProcess(
