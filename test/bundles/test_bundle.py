@@ -245,9 +245,9 @@ def test_a_stage_that_cannot_be_loaded_is_a_bundle_error(tmp_path, modules, erro
         load_bundle(write(tmp_path, GOOD)).build()
 
 
-@needs.with_opencv
 def test_whatever_a_broken_file_provokes_is_a_bundle_error(tmp_path, modules):
     """Libraries raise errors of their own kinds, such as SafetensorError and UnpicklingError."""
+    needs.hands()
 
     class LibraryError(Exception):
         pass
@@ -345,9 +345,9 @@ def test_what_is_not_installed_is_found_without_importing(tmp_path, monkeypatch)
     assert set(asked) == {'mediapipe', 'cv2'}
 
 
-@needs.with_opencv
 def test_an_error_of_an_api_is_not_a_damaged_file(tmp_path, modules):
     """As a later version of a package provokes."""
+    needs.hands()
     modules['cs3_ros.hands.mediapipe'] = modules['hands fails'](
         AttributeError("module 'mediapipe' has no attribute 'solutions'")
     )
@@ -358,6 +358,17 @@ def test_an_error_of_an_api_is_not_a_damaged_file(tmp_path, modules):
     assert 'refused' not in told and 'damaged' not in told
     assert describe('mediapipe') in told and describe('cv2') in told
     assert PACKAGES['mediapipe'].install in told
+
+
+@pytest.mark.parametrize('name', ['cv2', None])
+def test_a_library_of_the_system_is_no_matter_of_pip(tmp_path, modules, name):
+    """As OpenCV and MediaPipe say it on a slim image."""
+    needs.hands()
+    error = 'libGL.so.1: cannot open shared object file: No such file or directory'
+    modules['cs3_ros.hands.mediapipe'] = modules['hands fails'](ImportError(error, name=name))
+    with pytest.raises(BundleError, match=': apt install libgl1$') as caught:
+        load_bundle(write(tmp_path, GOOD)).build()
+    assert 'pip' not in str(caught.value)
 
 
 @needs.with_opencv

@@ -121,6 +121,7 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
 
 def test_what_a_demo_left_is_cleared_and_the_rest_kept(tmp_path, monkeypatch):
     """The bag goes with its folder; whatever else lies there stays."""
+    needs.hands()
     clip = write_media(tmp_path / 'a.mkv', frames=5, sound=impulses(0.2, 48000, [0.1]))
     out, bags = tmp_path / 'out', []
 
