@@ -74,7 +74,7 @@ SYSTEM_LIBRARIES: Mapping[str, str] = {
     'libgomp.so.1': 'libgomp1',
     'libportaudio.so.2': 'libportaudio2',
 }
-"""Libraries of the system that wheels expect and a slim image lacks -> what brings them with apt."""
+"""Library of the system that a slim image lacks -> what brings it with apt."""
 
 
 def fix_of(problem: str, install: str) -> str:
