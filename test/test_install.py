@@ -53,7 +53,7 @@ def test_the_command_of_the_readme_resolves(requirements, tmp_path, machine, med
         text=True,
         timeout=300,
     )
-    if 'Failed to establish a new connection' in done.stderr or 'ConnectTimeout' in done.stderr:
+    if done.returncode and 'connection broken by' in done.stderr:
         pytest.skip('no package index is reachable')
     assert done.returncode == 0, done.stdout + done.stderr
     (would,) = [line for line in done.stdout.splitlines() if line.startswith('Would install')]
