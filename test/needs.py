@@ -52,3 +52,16 @@ def psutil() -> None:
 
 with_opencv = pytest.mark.skipif(find_spec('cv2') is None, reason=f'no cv2: {OPENCV}')
 """Marks a test of a module that can do without OpenCV otherwise."""
+
+
+def launch() -> None:
+    """ROS 2's launch, from apt alone, and this package in a workspace that is sourced."""
+    ros()
+    _packages('apt install ros-jazzy-ros2launch', 'launch_ros')
+    _packages('apt install ros-jazzy-launch-testing-ros', 'launch_testing', 'launch_testing_ros')
+    from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
+    try:
+        get_package_share_directory('cs3_ros')
+    except PackageNotFoundError:
+        pytest.skip('cs3_ros is in no sourced workspace: colcon build', allow_module_level=True)
