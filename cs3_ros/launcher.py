@@ -59,9 +59,13 @@ def _enter() -> None:
     """Go on in the environment of the script, or refuse with the fix where packages are lacking."""
     script = Path(sys.argv[0]).absolute()
     environment = environment_of(script, os.environ)
-    if environment is not None and not environment.samefile(sys.prefix):
-        python = str(environment / 'bin' / 'python')
-        os.execv(python, [python, *sys.argv])
+    if environment is not None and environment.resolve() != Path(sys.prefix).resolve():
+        python = environment / 'bin' / 'python'
+        if not os.access(python, os.X_OK):
+            sys.exit(
+                f'{script.name}: no Python in {python}: make that environment anew, or leave it'
+            )
+        os.execv(python, [str(python), *sys.argv])
     if lacking := [name for name in NEEDED if not is_installed(name)]:
         sys.exit(
             f'{script.name}: {sys.executable} lacks {", ".join(lacking)}: activate the virtual '

@@ -95,11 +95,9 @@ def fix_of(problem: str, install: str) -> str:
 
 def explained(error: Exception) -> str:
     """The text of an error, with what brings the package or the library that it says is lacking."""
-    told, name = (
-        str(error),
-        getattr(error, 'name', None) if isinstance(error, ImportError) else None,
-    )
-    known = PACKAGES.get(str(name).partition('.')[0])
+    told = str(error)
+    name = str(error.name) if isinstance(error, ImportError) else ''
+    known = PACKAGES.get(name.partition('.')[0])
     fix = fix_of(told, known.install if known is not None else '')
     return told if fix in told else f'{told}: {fix}'
 

@@ -71,6 +71,12 @@ def test_it_goes_on_there_with_its_arguments(script, tmp_path):
     assert run(script, VIRTUAL_ENV=str(mine)).stdout.startswith(f'other {mine}/bin/python')
 
 
+def test_an_environment_that_is_gone_is_told(script):
+    done = run(script, VIRTUAL_ENV='/gone/.venv')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert 'cs3_node: no Python in /gone/.venv/bin/python' in done.stderr
+
+
 def test_in_its_environment_it_runs(script):
     assert run(script, VIRTUAL_ENV=sys.prefix).stdout == 'here []\n'
 
