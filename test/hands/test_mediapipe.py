@@ -97,6 +97,7 @@ def test_a_detection_labelled_left_by_the_network_is_a_right_hand(monkeypatch):
 # --- whose hands ----------------------------------------------------------------------------------
 
 
+@needs.with_opencv
 def test_large_views_are_scaled_down_and_others_are_left_as_they_are(monkeypatch):
     monkeypatch.setattr(hands, 'MAX_VIEW', 48)
     seen = []
