@@ -89,8 +89,8 @@ setup(
     },
     entry_points={
         'console_scripts': [
-            'cs3 = cs3_ros.cli:main',
-            'cs3_node = cs3_ros.ros.node:main',
+            'cs3 = cs3_ros.launcher:cs3',
+            'cs3_node = cs3_ros.launcher:node',
         ]
     },
     zip_safe=False,

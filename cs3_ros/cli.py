@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from cs3_ros.files.interrupts import Terminated, interruptible
+from cs3_ros.packages import explained
 
 COMMANDS = {
     'run': 'cs3_ros.offline.command',
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with nullcontext() if _name(options) in _OWN_SIGNALS else interruptible():
             return int(importlib.import_module(COMMANDS[options.command]).run(options))
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f'cs3 {_name(options)}: {error}', file=sys.stderr)
+        print(f'cs3 {_name(options)}: {explained(error)}', file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         print('interrupted', file=sys.stderr)

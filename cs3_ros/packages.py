@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.metadata
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -62,6 +63,43 @@ PACKAGES: Mapping[str, Package] = {
     'detectron2': Package('see https://detectron2.readthedocs.io/en/latest/tutorials/install.html'),
 }
 """Name that is imported -> what is known of the package."""
+
+
+SYSTEM_LIBRARIES: Mapping[str, str] = {
+    'libGL.so.1': 'libgl1',
+    'libEGL.so.1': 'libegl1',
+    'libGLESv2.so.2': 'libgles2',
+    'libglib-2.0.so.0': 'libglib2.0-0',
+    'libgthread-2.0.so.0': 'libglib2.0-0',
+    'libgomp.so.1': 'libgomp1',
+    'libportaudio.so.2': 'libportaudio2',
+}
+"""Library of the system that a slim image lacks -> what brings it with apt."""
+
+
+def fix_of(problem: str, install: str) -> str:
+    """What brings a package that works.
+
+    Args:
+        problem: why it does not, as Python says it.
+        install: what brings the package; no help where a library of the system is lacking.
+    """
+    lacking = re.search(r'\b(lib[\w.+-]+?\.so[.\d]*): cannot open shared object file', problem)
+    if lacking is None:
+        return install
+    library = lacking[1]
+    if library in SYSTEM_LIBRARIES:
+        return f'apt install {SYSTEM_LIBRARIES[library]}'
+    return f'apt install what `apt-file search {library}` names'
+
+
+def explained(error: Exception) -> str:
+    """The text of an error, with what brings the package or the library that it says is lacking."""
+    told = str(error)
+    name = str(error.name) if isinstance(error, ImportError) else ''
+    known = PACKAGES.get(name.partition('.')[0])
+    fix = fix_of(told, known.install if known is not None else '')
+    return told if fix in told else f'{told}: {fix}'
 
 
 def is_installed(name: str) -> bool:

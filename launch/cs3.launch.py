@@ -1,26 +1,39 @@
 """Starts the node that turns heard collisions into masks; `-s` after the file lists arguments."""
 
 import os
+import re
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler
+from launch.event_handlers import OnProcessIO
+from launch.events.process import ProcessExited, ProcessIO
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
-from launch_ros.substitutions import FindPackageShare
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
-from cs3_ros.ros.environment import PROFILE_VARIABLE, missing_environment
+from cs3_ros.ros.environment import launched_environment
 
 BOOLEAN = ['true', 'false']
+RESPAWN_DELAY_S = 2.0
+FAILURES = {
+    'configured': [('configuring', 'unconfigured'), ('configuring', 'errorprocessing')],
+    'activated': [('activating', 'inactive'), ('activating', 'errorprocessing')],
+}
+"""What could not be done -> states that the node then goes from and to."""
+FAILED = re.compile(rb'(configure|activate) failed: ')
+"""So the node logs it, too: a bundle that is not there fails before DDS has found this launch."""
 
-# Empty means: as the parameter file says.
+# Empty means: as the parameter file says or, without one, the node's default.
 ARGUMENTS = [
     DeclareLaunchArgument(
         'namespace', default_value='cs3', description='Namespace of the node and its topics.'
     ),
     DeclareLaunchArgument(
         'params_file',
-        default_value=PathJoinSubstitution([FindPackageShare('cs3_ros'), 'config', 'cs3.yaml']),
-        description='ROS parameter file with every setting of the node.',
+        default_value='',
+        description='ROS parameter file; config/cs3.yaml of the package lists every setting. '
+        'Empty: none, so that SetParameter of a launch file around this one holds.',
     ),
     DeclareLaunchArgument(
         'bundle',
@@ -62,7 +75,7 @@ ARGUMENTS = [
         'log_level',
         default_value='info',
         choices=['debug', 'info', 'warn', 'error', 'fatal'],
-        description='Least severe message that is logged.',
+        description='Least severe message of this node that is logged; rcl and rmw keep theirs.',
     ),
     DeclareLaunchArgument(
         'autostart',
@@ -70,6 +83,20 @@ ARGUMENTS = [
         choices=['', *BOOLEAN],
         description='Configure and activate at start-up; false leaves that to a lifecycle '
         'manager. Empty: as in params_file.',
+    ),
+    DeclareLaunchArgument(
+        'respawn',
+        default_value='false',
+        choices=BOOLEAN,
+        description=f'Start the node again {RESPAWN_DELAY_S:g} s after its process has ended.',
+    ),
+    DeclareLaunchArgument(
+        'end_on_failure',
+        default_value='false',
+        choices=BOOLEAN,
+        description='End the launch, with status 1, when the node cannot be configured or '
+        'activated, or when its process ends and is not respawned. Otherwise the node stays, '
+        '/diagnostics say why, and a lifecycle manager may try again.',
     ),
 ]
 
@@ -98,30 +125,62 @@ def start_node(context: LaunchContext) -> list:
     remappings += [
         (name, value[f'{name}_topic']) for name in ('audio', 'audio_info') if value[f'{name}_topic']
     ]
-    return [
-        LifecycleNode(
-            package='cs3_ros',
-            executable='cs3_node',
-            name='cs3',
-            namespace=value['namespace'],
-            parameters=[value['params_file'], *([overrides] if overrides else [])],
-            remappings=remappings,
-            ros_arguments=['--log-level', value['log_level']],
-            output='screen',
+    # The name that launch_ros gives the node, and so its logger.
+    around = context.launch_configurations.get('ros_namespace')
+    namespace = make_namespace_absolute(prefix_namespace(around, value['namespace']))
+    logger = f'{namespace}/cs3'.strip('/').replace('/', '.')
+
+    respawn, end_on_failure = (value[name] == 'true' for name in ('respawn', 'end_on_failure'))
+    node = LifecycleNode(
+        package='cs3_ros',
+        executable='cs3_node',
+        name='cs3',
+        namespace=value['namespace'],
+        parameters=[given for given in (value['params_file'], overrides) if given],
+        remappings=remappings,
+        ros_arguments=['--log-level', f'{logger}:={value["log_level"]}'],
+        additional_env=launched_environment(os.environ),
+        respawn=respawn,
+        respawn_delay=RESPAWN_DELAY_S,
+        on_exit=end_with_node if end_on_failure and not respawn else None,
+        output='screen',
+    )
+    if not end_on_failure:
+        return [node]
+
+    def end_if_told(event: ProcessIO) -> None:
+        if failed := FAILED.search(event.text):
+            end(context, f'could not be {failed[1].decode()}d')
+
+    handlers = [
+        OnStateTransition(
+            target_lifecycle_node=node,
+            start_state=before,
+            goal_state=after,
+            entities=[OpaqueFunction(function=end, args=[f'could not be {what}'])],
         )
+        for what, transitions in FAILURES.items()
+        for before, after in transitions
     ]
+    handlers.append(OnProcessIO(target_action=node, on_stdout=end_if_told, on_stderr=end_if_told))
+    return [*map(RegisterEventHandler, handlers), node]
+
+
+def end(context: LaunchContext, problem: str) -> None:
+    """End the launch with status 1, unless it is ending.
+
+    Raises:
+        RuntimeError: launch prints it, ends what runs, and returns 1; after Shutdown it returns 0.
+    """
+    if not context.is_shutdown:
+        raise RuntimeError(f'the node {problem}: its lines above say why')
+
+
+def end_with_node(event: ProcessExited, context: LaunchContext) -> None:
+    """End the launch when the process of the node has ended by itself."""
+    end(context, f'ended with status {event.returncode}')
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Environment, arguments and the node."""
-    environment = {'RCUTILS_LOGGING_BUFFERED_STREAM': '1'}
-    missing = missing_environment(os.environ)
-    if PROFILE_VARIABLE in missing:
-        environment[PROFILE_VARIABLE] = missing[PROFILE_VARIABLE]
-    return LaunchDescription(
-        [
-            *(SetEnvironmentVariable(name, value) for name, value in environment.items()),
-            *ARGUMENTS,
-            OpaqueFunction(function=start_node),
-        ]
-    )
+    """Arguments and the node."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start_node)])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import needs
 import pytest
 
 from cs3_ros import cli
@@ -58,6 +59,8 @@ def test_help(capsys, words):
 
 @pytest.mark.parametrize('name', bench.BENCHES)
 def test_help_of_the_benchmarks(capsys, name):
+    if name in ('lite', 'live'):
+        needs.opencv()
     status, out, err = called(capsys, 'bench', name, '--help')
     assert status == 0 and '--json' in out and not err
 
@@ -135,6 +138,8 @@ def test_a_wrong_call_ends_with_2_and_the_usage(capsys, words):
     ids=lambda value: value if isinstance(value, str) else ' '.join(value),
 )
 def test_a_failure_ends_with_1_and_one_line(capsys, tmp_path, monkeypatch, words, reason):
+    if words[0] in ('run', 'replay'):
+        needs.opencv()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('CS3_HOME', 'weights')
     Path('text.mp4').write_text('this is no video')
@@ -213,6 +218,6 @@ def test_what_the_node_is_given(words, expected):
     'words', [['--params', 'missing.yaml'], ['rubbish'], ['--ros-args', '-p', 'bundle']]
 )
 def test_wrong_arguments_of_the_node_are_told_not_traced(capfd, words):
-    pytest.importorskip('rclpy', reason='ROS 2 is not installed: make setup')
+    needs.ros()
     status, out, err = called(capfd, 'node', *words)
     assert status in (1, 2) and 'Traceback' not in err and words[-1] in err

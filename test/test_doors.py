@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.opencv()
+
 from pathlib import Path
 
 import drawn_clip
@@ -17,7 +21,7 @@ from cs3_ros.settings import Settings
 
 
 def test_video_and_raw_bag_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip('mediapipe', reason='the extra lite is not installed')
+    needs.hands()
     monkeypatch.setattr(drawn_clip, 'CLICK_FRAMES', (27,))
     monkeypatch.setattr(drawn_clip, 'SECONDS', 1.3)
     clip = drawn_clip.make_drawn_clip(tmp_path / 'clip.mp4')

@@ -1,5 +1,9 @@
 """The drawn clip: its truth agrees with its pixels and its sound."""
 
+import needs
+
+needs.opencv()
+
 import numpy as np
 import pytest
 from drawn_clip import FRAME_RATE, HEIGHT, SECONDS, WIDTH, make_drawn_clip

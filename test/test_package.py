@@ -159,16 +159,25 @@ def test_colcon_takes_it_for_an_ament_python_package(tmp_path):
     assert listing.split() == ['cs3_ros', str(ROOT), '(ros.ament_python)']
 
 
-def test_colcon_builds_what_ros2_launch_needs(tmp_path):
+@pytest.mark.parametrize('how', [[], ['--symlink-install']], ids=['', 'symlinks'])
+def test_colcon_builds_what_ros2_launch_needs(tmp_path, how):
     colcon(
         'build',
-        *('--base-paths', str(ROOT), '--build-base', 'build', '--install-base', 'install'),
+        *('--base-paths', str(ROOT), '--build-base', 'build', '--install-base', 'install', *how),
         cwd=tmp_path,
     )
     prefix = tmp_path / 'install' / 'cs3_ros'
+    workspace_python = tmp_path / '.venv' / 'bin' / 'python'
+    workspace_python.parent.mkdir(parents=True)
+    (tmp_path / '.venv' / 'pyvenv.cfg').touch()
+    workspace_python.write_text('#!/bin/sh\necho in the environment: "$@"\n')
+    workspace_python.chmod(0o755)
+    terminal = {k: v for k, v in os.environ.items() if k not in ('VIRTUAL_ENV', 'PYTHONPATH')}
     for name in ('cs3', 'cs3_node'):
-        script = (prefix / 'lib' / 'cs3_ros' / name).read_text('utf-8')
-        assert script.startswith('#!/usr/bin/env python3\n')
+        script = prefix / 'lib' / 'cs3_ros' / name
+        run = f'source {tmp_path}/install/setup.bash && exec {script} --version'
+        done = subprocess.run(['bash', '-c', run], env=terminal, capture_output=True, text=True)
+        assert done.stdout == f'in the environment: {script} --version\n', done.stderr
     for path in (
         'package.xml',
         'launch/cs3.launch.py',
@@ -177,4 +186,5 @@ def test_colcon_builds_what_ros2_launch_needs(tmp_path):
         '../ament_index/resource_index/packages/cs3_ros',
     ):
         assert (prefix / 'share' / 'cs3_ros' / path).is_file(), path
-    assert list(prefix.glob('lib/python*/site-packages/cs3_ros/ros/fastdds.xml'))
+    if not how:  # else it lies in the source
+        assert list(prefix.glob('lib/python*/site-packages/cs3_ros/ros/fastdds.xml'))

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from cs3_ros import packages
-from cs3_ros.packages import PACKAGES, Package, describe, is_installed, pip_install, problem_of
+from cs3_ros.packages import (
+    LITE,
+    PACKAGES,
+    Package,
+    describe,
+    explained,
+    fix_of,
+    is_installed,
+    pip_install,
+    problem_of,
+)
 
 
 @pytest.fixture
@@ -75,3 +85,29 @@ def test_versions_come_from_the_distribution():
 def test_an_extra_is_installed_from_a_clone():
     assert pip_install('lite').endswith("pip install -c requirements/constraints.txt -e '.[lite]'")
     assert pip_install().endswith('-e .')
+
+
+@pytest.mark.parametrize(
+    'library, fix',
+    [
+        ('libGL.so.1', 'apt install libgl1'),
+        ('libgthread-2.0.so.0', 'apt install libglib2.0-0'),
+        ('libnobody-3.so.7', 'apt install what `apt-file search libnobody-3.so.7` names'),
+    ],
+)
+def test_a_library_of_the_system_comes_with_apt_not_pip(box, library, fix):
+    """As of OpenCV on a slim image."""
+    error = f'{library}: cannot open shared object file: No such file or directory'
+    (box / '__init__.py').write_text(f'raise ImportError({error!r}, name="toolbox")')
+    problem = problem_of('toolbox')
+    assert problem.startswith('toolbox 3.1 cannot be imported (') and library in problem
+    assert fix_of(problem, 'pip install toolbox') == fix
+    assert fix_of('toolbox is not installed', 'pip install toolbox') == 'pip install toolbox'
+    assert explained(ImportError(error, name='toolbox')) == f'{error}: {fix}'
+
+
+def test_an_error_is_explained_once():
+    missing = ModuleNotFoundError("No module named 'mediapipe'", name='mediapipe.python')
+    assert explained(missing) == f"No module named 'mediapipe': {LITE}"
+    assert explained(ImportError(explained(missing), name='mediapipe')) == explained(missing)
+    assert explained(ValueError('mediapipe: 3 is too much')) == 'mediapipe: 3 is too much'

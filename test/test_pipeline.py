@@ -3,6 +3,7 @@
 import contextlib
 import threading
 
+import needs
 import numpy as np
 import pytest
 from fakes import BoxMasker
@@ -68,6 +69,7 @@ def clip():
     return CollisionClip(Onset(2, -1.0, 30.0), frames, 1, audio)
 
 
+@needs.with_opencv
 def test_a_collision_carries_its_provenance():
     hands = Hands(hand('left', (30, 10, 40, 20)), hand('right', (10, 10, 29, 20), score=0.8))
     localiser, given = Localiser((50, 30, 60, 40)), clip()
@@ -97,6 +99,7 @@ def test_prepare_needs_no_sound_and_finish_encodes_no_picture():
     assert 'masks' not in prepared.timings_ms, 'the prepared half is not written to'
 
 
+@needs.with_opencv
 def test_prompts_come_in_order_of_priority_without_the_hands():
     masker = Masker()
     hands = Hands(hand('left', (1, 1, 9, 9)), hand('right', (20, 1, 29, 9), points=2))
@@ -124,6 +127,7 @@ def test_nothing_found_is_an_answer_too(hands, localiser):
     assert not masker.prompts and not result.label_image().any()
 
 
+@needs.with_opencv
 def test_thresholds_may_change_between_events():
     hands = Hands(hand('right', (0, 0, 10, 10)), hand('left', (20, 0, 30, 10)))
     pipeline = Pipeline('test', Masker(), hands, verification=VerificationConfig(beta=1.0))
@@ -166,6 +170,7 @@ class FullOnce:
         return call
 
 
+@needs.with_opencv
 @pytest.mark.parametrize(
     'stage, name',
     [('masker', 'encode'), ('masker', 'segment'), ('hands', 'detect'), ('localiser', 'locate')],
@@ -244,6 +249,7 @@ def test_threads_take_turns_at_a_stage():
     assert most == [1, 1]
 
 
+@needs.with_opencv
 def test_decide_is_the_half_after_the_localiser():
     localiser, masker = Localiser((5, 5, 20, 20)), Masker()
     pipeline = Pipeline('mine', masker, Hands(hand('right', (20, 5, 40, 20))), localiser)

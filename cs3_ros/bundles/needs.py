@@ -6,7 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cs3_ros.bundles.stages import InstalledStage, StageSpec
-from cs3_ros.packages import PACKAGES, describe, is_installed, not_installed, problem_of
+from cs3_ros.packages import (
+    PACKAGES,
+    describe,
+    explained,
+    fix_of,
+    is_installed,
+    not_installed,
+    problem_of,
+)
 
 _API_ERRORS = (AttributeError, TypeError, NameError)
 """What a package raises whose version is another than a stage was written for."""
@@ -46,7 +54,7 @@ def package_problems(specs: Sequence[StageSpec]) -> list[PackageProblem]:
     """
     asked = {name: how_to_install(name, spec) for spec in specs for name in spec.packages}
     problems = [
-        PackageProblem(name, problem, fix)
+        PackageProblem(name, problem, fix_of(problem, fix))
         for name, fix in asked.items()
         if (problem := problem_of(name))
     ]
@@ -62,7 +70,7 @@ def _module_problems(specs: Sequence[StageSpec]) -> Iterator[PackageProblem]:
             found = f'{spec.module} cannot be imported ({type(error).__name__}: {error})'
             if is_installed(package):
                 found += f'; {describe(package)}'
-            yield PackageProblem(package, found, how_to_install(package, spec))
+            yield PackageProblem(package, found, fix_of(found, how_to_install(package, spec)))
 
 
 def problem_of_stage(stage: InstalledStage) -> str:
@@ -86,9 +94,9 @@ def with_fix(error: Exception, spec: StageSpec) -> str:
     """What went wrong in a stage, and the command that brings a package that it lacks."""
     package = _package_of(error, spec)
     if not package:
-        return str(error)
+        return explained(error)
     version = f' ({describe(package)})' if is_installed(package) else ''
-    return f'{error}{version}: {how_to_install(package, spec)}'
+    return f'{error}{version}: {fix_of(str(error), how_to_install(package, spec))}'
 
 
 def refusal(error: Exception, spec: StageSpec, weights: str = '') -> str:

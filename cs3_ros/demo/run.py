@@ -22,6 +22,7 @@ from cs3_ros.bundles.weights import how_to_bring
 from cs3_ros.collision import Image
 from cs3_ros.files.output_folder import OutputFolder
 from cs3_ros.files.truth import ClipTruth, read_truth
+from cs3_ros.packages import pip_install
 
 WORK = 'demo_files'
 """Folder in the output folder with the bag and the pictures."""
@@ -181,8 +182,8 @@ def _synthetic(folder: Path) -> tuple[Path, ClipTruth]:
     """
     if find_spec('cs3_training') is None:
         raise ImportError(
-            'the synthetic clip is made by the training package: pip install -e training in the '
-            'repository, or name a video of yours: cs3 demo my_video.mp4'
+            'the synthetic clip is made by the training package: name a video of yours (cs3 demo '
+            f'my_video.mp4) or, {pip_install("train")} -e training'
         )
     # A process of its own, as a user would run it: the library does not import the training.
     command = ['-m', 'cs3_training.cli', 'synth', 'clip', '--out', str(folder)]

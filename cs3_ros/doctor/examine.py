@@ -18,7 +18,7 @@ from cs3_ros.bundles.inventory import look
 from cs3_ros.bundles.needs import problem_of_stage
 from cs3_ros.bundles.stages import installed_stages
 from cs3_ros.files.jsonfile import prepare_json, write_json
-from cs3_ros.packages import MODELS, PACKAGES, describe, is_installed, problem_of
+from cs3_ros.packages import MODELS, PACKAGES, describe, fix_of, is_installed, problem_of
 from cs3_ros.runtime import GIB
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _packages() -> Iterator[Finding]:
         ('mediapipe', 'bundle lite'),
     ):
         if problem := problem_of(package):
-            fix = PACKAGES[package].install
+            fix = fix_of(problem, PACKAGES[package].install)
             yield Finding(package, 'fail', f'{problem} (needed for {why})', fix)
         else:
             yield Finding(package, 'ok', describe(package).partition(' ')[2] or 'installed')

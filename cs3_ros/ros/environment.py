@@ -43,6 +43,17 @@ def missing_environment(
     return missing
 
 
+def launched_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a launch file gives the processes of this package in addition, and no others.
+
+    Args:
+        environment: of the launch; what is set there is kept.
+    """
+    wanted = {'RCUTILS_LOGGING_BUFFERED_STREAM': '1'}  # lines arrive whole, in their order
+    transport = {k: v for k, v in missing_environment(environment).items() if k == PROFILE_VARIABLE}
+    return {k: v for k, v in (wanted | transport).items() if k not in environment}
+
+
 def prepare_environment() -> None:
     """Set what is missing in this process; call it before ``rclpy.init``."""
     os.environ.update(missing_environment(os.environ))

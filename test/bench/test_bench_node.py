@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.ros()
+needs.psutil()
+
 import json
 import math
 import os
@@ -18,8 +23,6 @@ import pytest
 from cs3_ros.ros.environment import prepare_environment
 
 prepare_environment()
-pytest.importorskip('rclpy', reason='ROS 2 is not installed: make setup')
-pytest.importorskip('psutil', reason='pip install psutil')
 
 
 def bench(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -36,7 +39,7 @@ def figures(tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], str]:
 
 
 def test_idle_counts_what_arrives(tmp_path):
-    pytest.importorskip('mediapipe', reason='pip install mediapipe')
+    needs.hands()
     idle, printed = figures(tmp_path, '--seconds', '1', '--warm-up', '0')
     assert idle['bundle'] == 'lite' and idle['seconds'] >= 1
     assert idle['published_frames'] >= 30 and idle['published_chunks'] >= 50

@@ -1,5 +1,9 @@
 """The benchmarks of networks, tried out on tiny ones; no figure of time is looked at."""
 
+import needs
+
+needs.networks()
+
 import argparse
 import dataclasses
 import json

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.ros()
+needs.psutil()
+
 import json
 import os
 import random
@@ -14,12 +19,9 @@ import pytest
 from cs3_ros.ros.environment import prepare_environment
 
 prepare_environment()
-pytest.importorskip('rclpy', reason='ROS 2 is not installed: make setup')
-pytest.importorskip('audio_common_msgs', reason='apt install ros-jazzy-audio-common-msgs')
-pytest.importorskip('psutil', reason='pip install psutil')
 
-from cs3_ros.bench.soak_peers import Absurd, claiming, small_jpeg  # noqa: E402
-from cs3_ros.bench.soak_phases import MOST_GROWTH_MB, PHASES, Soak  # noqa: E402
+from cs3_ros.bench.soak_peers import Absurd, claiming, small_jpeg
+from cs3_ros.bench.soak_phases import MOST_GROWTH_MB, PHASES, Soak
 
 
 def test_a_short_soak_accounts_for_every_message(tmp_path):

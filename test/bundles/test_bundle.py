@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import needs
 import pytest
 
 from cs3_ros.bundles import bundle as bundle_module
@@ -246,6 +247,7 @@ def test_a_stage_that_cannot_be_loaded_is_a_bundle_error(tmp_path, modules, erro
 
 def test_whatever_a_broken_file_provokes_is_a_bundle_error(tmp_path, modules):
     """Libraries raise errors of their own kinds, such as SafetensorError and UnpicklingError."""
+    needs.hands()
 
     class LibraryError(Exception):
         pass
@@ -345,6 +347,7 @@ def test_what_is_not_installed_is_found_without_importing(tmp_path, monkeypatch)
 
 def test_an_error_of_an_api_is_not_a_damaged_file(tmp_path, modules):
     """As a later version of a package provokes."""
+    needs.hands()
     modules['cs3_ros.hands.mediapipe'] = modules['hands fails'](
         AttributeError("module 'mediapipe' has no attribute 'solutions'")
     )
@@ -357,6 +360,18 @@ def test_an_error_of_an_api_is_not_a_damaged_file(tmp_path, modules):
     assert PACKAGES['mediapipe'].install in told
 
 
+@pytest.mark.parametrize('name', ['cv2', None])
+def test_a_library_of_the_system_is_no_matter_of_pip(tmp_path, modules, name):
+    """As OpenCV and MediaPipe say it on a slim image."""
+    needs.hands()
+    error = 'libGL.so.1: cannot open shared object file: No such file or directory'
+    modules['cs3_ros.hands.mediapipe'] = modules['hands fails'](ImportError(error, name=name))
+    with pytest.raises(BundleError, match=': apt install libgl1$') as caught:
+        load_bundle(write(tmp_path, GOOD)).build()
+    assert 'pip' not in str(caught.value)
+
+
+@needs.with_opencv
 def test_a_package_without_what_a_stage_reaches_for_is_named(tmp_path, modules, monkeypatch):
     """mediapipe 1.x imports well, and has no ``solutions``."""
     modules['mediapipe'] = ModuleType('mediapipe')

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import needs
 import pytest
 from file_server import FileServer, serving, torch_like
 
@@ -605,6 +606,7 @@ def table(bundle, monkeypatch, tmp_path, capsys):
 
 
 def test_the_table_tells_what_is_missing_and_how_it_comes(table, bundle, home):
+    needs.hands()
     status, printed, row = table()
     assert status == 0 and not row['ready'] and row['missing'] == ['net/big.pt', 'net/config.json']
     assert 'missing 2 of 2 files' in printed and 'weights: MIT' in printed
@@ -649,6 +651,7 @@ def test_the_table_shows_a_warning(table, bundle):
 
 
 def test_the_table_names_packages_that_are_not_installed(table, monkeypatch):
+    needs.opencv()
     monkeypatch.setitem(sys.modules, 'mediapipe', None)  # as if it were not there
     monkeypatch.setattr('cs3_ros.packages.is_installed', lambda name: name != 'mediapipe')
     _, printed, row = table()
@@ -658,6 +661,7 @@ def test_the_table_names_packages_that_are_not_installed(table, monkeypatch):
 
 def test_the_table_names_packages_that_lack_something(table, monkeypatch):
     """As mediapipe 1.x does."""
+    needs.hands()
     monkeypatch.setitem(sys.modules, 'mediapipe', ModuleType('mediapipe'))
     _, printed, row = table()
     assert row['packages'] == ['mediapipe'] and not row['ready']

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.networks()
+
 import contextlib
 import json
 import pickle
@@ -9,15 +13,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from trap import Trap
 
 from cs3_ros.bundles.bundle import BundleError, bundle_names, load_bundle
 from cs3_ros.runtime import RuntimeConfig
-
-torch = pytest.importorskip('torch')
-pytest.importorskip('transformers')
-pytest.importorskip('sam2')
 
 BEATS = 'beats/BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt'
 SAM2 = 'sam2/sam2.1_hiera_base_plus.pt'

@@ -1,5 +1,9 @@
 """Random weights: the same again by the same seed, complete, loaded by the bundles themselves."""
 
+import needs
+
+needs.networks()
+
 import dataclasses
 import os
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.opencv()
+
 import pytest
 from demo_run import BUNDLE, SECOND, SIZE, live, report_of, saver, truth
 from fakes import ClickRecording

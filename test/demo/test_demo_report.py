@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.opencv()
+
 from dataclasses import replace
 
 from demo_run import BUNDLE, SECOND, live, report_of, truth

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import drawn_clip
+import needs
 import pytest
 
 
 @pytest.fixture(scope='session')
 def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn clip of 1.3 s with one collision, in frame 27."""
-    pytest.importorskip('cv2', reason='pip install "cs3_ros[lite]"')
+    needs.opencv()
+    import drawn_clip
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drawn_clip, 'CLICK_FRAMES', (27,))
         patch.setattr(drawn_clip, 'SECONDS', 1.3)

@@ -10,6 +10,7 @@ import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
+import needs
 import numpy as np
 import pytest
 from documents import ROOT, code_blocks
@@ -34,7 +35,7 @@ python() {{ '{sys.executable}' -P "$@"; }}
 
 
 def test_the_page_works_from_an_empty_folder(short_clip: Path, tmp_path: Path) -> None:
-    pytest.importorskip('mediapipe', reason='pip install "cs3_ros[lite]"')
+    needs.hands()
     if not list(distributions(name='pip')):  # to look for the module would disturb setuptools
         pytest.skip('this Python has no pip')
     shutil.copy(short_clip, tmp_path / 'clip.mp4')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import needs
 import pytest
 from documents import ROOT, code_blocks
 
@@ -17,7 +18,7 @@ def test_every_block_prints_what_the_page_says(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip('mediapipe', reason='pip install "cs3_ros[lite]"')
+    needs.hands()
     shutil.copy(short_clip, tmp_path / 'clip.mp4')
     monkeypatch.chdir(tmp_path)
     blocks = code_blocks(PAGE)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+import needs
 from documents import ROOT
 
 WATCHED = """
@@ -40,8 +40,8 @@ print(json.dumps([status, [event for event, _ in seen]]))
 
 
 def test_a_run_opens_no_socket_and_unpickles_nothing(short_clip: Path, tmp_path: Path) -> None:
-    pytest.importorskip('mediapipe', reason='pip install "cs3_ros[lite]"')
-    pytest.importorskip('sam2', reason='pip install "cs3_ros[models]"')
+    needs.hands()
+    needs.networks()
     paths = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     done = subprocess.run(
         [sys.executable, '-c', WATCHED, str(short_clip), 'lite', 'nano'],

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import needs
 import pytest
 
 
@@ -12,7 +13,7 @@ import pytest
 def test_opencv_is_loaded_to_draw_and_not_before(module):
     """In a process of its own: this one has loaded it."""
     if module.startswith('cs3_ros.ros'):
-        pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+        needs.ros()
     script = f'import sys, {module}; print("cv2" in sys.modules, "jinja2" in sys.modules)'
     done = subprocess.run(
         [sys.executable, '-c', script], capture_output=True, text=True, check=True, timeout=60

@@ -1,5 +1,9 @@
 """Pictures for reports: colours where they belong, sound where it is heard."""
 
+import needs
+
+needs.opencv()
+
 import cv2
 import numpy as np
 import pytest

@@ -1,5 +1,9 @@
 """Words on pictures: they fit, they can be told apart, nothing is hidden by another."""
 
+import needs
+
+needs.opencv()
+
 import numpy as np
 import pytest
 

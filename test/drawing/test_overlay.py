@@ -1,5 +1,9 @@
 """Pictures for people: tints, tags, captions and heat maps."""
 
+import needs
+
+needs.opencv()
+
 from dataclasses import replace
 
 import numpy as np

@@ -1,5 +1,9 @@
 """The overlay video: stills stand, sound goes on, odd frames are left out."""
 
+import needs
+
+needs.opencv()
+
 import logging
 
 import numpy as np

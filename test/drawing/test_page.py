@@ -1,5 +1,9 @@
 """HTML pages: texts stay texts, nothing is loaded, what is missing is an error."""
 
+import needs
+
+needs.opencv()
+
 import base64
 
 import cv2

@@ -1,5 +1,10 @@
 """Files of a bag: regular files of its own folder, unpacked within a bound."""
 
+import needs
+
+needs.opencv()
+
+import gc
 import os
 import shutil
 
@@ -70,6 +75,7 @@ def test_a_packed_file_is_unpacked_within_a_bound(bag, monkeypatch, tmp_path):
     (bag / 'bag.mcap.zstd').write_bytes(packed[:-10])
     with pytest.raises(ValueError, match='bag: cannot be read as a bag'):
         Bag(bag)
+    gc.collect()  # Python 3.12 keeps the frames of an exception until then
     assert list(tmp_path.glob('cs3_bag_*')) == [], 'nothing unpacked stays'
 
 

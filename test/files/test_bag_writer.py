@@ -4,6 +4,7 @@ import errno
 import sqlite3
 from pathlib import Path
 
+import needs
 import numpy as np
 import pytest
 import yaml
@@ -46,12 +47,14 @@ def test_raw_bag_holds_the_very_pixels_and_samples(tmp_path, clip, storage):
         assert chunk.rate == want.rate
 
 
+@needs.with_opencv
 def test_bag_and_video_give_one_order(tmp_path, clip):
     out = make_bag(clip, tmp_path / 'bag')
     order = [(type(item), item.stamp_ns) for item in BagRecording(out)]
     assert order == [(type(i), i.stamp_ns) for i in VideoFile(clip, origin_ns=1000 * NS_PER_S)]
 
 
+@needs.with_opencv
 def test_compressed_bag_is_close_and_its_topics_are_as_documented(tmp_path, clip):
     out = make_bag(clip, tmp_path / 'bag')
     bag = Bag(out)
@@ -65,6 +68,7 @@ def test_compressed_bag_is_close_and_its_topics_are_as_documented(tmp_path, clip
         assert np.abs(frame.image.astype(int) - want.image).mean() < 3
 
 
+@needs.with_opencv
 def test_metadata_is_what_jazzy_reads(tmp_path, clip):
     out = make_bag(clip, tmp_path / 'bag')
     metadata = yaml.safe_load((out / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
@@ -76,6 +80,7 @@ def test_metadata_is_what_jazzy_reads(tmp_path, clip):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith('.')] == []
 
 
+@needs.with_opencv
 def test_messages_are_stamped_and_announced(tmp_path, clip):
     store = typestore()
     messages = list(Bag(make_bag(clip, tmp_path / 'bag')).messages())
@@ -99,6 +104,7 @@ def test_messages_are_stamped_and_announced(tmp_path, clip):
             assert content.format == 'rgb8; jpeg compressed bgr8'
 
 
+@needs.with_opencv
 def test_a_video_without_sound_makes_a_bag_without_sound(tmp_path):
     out = make_bag(write_media(tmp_path / 'a.mp4'), tmp_path / 'bag')
     assert [topic.name for topic in Bag(out).topics] == ['/cs3/image/compressed']
@@ -124,6 +130,7 @@ class Long:
         yield SoundChunk(6 * NS_PER_S, 16000, np.zeros((16000, 2), np.float32))
 
 
+@needs.with_opencv
 def test_audio_info_is_repeated_and_follows_the_sound(tmp_path):
     out = make_bag(Long(), tmp_path / 'bag', start_s=1)
     infos = [m.log_ns / NS_PER_S for m in Bag(out).messages(['/cs3/audio_info'])]
@@ -141,6 +148,7 @@ def test_an_existing_folder_is_left_alone(tmp_path, clip):
         make_bag(clip, tmp_path / 'bag')
 
 
+@needs.with_opencv
 def test_nothing_is_left_of_a_bag_that_fails(tmp_path):
     class Broken(Long):
         def __iter__(self):
@@ -182,6 +190,7 @@ def test_message_types_are_those_of_the_interfaces():
         assert typestore().hash_rihs01(name) == store.hash_rihs01(name)
 
 
+@needs.with_opencv
 def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path, clip):
     left = tmp_path / '.cs3_bag_bag.abcd_123'
     (left / 'bag').mkdir(parents=True)
@@ -198,6 +207,7 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path, clip):
     assert (tmp_path / '.cs3_bag_other.abcd_123').is_dir()
 
 
+@needs.with_opencv
 def test_two_processes_do_not_make_one_bag(tmp_path, clip):
     class Slow(VideoFile):
         def __iter__(self):
@@ -215,6 +225,7 @@ def test_a_link_to_nowhere_exists_already(tmp_path, clip):
         make_bag(clip, tmp_path / 'bag')
 
 
+@needs.with_opencv
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
 def test_a_full_disk_leaves_nothing(tmp_path, clip, storage, monkeypatch):
     def full(*given, **more):

@@ -1,5 +1,9 @@
 """Bags read back: topics found or refused, odd content left out, damaged files."""
 
+import needs
+
+needs.opencv()
+
 import logging
 import re
 from functools import partial

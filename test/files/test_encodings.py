@@ -1,5 +1,9 @@
 """Raw pictures of messages: every encoding, padding, byte order, refusals."""
 
+import needs
+
+needs.opencv()
+
 from types import SimpleNamespace
 
 import cv2

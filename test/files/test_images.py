@@ -1,5 +1,9 @@
 """JPEG and PNG: written, read, whole or refused."""
 
+import needs
+
+needs.opencv()
+
 import struct
 import zlib
 

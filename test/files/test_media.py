@@ -8,6 +8,7 @@ import struct
 import zlib
 
 import av
+import needs
 import numpy as np
 import pytest
 from shared_data import shared_data
@@ -230,6 +231,7 @@ def test_a_container_that_lies_about_the_size_is_not_believed(tmp_path):
         VideoFile(path)
 
 
+@needs.with_opencv
 def test_pictures_that_grow_in_the_middle_are_left_out_and_counted(tmp_path, caplog):
     small, large = (as_jpeg(np.full((*size, 3), 90, np.uint8)) for size in [(48, 64), (2048, 2560)])
     path = tmp_path / 'a.mjpeg'

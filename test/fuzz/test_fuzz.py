@@ -3,6 +3,10 @@
 Every try is a process of its own; ``python test/fuzz 300`` tries more.
 """
 
+import needs
+
+needs.opencv()
+
 import sys
 from pathlib import Path
 
@@ -10,8 +14,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from judge import run  # noqa: E402
-from subjects import SUBJECTS  # noqa: E402
+from judge import run
+from subjects import SUBJECTS
 
 FAILED = {
     ('mp4', 0): (23, 34, 65),

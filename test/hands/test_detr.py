@@ -1,3 +1,7 @@
+import needs
+
+needs.networks()
+
 import functools
 import json
 import socket
@@ -5,16 +9,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+import transformers
+from host_reads import HostReads
 
-torch = pytest.importorskip('torch', reason='the extra models is not installed')
-transformers = pytest.importorskip('transformers', reason='the extra models is not installed')
-
-from host_reads import HostReads  # noqa: E402
-
-from cs3_ros.collision import Frame  # noqa: E402
-from cs3_ros.hands import detr  # noqa: E402
-from cs3_ros.hands.detr import LABELS, DetrConfig, DetrHands, Preprocessing  # noqa: E402
-from cs3_ros.runtime import Runtime, RuntimeConfig  # noqa: E402
+from cs3_ros.collision import Frame
+from cs3_ros.hands import detr
+from cs3_ros.hands.detr import LABELS, DetrConfig, DetrHands, Preprocessing
+from cs3_ros.runtime import Runtime, RuntimeConfig
 
 SHAPE = (90, 120, 3)
 SIZE = {'height': 64, 'width': 96}

@@ -1,16 +1,19 @@
+import needs
+
+needs.networks()
+
 import sys
 from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from trap import Trap
 
-torch = pytest.importorskip('torch', reason='the extra models is not installed')
-
-from cs3_ros.collision import Frame  # noqa: E402
-from cs3_ros.hands.hands23 import Hands23Config, Hands23Hands, rows_to_hands  # noqa: E402
-from cs3_ros.hands.hands23_results import Hands23Hand  # noqa: E402
+from cs3_ros.collision import Frame
+from cs3_ros.hands.hands23 import Hands23Config, Hands23Hands, rows_to_hands
+from cs3_ros.hands.hands23_results import Hands23Hand
 
 SHAPE = (480, 640, 3)
 NONE = [-1, 0, 100, 100, 0]  # relations of a row that has no partner

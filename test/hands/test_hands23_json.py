@@ -1,6 +1,7 @@
 import json
 import logging
 
+import needs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -342,6 +343,7 @@ def test_the_real_demo_is_read_to_the_last_hand():
             assert (one.second_box is None) == (written['second_obj_bbox'] is None)
 
 
+@needs.with_opencv
 @pytest.mark.parametrize(
     ('number', 'expected'),
     [

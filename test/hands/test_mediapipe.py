@@ -3,6 +3,7 @@ import re
 import sys
 from types import SimpleNamespace
 
+import needs
 import numpy as np
 import pytest
 from shared_data import shared_data
@@ -96,6 +97,7 @@ def test_a_detection_labelled_left_by_the_network_is_a_right_hand(monkeypatch):
 # --- whose hands ----------------------------------------------------------------------------------
 
 
+@needs.with_opencv
 def test_large_views_are_scaled_down_and_others_are_left_as_they_are(monkeypatch):
     monkeypatch.setattr(hands, 'MAX_VIEW', 48)
     seen = []
@@ -151,6 +153,7 @@ def test_a_sliver_of_a_picture_is_one_view(height, width):
 # --- search ---------------------------------------------------------------------------------------
 
 
+@needs.with_opencv
 def test_the_event_frame_is_enough_where_it_shows_a_hand():
     looked = []
 
@@ -179,6 +182,7 @@ def test_frames_far_in_time_are_not_searched():
     assert sorted(hands.search_order(film(), 4, config)) == [3, 4, 5]
 
 
+@needs.with_opencv
 def test_a_neighbours_hand_is_used_where_the_event_frame_shows_none():
     def look(image):
         return [detection((150, 300), right=-0.9)] if image[0, 0, 0] == 6 else []
@@ -187,6 +191,7 @@ def test_a_neighbours_hand_is_used_where_the_event_frame_shows_none():
     assert found.side == 'left'
 
 
+@needs.with_opencv
 def test_a_damaged_neighbour_is_passed_over():
     def damaged(payload):
         raise ValueError('damaged')
@@ -203,6 +208,7 @@ def test_a_damaged_neighbour_is_passed_over():
 # --- geometry -------------------------------------------------------------------------------------
 
 
+@needs.with_opencv
 def test_grip_and_object_lie_beyond_the_fingers():
     found = hands.hand_object('right', detection((300, 300)), SHAPE)
     x0, y0, x1, y1 = found.object_box
@@ -213,6 +219,7 @@ def test_grip_and_object_lie_beyond_the_fingers():
     assert (y0 + y1) / 2 < found.grip_points[0, 1]
 
 
+@needs.with_opencv
 @pytest.mark.parametrize('turn', [0.0, 1.0, 2.5])
 def test_the_hull_holds_all_landmarks(turn):
     import cv2
@@ -224,6 +231,7 @@ def test_the_hull_holds_all_landmarks(turn):
         assert cv2.pointPolygonTest(hull, (x, y), False) >= 0
 
 
+@needs.with_opencv
 def test_a_hand_over_the_border_stays_in_the_picture():
     found = hands.hand_object('left', detection((20, 395), scale=2), SHAPE)
     corners = np.array([*found.hand_hull, *found.grip_points])
@@ -232,12 +240,14 @@ def test_a_hand_over_the_border_stays_in_the_picture():
     assert found.hand_box[3] <= 400
 
 
+@needs.with_opencv
 def test_the_box_scales_with_the_hand():
     small = hands.hand_object('right', detection((300, 250), 0.5), SHAPE).object_box
     large = hands.hand_object('right', detection((300, 250), 1.0), SHAPE).object_box
     assert large[2] - large[0] == pytest.approx(2 * (small[2] - small[0]), rel=1e-3)
 
 
+@needs.with_opencv
 def test_points_take_the_place_of_the_box_for_a_masker_that_knows_them():
     one = detection((300, 300))
     box = hands.hand_object('right', one, SHAPE)
@@ -252,6 +262,7 @@ def test_points_take_the_place_of_the_box_for_a_masker_that_knows_them():
     assert points.hand_points.dtype == np.float32
 
 
+@needs.with_opencv
 def test_points_of_the_hand_outside_the_picture_are_left_out():
     found = hands.hand_object('right', detection((300, 430)), SHAPE, 'points')
     marks = landmarks((300, 430))
@@ -261,6 +272,7 @@ def test_points_of_the_hand_outside_the_picture_are_left_out():
     assert far.hand_points.shape == (0, 2)
 
 
+@needs.with_opencv
 def test_the_setting_decides_what_the_masker_is_told():
     def look(image):
         return [detection((150, 300), right=-0.9)]

@@ -1,3 +1,7 @@
+import needs
+
+needs.networks()
+
 import json
 import shutil
 from pathlib import Path

@@ -1,3 +1,7 @@
+import needs
+
+needs.networks()
+
 from unittest import mock
 
 import numpy as np

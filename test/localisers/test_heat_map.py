@@ -1,3 +1,7 @@
+import needs
+
+needs.networks()
+
 import numpy as np
 import pytest
 import torch

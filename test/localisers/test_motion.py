@@ -1,3 +1,7 @@
+import needs
+
+needs.opencv()
+
 import cv2
 import numpy as np
 import pytest

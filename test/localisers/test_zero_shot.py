@@ -1,10 +1,12 @@
+import needs
+
+needs.networks()
+
 import numpy as np
 import pytest
-
-torch = pytest.importorskip('torch', reason='the extra models is not installed')
-
-from host_reads import HostReads  # noqa: E402
-from transformers import (  # noqa: E402
+import torch
+from host_reads import HostReads
+from transformers import (
     ClapFeatureExtractor,
     ClapModel,
     CLIPSegForImageSegmentation,
@@ -12,11 +14,11 @@ from transformers import (  # noqa: E402
     RobertaTokenizer,
 )
 
-from cs3_ros.bundles.bundle import BundleError, load_bundle  # noqa: E402
-from cs3_ros.collision import AudioClip, Frame  # noqa: E402
-from cs3_ros.localisers.vocabulary import read_vocabulary  # noqa: E402
-from cs3_ros.localisers.zero_shot import ZeroShotConfig, ZeroShotLocaliser  # noqa: E402
-from cs3_ros.runtime import Runtime, RuntimeConfig  # noqa: E402
+from cs3_ros.bundles.bundle import BundleError, load_bundle
+from cs3_ros.collision import AudioClip, Frame
+from cs3_ros.localisers.vocabulary import read_vocabulary
+from cs3_ros.localisers.zero_shot import ZeroShotConfig, ZeroShotLocaliser
+from cs3_ros.runtime import Runtime, RuntimeConfig
 
 MINE = """
 collisions:

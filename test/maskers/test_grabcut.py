@@ -1,3 +1,4 @@
+import needs
 import numpy as np
 import pytest
 
@@ -35,6 +36,7 @@ def box_mask(box, size=(120, 160)):
     return mask
 
 
+@needs.with_opencv
 def test_a_loose_box_is_tightened_to_the_object():
     image, truth = scene()
     (mask,) = segment(image, Prompt((54.0, 34.0, 106.0, 86.0)))
@@ -42,12 +44,14 @@ def test_a_loose_box_is_tightened_to_the_object():
     assert iou(mask, truth) > 0.9
 
 
+@needs.with_opencv
 def test_points_alone_find_the_object_round_them():
     image, truth = scene(square=(46, 74, 66, 94))
     (mask,) = segment(image, Prompt(positive_points=points((80, 60))))
     assert iou(mask, truth) > 0.6
 
 
+@needs.with_opencv
 def test_a_hand_is_left_out_by_its_colour():
     image, truth = scene()
     image[60:86, 76:92] = (225, 170, 150)  # a finger over the object's lower edge
@@ -59,6 +63,7 @@ def test_a_hand_is_left_out_by_its_colour():
     assert iou(mask, truth & ~finger) > 0.85
 
 
+@needs.with_opencv
 def test_what_a_hull_covers_can_be_won_back_by_a_point():
     image, truth = scene()
     hull = points((58, 38), (102, 38), (102, 82), (58, 82))  # a hand closed round the object
@@ -67,6 +72,7 @@ def test_what_a_hull_covers_can_be_won_back_by_a_point():
     assert iou(mask, truth) > 0.85
 
 
+@needs.with_opencv
 def test_negative_points_are_never_part_of_a_cut():
     image, _ = scene()
     prompt = Prompt((54.0, 34.0, 106.0, 86.0), negative_points=points((57, 37)))
@@ -74,6 +80,7 @@ def test_negative_points_are_never_part_of_a_cut():
     assert not mask[37, 57]
 
 
+@needs.with_opencv
 def test_a_collapse_gives_the_box_without_the_hand():
     flat = np.full((120, 160, 3), 90, np.uint8)  # nothing to tell apart
     hull = points((40, 40), (60, 40), (60, 60), (40, 60))
@@ -83,6 +90,7 @@ def test_a_collapse_gives_the_box_without_the_hand():
     assert iou(mask, whole & ~box_mask((40, 40, 61, 61))) > 0.95
 
 
+@needs.with_opencv
 def test_a_near_full_cut_gives_the_box():
     image, _ = scene()
     strict = GrabCutConfig(working_side=120, max_share=0.3)
@@ -90,6 +98,7 @@ def test_a_near_full_cut_gives_the_box():
     assert iou(mask, box_mask((54, 34, 106, 86))) > 0.95
 
 
+@needs.with_opencv
 def test_a_collapse_without_a_box_gives_discs_round_the_points():
     flat = np.full((120, 160, 3), 90, np.uint8)
     strict = GrabCutConfig(working_side=120, max_share=0.0)
@@ -99,6 +108,7 @@ def test_a_collapse_without_a_box_gives_discs_round_the_points():
     assert np.hypot(rows - 60, columns - 80).max() == pytest.approx(0.1 * 120, abs=1.5)
 
 
+@needs.with_opencv
 def test_masks_do_not_depend_on_order_or_on_what_was_asked_before():
     image, _ = scene()
     other, _ = scene(seed=1, square=(20, 60, 20, 90))
@@ -113,6 +123,7 @@ def test_masks_do_not_depend_on_order_or_on_what_was_asked_before():
     np.testing.assert_array_equal(one[0], alone[0])
 
 
+@needs.with_opencv
 def test_the_picture_is_not_touched():
     image, _ = scene()
     before = image.copy()
@@ -120,6 +131,7 @@ def test_the_picture_is_not_touched():
     np.testing.assert_array_equal(image, before)
 
 
+@needs.with_opencv
 def test_masks_come_back_at_native_size_from_a_smaller_working_picture():
     image, truth = scene(size=(480, 640), square=(160, 320, 240, 400))
     prompt = Prompt((216.0, 136.0, 424.0, 344.0))
@@ -128,6 +140,7 @@ def test_masks_come_back_at_native_size_from_a_smaller_working_picture():
     assert iou(mask, truth) > 0.9
 
 
+@needs.with_opencv
 @pytest.mark.parametrize(
     'box',
     [
@@ -143,6 +156,7 @@ def test_boxes_at_and_over_the_border(box):
     assert mask.shape == (120, 160) and mask.any()
 
 
+@needs.with_opencv
 @pytest.mark.parametrize('box', [(200.0, 10.0, 260.0, 60.0), (30.0, 30.0, 30.0, 60.0)])
 def test_a_box_that_shows_nothing_gives_an_empty_mask(box):
     image, _ = scene()
@@ -150,6 +164,7 @@ def test_a_box_that_shows_nothing_gives_an_empty_mask(box):
     assert mask.shape == (120, 160) and not mask.any()
 
 
+@needs.with_opencv
 def test_prompts_without_a_place_are_refused():
     image, _ = scene()
     with pytest.raises(ValueError, match='neither'):

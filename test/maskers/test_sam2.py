@@ -1,3 +1,7 @@
+import needs
+
+needs.networks()
+
 import dataclasses
 import inspect
 import json

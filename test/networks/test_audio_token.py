@@ -1,3 +1,7 @@
+import needs
+
+needs.networks()
+
 import copy
 import json
 

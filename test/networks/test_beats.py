@@ -1,3 +1,7 @@
+import needs
+
+needs.networks()
+
 import pickle
 from dataclasses import replace
 from functools import lru_cache

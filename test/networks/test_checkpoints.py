@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.networks()
+
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from trap import Trap
 
-torch = pytest.importorskip('torch', reason='the extra models is not installed')
-
-from safetensors.torch import save_file  # noqa: E402
-
-from cs3_ros.networks.checkpoints import read_safetensors, read_torch  # noqa: E402
+from cs3_ros.networks.checkpoints import read_safetensors, read_torch
 
 READERS = pytest.mark.parametrize('read', [read_torch, read_safetensors])
 

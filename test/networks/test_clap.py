@@ -1,17 +1,19 @@
+import needs
+
+needs.networks()
+
 import json
 import pickle
 import shutil
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import ClapModel, RobertaTokenizer
+from trap import Trap
 
-torch = pytest.importorskip('torch', reason='the extra models is not installed')
-
-from safetensors.torch import load_file, save_file  # noqa: E402
-from transformers import ClapModel, RobertaTokenizer  # noqa: E402
-from trap import Trap  # noqa: E402
-
-from cs3_ros.networks.clap import (  # noqa: E402
+from cs3_ros.networks.clap import (
     CHUNK,
     AudioTower,
     LogMel,

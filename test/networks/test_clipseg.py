@@ -3,6 +3,10 @@
 ``python test/networks/test_clipseg.py`` writes the stored reference anew.
 """
 
+import needs
+
+needs.networks()
+
 import json
 from pathlib import Path
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.networks()
+
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import PreTrainedModel
 
-torch = pytest.importorskip('torch', reason='pip install "cs3_ros[models]"')
-pytest.importorskip('transformers', reason='pip install "cs3_ros[models]"')
-
-from transformers import PreTrainedModel  # noqa: E402
-
-from cs3_ros.hands.detr import load_network  # noqa: E402
-from cs3_ros.networks.audio_token import AudioTokenConfig  # noqa: E402
-from cs3_ros.networks.beats_format import BeatsConfig  # noqa: E402
-from cs3_ros.networks.clap import load_clap  # noqa: E402
-from cs3_ros.networks.clipseg import ClipSeg  # noqa: E402
-from cs3_ros.networks.sizes import check_description  # noqa: E402
+from cs3_ros.hands.detr import load_network
+from cs3_ros.networks.audio_token import AudioTokenConfig
+from cs3_ros.networks.beats_format import BeatsConfig
+from cs3_ros.networks.clap import load_clap
+from cs3_ros.networks.clipseg import ClipSeg
+from cs3_ros.networks.sizes import check_description
 
 LOADERS: dict[str, Any] = {
     'clipseg-rd64-refined': ClipSeg.from_folder,

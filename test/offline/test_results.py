@@ -1,5 +1,9 @@
 """What an offline run leaves on disk."""
 
+import needs
+
+needs.opencv()
+
 import json
 from pathlib import Path
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.opencv()
+
 import json
 import os
 import random
@@ -109,7 +113,11 @@ def test_two_runs_into_one_folder(video, whole, tmp_path):
     out, log = tmp_path / 'out', tmp_path / 'log'
     first = start(['run', str(video), '--out', str(out)], pause_s=0.5)
     wait_for(out / 'events.json')
-    assert status(start(['run', str(video), '--out', str(out), '--force'], log=log)) == 1
+    os.kill(first.pid, signal.SIGSTOP)  # so that it is still there when the other one has started
+    try:
+        assert status(start(['run', str(video), '--out', str(out), '--force'], log=log)) == 1
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
     assert 'another command is writing into it' in log.read_text()
     assert status(first) == 0 and check(out) == 2 and names(out) == whole
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.ros()
+
 from pathlib import Path
 
 import numpy as np
-import pytest
 from fakes import ClickRecording
 
 from cs3_ros.files.media import VideoFile
@@ -14,7 +17,7 @@ from cs3_ros.files.video_writer import VideoWriter
 
 
 def test_the_demo_tells_and_shows_its_events(start, tmp_path: Path) -> None:
-    pytest.importorskip('mediapipe', reason='the extra lite is not installed')
+    needs.hands()
     clip, truth, out = tmp_path / 'my clip.mp4', tmp_path / 'truth.json', tmp_path / 'demo'
     recording = ClickRecording((1.0,), duration_s=2.0, size=(128, 96))
     with VideoWriter(clip, recording.size, 30.0, recording.sound_format) as writer:

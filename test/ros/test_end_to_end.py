@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.ros()
+
 import json
 from pathlib import Path
 
@@ -74,7 +78,7 @@ def test_masks_arrive_with_the_header_of_the_source_frame(
 
 def test_replay_writes_what_the_library_finds(start, tmp_path: Path) -> None:
     """``cs3 replay`` in its own process, with ``lite``."""
-    pytest.importorskip('mediapipe', reason='the extra lite is not installed')
+    needs.hands()
     bag = make_bag(ClickRecording((0.8,), duration_s=1.5), tmp_path / 'bag')
     out = tmp_path / 'out'
     process = start('replay', str(bag), '--out', str(out))

@@ -4,6 +4,7 @@ import importlib
 import json
 from pathlib import Path
 
+import needs
 import pytest
 
 from cs3_ros.ros.environment import prepare_environment
@@ -47,10 +48,12 @@ def test_definitions_hash_as_the_public_ones(typestore, name):
 
 @pytest.mark.parametrize('name', PUBLIC)
 def test_installed_messages_hash_as_the_public_ones(name):
-    index = pytest.importorskip('ament_index_python.packages')
+    needs.ros()
+    from ament_index_python.packages import get_package_share_directory
+
     prepare_environment()
     package, _, message = name.split('/')
-    share = Path(index.get_package_share_directory(package))
+    share = Path(get_package_share_directory(package))
     description = json.loads((share / 'msg' / f'{message}.json').read_text('utf-8'))
     hashes = {entry['type_name']: entry['hash_string'] for entry in description['type_hashes']}
     assert hashes[name] == f'RIHS01_{PUBLIC[name]}'
@@ -85,7 +88,9 @@ def examples():
 
 
 def test_messages_survive_the_wire_and_rosbags_reads_them(typestore):
-    serialization = pytest.importorskip('rclpy.serialization')
+    needs.ros()
+    from rclpy import serialization
+
     for message in examples():
         wire = bytes(serialization.serialize_message(message))
         assert serialization.deserialize_message(wire, type(message)) == message
@@ -97,6 +102,6 @@ def test_messages_survive_the_wire_and_rosbags_reads_them(typestore):
 
 
 def test_every_definition_is_importable():
-    pytest.importorskip('rclpy')
+    needs.ros()
     for path in INTERFACES.glob('*/msg/*.msg'):
         assert hasattr(importlib.import_module(f'{path.parts[-3]}.msg'), path.stem)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.ros()
+
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.ros()
+
 import json
 from pathlib import Path
 
@@ -31,7 +35,7 @@ def test_run_replay_and_the_node_agree(
     start, listener, tmp_path: Path, cs3_home: Path, monkeypatch, bundle: str
 ) -> None:
     if bundle == 'zero_shot':
-        pytest.importorskip('mediapipe', reason='the extra lite is not installed')
+        needs.hands()
     monkeypatch.setattr(drawn_clip, 'CLICK_FRAMES', (27, 60))
     monkeypatch.setattr(drawn_clip, 'SECONDS', 2.6)
     clip = drawn_clip.make_drawn_clip(tmp_path / 'clip.mp4')

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.ros()
+
 import math
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext

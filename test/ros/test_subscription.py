@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.ros()
+
 import time
 from collections.abc import Callable, Iterator
 from typing import Any

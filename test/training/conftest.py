@@ -1,6 +1,6 @@
-"""The tests of the training package need it, and torch."""
+"""Lets the modules of the folders below import the fakes that lie here by name."""
 
-import pytest
+import sys
+from pathlib import Path
 
-pytest.importorskip('torch', reason='the extra train is not installed')
-pytest.importorskip('cs3_training', reason='pip install -e training')
+sys.path.insert(0, str(Path(__file__).parent))

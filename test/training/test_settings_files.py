@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.training()
+
 import pytest
 
 from cs3_training.localiser.train import load_config

@@ -1,5 +1,9 @@
 """``cs3-train`` as the documents call it, and how it starts and fails."""
 
+import needs
+
+needs.training()
+
 import re
 import subprocess
 import sys

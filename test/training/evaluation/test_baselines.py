@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.training()
+
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch', reason='the extra train is not installed')
-
-from cs3_ros.bundles.bundle import load_bundle  # noqa: E402
-from cs3_ros.collision import AudioClip  # noqa: E402
-from cs3_ros.runtime import RuntimeConfig  # noqa: E402
-from cs3_training.evaluation.baselines import centre, random_projection  # noqa: E402
+from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.collision import AudioClip
+from cs3_ros.runtime import RuntimeConfig
+from cs3_training.evaluation.baselines import centre, random_projection
 
 
 def noise(seed: int = 0) -> AudioClip:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.training()
+
 import json
 
 import numpy as np
 import pytest
+from evaluation_fakes import result
 
-pytest.importorskip('torch', reason='the extra train is not installed')
-
-from evaluation_fakes import result  # noqa: E402
-
-from cs3_ros.files.output_folder import MARKER  # noqa: E402
-from cs3_training import cli  # noqa: E402
-from cs3_training.evaluation import runner  # noqa: E402
-from cs3_training.evaluation.intervals import compare, summarise  # noqa: E402
-from cs3_training.evaluation.rows import ROWS  # noqa: E402
-from cs3_training.evaluation.runner import Job, identity, run  # noqa: E402
-from cs3_training.evaluation.tables import (  # noqa: E402
+from cs3_ros.files.output_folder import MARKER
+from cs3_training import cli
+from cs3_training.evaluation import runner
+from cs3_training.evaluation.intervals import compare, summarise
+from cs3_training.evaluation.rows import ROWS
+from cs3_training.evaluation.runner import Job, identity, run
+from cs3_training.evaluation.tables import (
     BROKEN_DOWN,
     ORDERINGS,
     acceptance,

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.training()
+
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from evaluation_fakes import FAR_RIGHT, A, B, area, known_pipeline, known_sample
 
-torch = pytest.importorskip('torch', reason='the extra train is not installed')
-
-from evaluation_fakes import FAR_RIGHT, A, B, area, known_pipeline, known_sample  # noqa: E402
-
-from cs3_ros.bundles.bundle import load_bundle  # noqa: E402
-from cs3_ros.collision import Candidate  # noqa: E402
-from cs3_ros.localisers.audio_visual import AudioVisualLocaliser  # noqa: E402
-from cs3_ros.pipeline import Pipeline  # noqa: E402
-from cs3_ros.runtime import RuntimeConfig  # noqa: E402
-from cs3_ros.trigger.assembler import ClipConfig  # noqa: E402
-from cs3_training.evaluation.evidence import Evaluator  # noqa: E402
-from cs3_training.evaluation.rows import (  # noqa: E402
+from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.collision import Candidate
+from cs3_ros.localisers.audio_visual import AudioVisualLocaliser
+from cs3_ros.pipeline import Pipeline
+from cs3_ros.runtime import RuntimeConfig
+from cs3_ros.trigger.assembler import ClipConfig
+from cs3_training.evaluation.evidence import Evaluator
+from cs3_training.evaluation.rows import (
     ROWS,
     Result,
     best_candidates,
     predictions,
     score,
 )
-from cs3_training.evaluation.samples import (  # noqa: E402
+from cs3_training.evaluation.samples import (
     SyntheticSamples,
     partner,
     sound_of,
 )
-from cs3_training.synth.config import split_seed  # noqa: E402
+from cs3_training.synth.config import split_seed
 
 CENTRE = 120 / 1304 / 2  # 34 to 66 each way: 6 x 20 px of B, and less of A
 KNOWN = {

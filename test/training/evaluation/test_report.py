@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.training()
+
 import base64
 import re
 from dataclasses import replace
@@ -9,17 +13,14 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from evaluation_fakes import known_sample, known_scorer, result
+from html_page import HOSTILE, Page
 
-pytest.importorskip('torch', reason='the extra train is not installed')
-
-from evaluation_fakes import known_sample, known_scorer, result  # noqa: E402
-from html_page import HOSTILE, Page  # noqa: E402
-
-from cs3_training.evaluation.pictures import pictures_of  # noqa: E402
-from cs3_training.evaluation.report import choose_cases, write_report  # noqa: E402
-from cs3_training.evaluation.rows import ROWS  # noqa: E402
-from cs3_training.evaluation.runner import Job  # noqa: E402
-from cs3_training.evaluation.tables import tabulate  # noqa: E402
+from cs3_training.evaluation.pictures import pictures_of
+from cs3_training.evaluation.report import choose_cases, write_report
+from cs3_training.evaluation.rows import ROWS
+from cs3_training.evaluation.runner import Job
+from cs3_training.evaluation.tables import tabulate
 
 
 @pytest.fixture(scope='module')

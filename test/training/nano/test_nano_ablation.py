@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.training()
+
 import fcntl
 import json
 import shutil
 
 import numpy as np
 import pytest
+import torch
+from evaluation_fakes import result
+from safetensors.torch import load_file, save_file
 
-torch = pytest.importorskip('torch', reason='the extra train is not installed')
-pytest.importorskip('sam2', reason='the masker of nano')
-
-from evaluation_fakes import result  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
-
-from cs3_ros.networks.beats import beats_fbank  # noqa: E402
-from cs3_ros.networks.checkpoints import read_safetensors  # noqa: E402
-from cs3_training.cli import main  # noqa: E402
-from cs3_training.evaluation.intervals import compare, summarise  # noqa: E402
-from cs3_training.localiser.train import CHECKPOINT  # noqa: E402
-from cs3_training.nano import ablation  # noqa: E402
-from cs3_training.nano.ablation import VARIANTS, Ablation, as_markdown, tabulate  # noqa: E402
-from cs3_training.nano.config import STAGES, make_config  # noqa: E402
-from cs3_training.nano.loop import Machine  # noqa: E402
-from cs3_training.nano.recipe import Recipe  # noqa: E402
-from cs3_training.nano.weak import model_of, train_weak  # noqa: E402
-from cs3_training.synth.store import open_scenes  # noqa: E402
+from cs3_ros.networks.beats import beats_fbank
+from cs3_ros.networks.checkpoints import read_safetensors
+from cs3_training.cli import main
+from cs3_training.evaluation.intervals import compare, summarise
+from cs3_training.localiser.train import CHECKPOINT
+from cs3_training.nano import ablation
+from cs3_training.nano.ablation import VARIANTS, Ablation, as_markdown, tabulate
+from cs3_training.nano.config import STAGES, make_config
+from cs3_training.nano.loop import Machine
+from cs3_training.nano.recipe import Recipe
+from cs3_training.nano.weak import model_of, train_weak
+from cs3_training.synth.store import open_scenes
 
 CONFIG = make_config('smoke')
 MACHINE = Machine(torch.device('cpu'), loaders=0, save_s=0)

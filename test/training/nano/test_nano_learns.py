@@ -6,6 +6,10 @@ trainer wrote, in the localiser of the pipeline, on scenes that nothing was trai
 
 from __future__ import annotations
 
+import needs
+
+needs.training()
+
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.training()
+
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch', reason='the extra train is not installed')
-
-from cs3_ros.networks.clipseg import load_tokenizer  # noqa: E402
-from cs3_training.evaluation.detection import (  # noqa: E402
+from cs3_ros.networks.clipseg import load_tokenizer
+from cs3_training.evaluation.detection import (
     average_precision,
     best_threshold,
     roc_auc,
 )
-from cs3_training.nano import config as settings  # noqa: E402
-from cs3_training.nano import queries  # noqa: E402
-from cs3_training.nano.hands import boxes  # noqa: E402
-from cs3_training.nano.image_text import contrast, spread  # noqa: E402
-from cs3_training.nano.loop import rate  # noqa: E402
-from cs3_training.nano.masks import MasksStage, mask_losses, prompt  # noqa: E402
-from cs3_training.nano.networks import tiny_clipseg  # noqa: E402
-from cs3_training.nano.queries import (  # noqa: E402
+from cs3_training.nano import config as settings
+from cs3_training.nano import queries
+from cs3_training.nano.hands import boxes
+from cs3_training.nano.image_text import contrast, spread
+from cs3_training.nano.loop import rate
+from cs3_training.nano.masks import MasksStage, mask_losses, prompt
+from cs3_training.nano.networks import tiny_clipseg
+from cs3_training.nano.queries import (
     CLASSES,
     Query,
     class_numbers,
     name_objects,
     numbers_named,
 )
-from cs3_training.nano.tokens import LENGTH, Texts, write_tokenizer  # noqa: E402
-from cs3_training.nano.views import look, whole  # noqa: E402
-from cs3_training.synth.config import WorldConfig  # noqa: E402
-from cs3_training.synth.store import HAND, HANDS, SLOTS, Scenes  # noqa: E402
-from cs3_training.synth.vocabulary import MATERIALS, SHAPES, WORDS  # noqa: E402
+from cs3_training.nano.tokens import LENGTH, Texts, write_tokenizer
+from cs3_training.nano.views import look, whole
+from cs3_training.synth.config import WorldConfig
+from cs3_training.synth.store import HAND, HANDS, SLOTS, Scenes
+from cs3_training.synth.vocabulary import MATERIALS, SHAPES, WORDS
 
 RED, METAL, BOWL = 0, 0, 0
 GREEN, WOOD, PLATE = 3, 3, 1

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.training()
+
 import json
 import math
 import shutil
@@ -9,21 +13,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
-torch = pytest.importorskip('torch', reason='the extra train is not installed')
-pytest.importorskip('sam2', reason='the masker of nano')
-
-from safetensors.torch import load_file  # noqa: E402
-
-from cs3_ros.bundles.bundle import load_bundle  # noqa: E402
-from cs3_ros.collision import AudioClip, CollisionClip, Frame, Onset  # noqa: E402
-from cs3_training.cli import main  # noqa: E402
-from cs3_training.nano import loop  # noqa: E402
-from cs3_training.nano.bundle import write_bundle  # noqa: E402
-from cs3_training.nano.config import STAGES, make_config  # noqa: E402
-from cs3_training.nano.loop import Machine  # noqa: E402
-from cs3_training.nano.recipe import NEEDS, Recipe  # noqa: E402
-from cs3_training.synth.store import open_scenes  # noqa: E402
+from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.collision import AudioClip, CollisionClip, Frame, Onset
+from cs3_training.cli import main
+from cs3_training.nano import loop
+from cs3_training.nano.bundle import write_bundle
+from cs3_training.nano.config import STAGES, make_config
+from cs3_training.nano.loop import Machine
+from cs3_training.nano.recipe import NEEDS, Recipe
+from cs3_training.synth.store import open_scenes
 
 CONFIG = make_config('smoke')
 MACHINE = Machine(torch.device('cpu'), loaders=0, save_s=0)

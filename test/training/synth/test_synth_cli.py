@@ -1,11 +1,14 @@
 """``cs3-train synth``: what a person types."""
 
+import needs
+
+needs.training()
+
 import json
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip('cv2', reason='the extra train is not installed')
 from cs3_training.cli import main
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.training()
+
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip('cv2', reason='the extra train is not installed')
 from cs3_ros.files.media import VideoFile
 from cs3_ros.files.output_folder import MARKER
 from cs3_ros.files.truth import read_truth

@@ -1,9 +1,12 @@
 """Sounds: modes, the onset, and what surrounds it."""
 
+import needs
+
+needs.training()
+
 import numpy as np
 import pytest
 
-pytest.importorskip('cv2', reason='the extra train is not installed')
 from cs3_training.synth import MATERIALS, WorldConfig, make_scene
 from cs3_training.synth.ambience import background, in_room
 from cs3_training.synth.impact import VOICES, SoundingBody, impact, modal

@@ -1,5 +1,9 @@
 """Scenes on disk are the scenes that were made."""
 
+import needs
+
+needs.training()
+
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip('cv2', reason='the extra train is not installed')
 from cs3_training.cli import main
 from cs3_training.synth import COLOURS, MATERIALS, SHAPES, WorldConfig, make_scene, split_seed
 from cs3_training.synth import store as module

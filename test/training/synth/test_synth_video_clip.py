@@ -1,12 +1,15 @@
 """Clips: the truth about time and place, and the files."""
 
+import needs
+
+needs.training()
+
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip('cv2', reason='the extra train is not installed')
 from cs3_ros.files.media import VideoFile
 from cs3_training.synth import WorldConfig
 from cs3_training.synth.video_clip import FRAME_RATE, SOUND_RATE, make_clip, write_clip

@@ -1,5 +1,9 @@
 """Scenes: the same everywhere, and true."""
 
+import needs
+
+needs.training()
+
 import hashlib
 import os
 import subprocess
@@ -9,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip('cv2', reason='the extra train is not installed')
 from cs3_training.synth import (
     MATERIALS,
     SHAPES,
@@ -43,9 +46,9 @@ def test_another_process_makes_the_same_scenes(scenes: list[Scene]) -> None:
         'import sys; sys.path.insert(0, sys.argv[1]); from test_synth_world import *; '
         'print(*(digest(make_scene(CONFIG, seed)) for seed in (507, 503, 500)))'
     )
-    training = Path(__file__).parents[3] / 'training'
+    root = Path(__file__).parents[3]
     environment = os.environ | {
-        'PYTHONPATH': os.pathsep.join([str(training), str(training.parent)]),
+        'PYTHONPATH': os.pathsep.join(map(str, (root, root / 'training', root / 'test'))),
         'OMP_NUM_THREADS': '2',
         'PYTHONHASHSEED': '7',
     }
