@@ -90,7 +90,10 @@ setup(
     entry_points={
         'console_scripts': [
             'cs3 = cs3_ros.cli:main',
-            'cs3_node = cs3_ros.ros.node:main',
+            'cs3_node = cs3_ros.cli:node',
+            # for ros2 run and launch files
+            'mic = cs3_ros.cli:mic',
+            'bag_play = cs3_ros.cli:bag_play',
         ]
     },
     zip_safe=False,

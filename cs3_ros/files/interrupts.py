@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -41,3 +42,20 @@ def interruptible() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def end_at_once() -> None:
+    """From here on SIGINT and SIGTERM end this process with status 0, at whatever import it is.
+
+    For a process that is a node, as its first call: it has nothing yet to clear away, or, after its
+    own handlers, nothing any more.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os._exit(0))
+    atexit.register(ignore_signals)  # Python would go back to a signal's default
+
+
+def ignore_signals() -> None:
+    """For a process that ends: a second Ctrl-C must not change its status any more."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

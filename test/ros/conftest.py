@@ -168,6 +168,7 @@ class Rig:
 
     def start(self) -> Rig:
         self.node.autostart()
+        self.until(lambda: self.state == 'active' or self.node.problem)
         assert self.state == 'active', self.node.problem
         return self
 

@@ -9,9 +9,8 @@ import rclpy
 from fakes import clip_messages, fake_pipeline, picture_message
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header
 from std_srvs.srv import Trigger
-from vision_msgs.msg import Detection2DArray
+from vision_msgs.msg import Classification, Detection2DArray
 
 from cs3_ros.settings import NodeConfig, Settings, field_of, load_parameters, parameter_names
 
@@ -36,8 +35,8 @@ def test_every_parameter_describes_itself(rig) -> None:
         field = field_of(name)
         meta = field.metadata
         assert descriptor.description.startswith(meta['doc']), name
-        assert descriptor.read_only != meta['hot'], name
-        assert ('restart' in descriptor.description) == descriptor.read_only
+        assert not descriptor.read_only, name
+        assert ('cleanup' in descriptor.description) != meta['hot'], name
         for choice in meta['choices']:
             assert choice in descriptor.additional_constraints
         ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
@@ -131,13 +130,14 @@ def test_a_file_that_one_door_refuses_the_other_refuses_too(rig, tmp_path, text,
         load_parameters(path)
     rig = rig(arguments=['--ros-args', '--params-file', str(path)])
     rig.node.autostart()
+    rig.until(lambda: rig.node.problem)
     name = text.partition(':')[0]
     assert rig.state == 'unconfigured' and name in rig.node.problem
 
 
 def test_a_higher_threshold_takes_effect_at_once(rig) -> None:
     rig = rig().start()
-    onsets = rig.listen(Header, 'onset')
+    onsets = rig.listen(Classification, 'onset')
     rig.send(*clip_messages(start_s=0.0))
     assert rig.counted(onsets=1, audio_chunks=40)
     assert set_parameter(rig, 'onset.minimum_dbfs', 0.0).successful
@@ -146,7 +146,7 @@ def test_a_higher_threshold_takes_effect_at_once(rig) -> None:
     assert set_parameter(rig, 'onset.minimum_dbfs', -70.0).successful
     rig.send(*clip_messages(start_s=1.6))
     assert rig.until(lambda: len(onsets) == 2)
-    assert onsets[1].stamp.sec == 1002 and rig.counted(onsets=2)
+    assert onsets[1].header.stamp.sec == 1002 and rig.counted(onsets=2)
 
 
 def test_a_hot_threshold_of_verification_takes_effect_at_once(rig) -> None:
@@ -173,9 +173,9 @@ def test_a_hot_threshold_of_verification_takes_effect_at_once(rig) -> None:
 @pytest.mark.parametrize(
     'name, value, words',
     [
-        ('bundle', 'nano', 'read-only'),
-        ('queue_size', 8, 'read-only'),
-        ('frames.buffer_s', 5.0, 'read-only'),
+        ('bundle', 'nano', 'bundle: the node is active; cleanup'),
+        ('queue_size', 8, 'set, configure'),
+        ('frames.buffer_s', 5.0, 'the node is active'),
         ('onset.refractory_s', -1.0, 'onset.refractory_s'),
         ('onset.refractory_s', 'often', 'DOUBLE'),
         ('verification.beta_reference', 10**6, 'beta_reference'),
