@@ -7,8 +7,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import NoReturn
 
-from cs3_ros.files.interrupts import Terminated, end_at_once, ignore_signals, interruptible
+from cs3_ros.files.interrupts import Terminated, end_at_once, ignore_signals, interruptible, leave
 
 COMMANDS = {
     'run': 'cs3_ros.offline.command',
@@ -31,7 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2 wrong call, 1 failure, 130 or 143 signal)."""
     if arguments is None and sys.argv[1:2] == ['node']:
         end_at_once()
-    given = list(sys.argv[1:] if arguments is None else arguments)
+        leave(_run(sys.argv[1:]))
+    return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    given = list(arguments)
     at = given.index('--ros-args') if '--ros-args' in given else len(given)
     parser = make_parser()
     options, rest = parser.parse_args(given[:at]), given[at:]
@@ -49,12 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 143 if isinstance(error, Terminated) else 130
 
 
-def node() -> int:
+def node() -> NoReturn:
     """``ros2 run cs3_ros cs3_node``: as ``cs3 node``, with ROS arguments alone."""
     end_at_once()
     from cs3_ros.ros.node import main as run_node
 
-    return run_node()
+    leave(run_node())
 
 
 def mic() -> int:

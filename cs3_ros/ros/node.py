@@ -6,8 +6,6 @@ What exists only while it is active, the way of the data, is in ``active.py``.
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -26,6 +24,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from cs3_ros.bundles.bundle import Bundle, load_bundle
+from cs3_ros.files.interrupts import leave
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.ros import parameters
 from cs3_ros.ros.active import Active, give_memory_back, make_stream, reason_of
@@ -287,6 +286,9 @@ def main(arguments: Sequence[str] | None = None, factory: PipelineFactory = buil
     Args:
         arguments: ROS arguments (``--ros-args ...``); None takes those of the process.
         factory: makes the pipeline at configure.
+
+    Returns:
+        0; while a bundle loads it does not return but ends the process.
     """
     with Interrupts() as interrupts:
         loading = False
@@ -296,10 +298,8 @@ def main(arguments: Sequence[str] | None = None, factory: PipelineFactory = buil
                 loading = _run(factory, interrupts)
         except KeyboardInterrupt:  # rclpy, before its handlers were removed
             get_logger('cs3').info('interrupted')
-        if loading:  # Python would wait for it, or end it in the middle of another library's code
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
+        if loading:
+            leave(0)
     return 0
 
 

@@ -219,6 +219,9 @@ def test_a_detection_finds_its_pixels_by_the_names_of_label_info(masks) -> None:
 @pytest.mark.parametrize('peak_dbfs, score', [(0.0, 1.0), (-20.0, 0.1), (3.0, 1.0)])
 def test_an_onset_is_a_stamped_class(peak_dbfs, score) -> None:
     message = over_the_wire(messages.onset_message(Onset(7_000_000_003, peak_dbfs, 9.0), 'mic'))
-    assert (stamp_to_ns(message.header.stamp), message.header.frame_id) == (7_000_000_003, 'mic')
+    assert (messages.stamp_to_ns(message.header.stamp), message.header.frame_id) == (
+        7_000_000_003,
+        'mic',
+    )
     (result,) = message.results
     assert result.class_id == 'impact' and result.score == pytest.approx(score)
