@@ -125,6 +125,7 @@ class Cs3Node(ManagedNode):
 
     def prepare(self) -> Callable[[], Loaded]:
         """Parameters; the loading takes the bundle, its stages and their warm-up."""
+        self.problem = ''
         if self._refused:
             raise ValueError('; '.join(self._refused.values()))
         self._config, self.settings = parameters.read(self)
@@ -135,7 +136,6 @@ class Cs3Node(ManagedNode):
         self._bundle, self.pipeline = bundle, pipeline = result.bundle, result.pipeline
         if self.settings.verification != result.settings.verification:  # set while it loaded
             pipeline.verification = self.settings.verification
-        self.problem = ''
         self._outputs = Outputs(self, self._config.onset_message)
         self._segment_service = self.create_service(Trigger, '~/segment_now', self._segment_now)
         name, log = bundle.name, self.get_logger()

@@ -60,7 +60,7 @@ class Process(Child):
 def start(
     domain: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Process]]:
-    """Starts ``cs3 ...`` or, with ``fake_node`` first, the node with fake stages, or ``slow_node``."""
+    """Starts ``cs3 ...`` or, with ``fake_node`` or ``slow_node`` first, one with fake stages."""
     processes: list[Process] = []
     tests = str(Path(__file__).resolve().parents[1])
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join([tests, os.environ.get('PYTHONPATH', '')]))

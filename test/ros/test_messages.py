@@ -201,8 +201,10 @@ def test_an_unknown_encoding_names_those_that_are_known() -> None:
         frame_from_message(Image(encoding='nv99', height=1, width=1, step=1))
 
 
-def test_a_detection_finds_its_pixels_by_the_names_of_label_info(masks) -> None:
+def test_a_detection_finds_its_pixels_by_the_names_of_label_info() -> None:
     """Whatever others did to the order: the last class is a name of label_info, that the value."""
+    masks = np.zeros((2, 6, 9), bool)  # as large as the picture
+    masks[0, 1:4, 1:4] = masks[1, 3:6, 5:8] = True
     found = collision(masks)
     stamp = messages.header(found.frame.stamp_ns, 'camera')
     names = {c.class_name: c.class_id for c in messages.label_info_message(stamp).class_map}

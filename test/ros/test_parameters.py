@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import rclpy
 from fakes import clip_messages, fake_pipeline, picture_message
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Classification, Detection2DArray
 
@@ -22,6 +25,12 @@ def set_parameter(rig, name: str, value):
     message = rclpy.Parameter(name, value=value).to_parameter_msg()
     request = SetParameters.Request(parameters=[message])
     return rig.call(SetParameters, 'cs3/set_parameters', request).results[0]
+
+
+def change(rig, name: str) -> bool:
+    """As ``ros2 lifecycle set`` does."""
+    request = ChangeState.Request(transition=Transition(label=name))
+    return rig.call(ChangeState, 'cs3/change_state', request).success
 
 
 def test_every_parameter_describes_itself(rig) -> None:
@@ -189,6 +198,50 @@ def test_what_may_not_be_changed_is_refused_and_says_so(rig, name, value, words)
     assert not result.successful and words in result.reason
     assert rig.node.get_parameter(name).value == before
     assert rig.node.settings == Settings()
+
+
+def test_what_needs_configure_is_set_between_cleanup_and_configure(rig) -> None:
+    """As the reason of the refusal says, over the real services."""
+    bundles: list[str] = []
+
+    def factory(bundle, settings):
+        bundles.append(bundle.name)
+        return fake_pipeline()
+
+    rig = rig(factory)
+    assert set_parameter(rig, 'bundle', 'nano').successful, 'before the first configure'
+    assert set_parameter(rig, 'bundle', 'lite').successful
+    rig.start()
+    assert set_parameter(rig, 'bundle', 'lite').successful, 'the same value is no change'
+    for state, step in (('active', 'deactivate'), ('inactive', 'cleanup')):
+        result = set_parameter(rig, 'bundle', 'nano')
+        assert not result.successful and result.reason == (
+            f'bundle: the node is {state}; cleanup (after deactivate, if it is active), set, '
+            'configure'
+        )
+        assert change(rig, step)
+    refused = set_parameter(rig, 'queue_size', 65)
+    assert not refused.successful and 'queue_size' in refused.reason
+    assert set_parameter(rig, 'bundle', 'nano').successful
+    assert set_parameter(rig, 'queue_size', 2).successful
+    assert change(rig, 'configure') and bundles == ['lite', 'nano']
+    rig.next_diagnostics()
+    assert rig.reading('bundle') == 'nano' and rig.node._config.queue_size == 2
+
+
+def test_a_refused_start_value_can_be_set_right(rig) -> None:
+    rig = rig(queue_size='four')
+    assert not change(rig, 'configure')
+    assert set_parameter(rig, 'queue_size', 4).successful
+    assert change(rig, 'configure')
+
+
+def test_the_old_onset_for_one_release(rig, capfd) -> None:
+    rig = rig(onset_message='Header').start()
+    onsets = rig.listen(Header, 'onset')
+    rig.send(*clip_messages(start_s=0.0))
+    assert rig.until(lambda: onsets) and onsets[0].stamp.sec == 1000
+    assert 'Header is for this release only' in capfd.readouterr().err
 
 
 def test_a_misspelt_parameter_is_reported(rig, capfd) -> None:
