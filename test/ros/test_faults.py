@@ -257,7 +257,7 @@ def test_the_same_clicks_in_any_format(rig, rate: int, channels: int, fmt: str) 
     rig.send(info_message(rate, channels, fmt), *sound_messages(sound, 0.0, rate, fmt))
     assert rig.until(lambda: len(onsets) == 2), rig.reading('last_refused')
     assert np.allclose(onset_times(onsets), clicks_s, atol=1e-3)
-    assert [header.frame_id for header in onsets] == ['microphone'] * 2
+    assert [onset.header.frame_id for onset in onsets] == ['microphone'] * 2
     assert rig.counted(audio_chunks=60, refused_audio=0, bad_chunks=0, clipped_chunks=0)
 
 
