@@ -91,6 +91,9 @@ setup(
         'console_scripts': [
             'cs3 = cs3_ros.launcher:cs3',
             'cs3_node = cs3_ros.launcher:node',
+            # for ros2 run and launch files
+            'mic = cs3_ros.launcher:mic',
+            'bag_play = cs3_ros.launcher:bag_play',
         ]
     },
     zip_safe=False,

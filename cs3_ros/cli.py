@@ -7,8 +7,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import NoReturn
 
-from cs3_ros.files.interrupts import Terminated, interruptible
+from cs3_ros.files.interrupts import Terminated, end_at_once, ignore_signals, interruptible, leave
 from cs3_ros.packages import explained
 
 COMMANDS = {
@@ -24,19 +25,28 @@ COMMANDS = {
     'demo': 'cs3_ros.demo.command',
 }
 """Command -> its module with ``add_parser(commands)`` and ``run(options)``, light to import."""
-_OWN_SIGNALS = ('node', 'mic', 'bag play')
-"""Commands whose ROS takes the signals."""
+_NODES = ('node', 'mic', 'bag play')
+"""Commands that are ROS nodes: they take ``--ros-args ...``, and ROS takes the signals."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2 wrong call, 1 failure, 130 or 143 signal)."""
+    if arguments is None and sys.argv[1:2] == ['node']:
+        end_at_once()
+        leave(_run(sys.argv[1:]))
+    return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    given = list(arguments)
+    at = given.index('--ros-args') if '--ros-args' in given else len(given)
     parser = make_parser()
-    options, rest = parser.parse_known_args(arguments)
-    if rest and (options.command != 'node' or rest[0] != '--ros-args'):
+    options, rest = parser.parse_args(given[:at]), given[at:]
+    if rest and _name(options) not in _NODES:
         parser.error(f'unrecognized arguments: {" ".join(rest)}')
     options.ros_arguments = rest
     try:
-        with nullcontext() if _name(options) in _OWN_SIGNALS else interruptible():
+        with nullcontext() if _name(options) in _NODES else interruptible():
             return int(importlib.import_module(COMMANDS[options.command]).run(options))
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f'cs3 {_name(options)}: {explained(error)}', file=sys.stderr)
@@ -44,6 +54,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print('interrupted', file=sys.stderr)
         return 143 if isinstance(error, Terminated) else 130
+
+
+def node() -> NoReturn:
+    """``ros2 run cs3_ros cs3_node``: as ``cs3 node``, with ROS arguments alone."""
+    end_at_once()
+    from cs3_ros.ros.node import main as run_node
+
+    leave(run_node())
+
+
+def mic() -> int:
+    """``ros2 run cs3_ros mic``: as ``cs3 mic``."""
+    return _as_node(['mic', *sys.argv[1:]])
+
+
+def bag_play() -> int:
+    """``ros2 run cs3_ros bag_play``: as ``cs3 bag play``."""
+    return _as_node(['bag', 'play', *sys.argv[1:]])
+
+
+def _as_node(arguments: Sequence[str]) -> int:
+    """Run a command; a launch file takes any status but 0 for a failure, so Ctrl-C gives 0."""
+    status = main(arguments)
+    ignore_signals()
+    return 0 if status in (130, 143) else status
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Where ``cs3`` and ``cs3_node`` begin: in the virtual environment of their workspace.
+"""Where ``cs3`` and the other executables begin: in the virtual environment of their workspace.
 
 colcon's scripts, in ``lib/cs3_ros``, name a Python that may lack what pip installed: with
 ``--symlink-install`` the one that colcon itself runs on, else the first of PATH, which in a new
@@ -11,7 +11,9 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
+from cs3_ros.files.interrupts import end_at_once
 from cs3_ros.packages import is_installed
 
 ENVIRONMENTS = ('.venv', 'venv')
@@ -29,12 +31,29 @@ def cs3() -> int:
     return cli.main()
 
 
-def node() -> int:
+def node() -> NoReturn:
     """The ROS 2 node."""
+    end_at_once()
     _enter()
-    from cs3_ros.ros.node import main
+    from cs3_ros import cli
 
-    return main()
+    cli.node()
+
+
+def mic() -> int:
+    """The microphone, for launch files."""
+    _enter()
+    from cs3_ros import cli
+
+    return cli.mic()
+
+
+def bag_play() -> int:
+    """The player, for launch files."""
+    _enter()
+    from cs3_ros import cli
+
+    return cli.bag_play()
 
 
 def environment_of(script: Path, variables: Mapping[str, str]) -> Path | None:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -184,7 +185,7 @@ class Stream:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch ran out of GPU memory; never true where torch is not loaded."""
-    torch = sys.modules.get('torch')
+    torch = _imported_torch()
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
@@ -208,16 +209,23 @@ def choose_device(name: str) -> torch.device:
     return torch.device('cuda' if there else 'cpu')
 
 
+def _imported_torch() -> ModuleType | None:
+    """torch where it is imported, to its end: another thread may be in the middle of it."""
+    torch = sys.modules.get('torch')
+    importing = getattr(getattr(torch, '__spec__', None), '_initializing', False)
+    return None if importing else torch
+
+
 def free_gpu_memory() -> None:
     """Give cached GPU memory back, so that a retry finds it in one piece."""
-    torch = sys.modules.get('torch')
+    torch = _imported_torch()
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def gpu_memory_gib() -> tuple[float, float] | None:
     """GiB of GPU memory that tensors of this process hold now and held at most; None without."""
-    torch = sys.modules.get('torch')
+    torch = _imported_torch()
     if torch is None or not torch.cuda.is_initialized():
         return None
     return torch.cuda.memory_allocated() / GIB, torch.cuda.max_memory_allocated() / GIB

@@ -58,6 +58,11 @@ class NodeConfig:
         'Sample format when audio_rate is set; otherwise audio_info says it.',
         choices=FORMATS,
     )
+    onset_message: str = setting(
+        'Classification',
+        'Message of onset: Classification (vision_msgs), or Header as before; that one will go.',
+        choices=('Classification', 'Header'),
+    )
     audio_timeout_s: float = setting(
         1.0,
         'After this long without sound (wall time) open events close with what is there.',
@@ -69,6 +74,10 @@ class NodeConfig:
         'Events that may wait; one more drops the oldest.',
         minimum=1,
         maximum=64,
+    )
+
+    bond: bool = setting(
+        True, 'While active, keep a bond for a lifecycle manager, where bondpy is installed.'
     )
 
     def __post_init__(self) -> None:

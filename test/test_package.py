@@ -188,3 +188,12 @@ def test_colcon_builds_what_ros2_launch_needs(tmp_path, how):
         assert (prefix / 'share' / 'cs3_ros' / path).is_file(), path
     if not how:  # else it lies in the source
         assert list(prefix.glob('lib/python*/site-packages/cs3_ros/ros/fastdds.xml'))
+
+
+def test_executables_for_ros2_run(setup_arguments) -> None:
+    """``Node(package='cs3_ros', executable=...)`` of a launch file finds what these declare."""
+    scripts = dict(line.split(' = ') for line in setup_arguments['entry_points']['console_scripts'])
+    assert {'cs3', 'cs3_node', 'mic', 'bag_play'} <= set(scripts)
+    for target in scripts.values():
+        module, _, function = target.partition(':')
+        assert callable(getattr(importlib.import_module(module), function))

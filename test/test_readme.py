@@ -12,11 +12,12 @@ from documents import DOCUMENTS, ROOT, anchors, commands
 
 from cs3_ros import cli
 from cs3_ros.bench import command as bench
+from cs3_ros.settings import parameter_names
 
 
 @pytest.mark.parametrize('command', commands('cs3'))
 def test_cs3_commands_parse(command: str) -> None:
-    arguments = shlex.split(command)[1:]
+    arguments = shlex.split(command.partition(' --ros-args')[0])[1:]
     if arguments[0] == 'bench':
         if arguments[1] in ('lite', 'live'):
             needs.opencv()
@@ -32,8 +33,14 @@ def test_make_targets_exist(command: str) -> None:
 
 
 @pytest.mark.parametrize('command', commands('ros2'))
-def test_launch_files_exist(command: str) -> None:
+def test_what_ros2_is_given_exists(command: str) -> None:
     _, verb, package, file = command.split()[:4]
+    if package == 'set':
+        name = command.split()[4]
+        transitions = ('configure', 'activate', 'deactivate', 'cleanup')
+        assert file == '/cs3/cs3'
+        assert name in {'lifecycle': transitions, 'param': parameter_names()}[verb]
+        return
     assert (verb, package) == ('launch', 'cs3_ros') and (ROOT / 'launch' / file).is_file()
 
 

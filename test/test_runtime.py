@@ -9,6 +9,8 @@ needs.networks()
 import re
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -139,3 +141,12 @@ def test_streams_and_copies_on_a_gpu():
     runtime.free_gpu_memory()
     now, most = runtime.gpu_memory_gib()
     assert 0 < now <= most < 2
+
+
+def test_a_torch_that_another_thread_is_importing_is_not_there_yet(monkeypatch) -> None:
+    half = ModuleType('torch')
+    half.__spec__ = ModuleSpec('torch', None)
+    half.__spec__._initializing = True
+    monkeypatch.setitem(sys.modules, 'torch', half)
+    assert runtime.gpu_memory_gib() is None
+    runtime.free_gpu_memory()

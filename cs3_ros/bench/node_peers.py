@@ -24,6 +24,7 @@ from rclpy.signals import uninstall_signal_handlers
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
+from vision_msgs.msg import Classification
 
 from cs3_ros.bench.fake_stages import BothHands, BoxMasker, click_sound
 from cs3_ros.bundles.bundle import Bundle
@@ -127,7 +128,7 @@ class Clicks(Node):
         info.publish(info_message(SoundFormat(RATE, 1, 'S16LE')))
         on_onset: Any = self._onset  # rclpy's annotations know callbacks without info only
         on_masks: Any = self._masks
-        self.create_subscription(Header, 'onset', on_onset, 100)
+        self.create_subscription(Classification, 'onset', on_onset, 100)
         self.create_subscription(ImageMessage, 'collision_masks', on_masks, 100)
         self._jpeg = array.array('B', as_jpeg(textured(0, 96, 64), JPEG_QUALITY))
         self._periods = [
@@ -157,8 +158,8 @@ class Clicks(Node):
             else:
                 self._image.publish(CompressedImage(header=stamp, format='jpeg', data=self._jpeg))
 
-    def _onset(self, message: Header, info: Mapping[str, int]) -> None:
-        period = self._period(message)
+    def _onset(self, message: Classification, info: Mapping[str, int]) -> None:
+        period = self._period(message.header)
         self.needless += period in self.onset_ns
         self.onset_ns.setdefault(period, info['source_timestamp'])
 

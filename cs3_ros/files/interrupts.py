@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 
 class Terminated(KeyboardInterrupt):
@@ -41,3 +42,30 @@ def interruptible() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def end_at_once() -> None:
+    """From here on SIGINT and SIGTERM end this process with status 0, at whatever import it is.
+
+    For a process that is a node, as its first call: it has nothing yet to clear away, or, after its
+    own handlers, nothing any more.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os._exit(0))
+
+
+def leave(status: int) -> NoReturn:
+    """End the process without Python's own end.
+
+    That waits for threads that load, and takes torch and MediaPipe apart for up to two seconds, in
+    which a second Ctrl-C would have a signal's default effect.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def ignore_signals() -> None:
+    """For a process that ends: a second Ctrl-C must not change its status any more."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -94,6 +94,15 @@ class Active:
         counts.update(self.stream.counts)
         return counts
 
+    @property
+    def sensors(self) -> dict[str, str]:
+        """``image`` and ``audio`` -> frame_id of the newest message; empty before the first."""
+        image = self.stream.frames.latest
+        return {
+            'image': '' if image is None else image.frame_id,
+            'audio': self._inputs.audio_frame_id,
+        }
+
     def stop(self) -> None:
         """Stop listening; what waits is dropped and counted."""
         self._inputs.destroy()

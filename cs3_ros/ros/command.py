@@ -20,12 +20,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     node.add_argument('--no-autostart', action='store_true', help='wait for lifecycle transitions')
     mic = commands.add_parser(
         'mic',
-        help='publish a microphone as audio and audio_info',
-        description='Publish a microphone as audio and audio_info.',
+        help='publish a microphone as audio and audio_info; --ros-args ... are handed on',
+        description='Publish a microphone as audio and audio_info; --ros-args ... are handed on.',
     )
     mic.add_argument('--device', help='name or index of `python -m sounddevice`; default device')
-    mic.add_argument('--rate', type=int, default=48_000, help='samples per second')
-    mic.add_argument('--channels', type=int, default=1, help='channels to record')
+    mic.add_argument('--rate', type=int, help='samples per second (parameter rate)')
+    mic.add_argument('--channels', type=int, help='channels to record (parameter channels)')
 
 
 def _add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,8 +47,9 @@ def _add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     make.add_argument('--quality', type=int, default=95, help='JPEG quality, 1 to 100')
     play = bag.add_parser(
         'play',
-        help='rosbag2 -> topics',
-        description='Publish a bag over ROS, once every topic has a subscriber.',
+        help='rosbag2 -> topics; --ros-args ... are handed on',
+        description='Publish a bag over ROS, once every topic has a subscriber; --ros-args ... are '
+        'handed on.',
     )
     play.add_argument('bag', type=Path, help='folder of a rosbag2 bag')
     play.add_argument('--rate', type=float, default=1.0, help='speed; 1 is as recorded')
@@ -88,10 +89,6 @@ def run(options: argparse.Namespace) -> int:
 
 def node_arguments(options: argparse.Namespace) -> list[str]:
     """The ROS arguments that the options of ``cs3 node`` stand for, before those the user gave."""
-    given: Sequence[str] = options.ros_arguments
-    if '--ros-args' in given:
-        at = given.index('--ros-args')
-        given = [*given[:at], *given[at + 1 :]]
     short = []
     if options.params:
         short += ['--params-file', str(options.params)]
@@ -99,4 +96,17 @@ def node_arguments(options: argparse.Namespace) -> list[str]:
         short += ['-p', f'bundle:={options.bundle}']
     if options.no_autostart:
         short += ['-p', 'autostart:=false']
+    return before_given(short, options.ros_arguments)
+
+
+def before_given(short: Sequence[str], given: Sequence[str]) -> list[str]:
+    """ROS arguments in front of those that a user gave, who thereby overrules them.
+
+    Args:
+        short: without ``--ros-args``.
+        given: ``--ros-args ...`` or nothing.
+    """
+    if '--ros-args' in given:
+        at = given.index('--ros-args')
+        given = [*given[:at], *given[at + 1 :]]
     return ['--ros-args', *short, *given]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -61,8 +62,8 @@ class Snapshot:
 
     state: str
     """Lifecycle state."""
-    bundle: str
-    """Name of the bundle."""
+    hardware: Mapping[str, str] = field(default_factory=dict)
+    """Status name -> the sensor behind it, its frame_id; the others are about this computer."""
     problem: str = ''
     """Why configure failed, or the last error of a stage; empty when all is well."""
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -134,7 +135,7 @@ class Diagnostics:
             level=level,
             name=f'{self._name}: {name}',
             message=text,
-            hardware_id=snapshot.bundle,
+            hardware_id=snapshot.hardware.get(name) or platform.node(),
             values=[KeyValue(key=key, value=value) for key, value in readings.items()],
         )
 

@@ -12,16 +12,23 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 from vision_msgs.msg import (
+    Classification,
     Detection2D,
     Detection2DArray,
     LabelInfo,
+    ObjectHypothesis,
     ObjectHypothesisWithPose,
     VisionClass,
 )
 
-from cs3_ros.collision import NS_PER_S, Collision, Image
+from cs3_ros.collision import NS_PER_S, Collision, Image, Onset
 from cs3_ros.files.bags import INFO
 from cs3_ros.files.pcm import SoundFormat
+
+IMPACT = 'impact'
+"""Class of every ``onset``."""
+LABEL_NAMES = ('background', 'first_object', 'second_object')
+"""What the values of the mask image are called in ``label_info``."""
 
 
 def message_class(type_name: str) -> Any:
@@ -82,15 +89,28 @@ def image_message(header: Header, image: Image | NDArray[np.uint8]) -> ImageMess
     return message
 
 
+def onset_message(onset: Onset, frame_id: str) -> Classification:
+    """vision_msgs/Classification: what is heard at the stamp is an impact.
+
+    The score is the amplitude of the peak, 1 at full scale; it says how loud, not how sure.
+    """
+    score = min(1.0, 10 ** (onset.peak_dbfs / 20))
+    hypothesis = ObjectHypothesis(class_id=IMPACT, score=score)
+    return Classification(header=header(onset.stamp_ns, frame_id), results=[hypothesis])
+
+
 def detections_message(header: Header, collision: Collision) -> Detection2DArray:
-    """vision_msgs/Detection2DArray: detections[k] is label k + 1 of the mask image."""
+    """vision_msgs/Detection2DArray: detections[k] is label k + 1 of the mask image.
+
+    Each has two hypotheses of equal score. The first one's class tells which stage proposed the
+    object; the second one's is its name in ``label_info``, so that a detection still finds its
+    pixels where others have sorted or filtered the array.
+    """
     array_message = Detection2DArray(header=header)
-    for candidate in collision.objects:
+    for candidate, name in zip(collision.objects, LABEL_NAMES[1:], strict=False):
         x0, y0, x1, y1 = candidate.box
-        result = ObjectHypothesisWithPose()
-        result.hypothesis.class_id = candidate.label
-        result.hypothesis.score = float(candidate.score)
-        detection = Detection2D(header=header, id=collision.id, results=[result])
+        results = [_hypothesis(text, candidate.score) for text in (candidate.label, name)]
+        detection = Detection2D(header=header, id=collision.id, results=results)
         detection.bbox.center.position.x = (x0 + x1) / 2
         detection.bbox.center.position.y = (y0 + y1) / 2
         detection.bbox.size_x = x1 - x0
@@ -101,6 +121,10 @@ def detections_message(header: Header, collision: Collision) -> Detection2DArray
 
 def label_info_message(header: Header) -> LabelInfo:
     """vision_msgs/LabelInfo of the mask image."""
-    names = ('background', 'first_object', 'second_object')
-    classes = [VisionClass(class_id=k, class_name=name) for k, name in enumerate(names)]
+    classes = [VisionClass(class_id=k, class_name=name) for k, name in enumerate(LABEL_NAMES)]
     return LabelInfo(header=header, class_map=classes, threshold=0.0)
+
+
+def _hypothesis(class_id: str, score: float) -> ObjectHypothesisWithPose:
+    hypothesis = ObjectHypothesis(class_id=class_id, score=float(score))
+    return ObjectHypothesisWithPose(hypothesis=hypothesis)

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import argparse
 import array
+import math
 import queue
 from typing import Any
 
 from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from cs3_ros.collision import NS_PER_S
 from cs3_ros.files.pcm import SoundFormat
+from cs3_ros.ros.command import before_given
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import header, info_message
 
@@ -42,27 +46,28 @@ def import_sounddevice() -> Any:
 class Microphone(Node):
     """One input device as a pair of topics, ``audio`` and ``audio_info``.
 
+    Parameters, read once at the start: ``device`` (a name or an index as ``python -m sounddevice``
+    lists them; empty takes the default), ``rate`` (samples per second), ``channels``, ``block_s``
+    (seconds of one message) and ``frame_id`` (of the headers).
+
     Args:
-        device: name or index as ``python -m sounddevice`` lists them; None takes the default.
-        rate: samples per second.
-        channels: channels to record.
-        block_s: length of one message in seconds.
+        options: further arguments of rclpy's node.
 
     Raises:
         RuntimeError: no PortAudio, no such device, or it refuses the format; says which.
+        ValueError: a parameter of another type or out of range.
     """
 
-    def __init__(
-        self,
-        device: str | int | None = None,
-        rate: int = 48_000,
-        channels: int = 1,
-        block_s: float = 0.02,
-    ) -> None:
+    def __init__(self, **options: Any) -> None:
         sounddevice = import_sounddevice()
-        super().__init__('cs3_microphone', namespace='cs3')
+        super().__init__('cs3_microphone', **{'namespace': 'cs3', **options})
+        try:
+            device, rate, channels, block_s, self._frame_id = self._declared()
+        except (ValueError, ParameterException) as error:
+            self.destroy_node()
+            raise ValueError(f'microphone: {error}') from error
         self.dropped = 0
-        self._rate, self._frame_id = rate, 'microphone'
+        self._rate = rate
         self._blocks: queue.Queue[tuple[int, bytes]] = queue.Queue(maxsize=100)
         latched = QoSProfile(
             depth=1,
@@ -90,6 +95,33 @@ class Microphone(Node):
                 '`python -m sounddevice` lists what there is'
             ) from error
         self._info.publish(info_message(SoundFormat(rate, channels)))
+
+    def _declared(self) -> tuple[str | int | None, int, int, float, str]:
+        """Device, rate, channels, seconds of a block, frame_id."""
+        # A launch file and a command line turn an index into a number.
+        either = ParameterDescriptor(
+            description='Name or index of the device; empty: default.',
+            dynamic_typing=True,
+            read_only=True,
+        )
+        device = self.declare_parameter('device', '', either).value
+        if type(device) not in (str, int):
+            raise ValueError(f'device = {device!r}: expected a name or an index')
+        rate = self._number('rate', 48_000, 'Samples per second.')
+        channels = self._number('channels', 1, 'Channels to record.')
+        block_s = self._number('block_s', 0.02, 'Length of one message, seconds.')
+        described = ParameterDescriptor(description='frame_id of the sound.', read_only=True)
+        frame_id = self.declare_parameter('frame_id', 'microphone', described).value
+        if isinstance(device, str) and device.isdigit():
+            device = int(device)
+        return device if device != '' else None, rate, channels, block_s, frame_id
+
+    def _number(self, name: str, default: Any, text: str) -> Any:
+        described = ParameterDescriptor(description=text, read_only=True)
+        value = self.declare_parameter(name, default, described).value
+        if not 0 < value < math.inf:
+            raise ValueError(f'{name} = {value}: expected a positive number')
+        return value
 
     def run(self) -> None:
         """Publish what is captured until the process is interrupted."""
@@ -127,11 +159,15 @@ class Microphone(Node):
 
 def main(options: argparse.Namespace) -> int:
     """``cs3 mic``."""
-    device = options.device
-    with ros():
-        node = Microphone(
-            int(device) if device and device.isdigit() else device, options.rate, options.channels
-        )
+    given = {name: getattr(options, name) for name in ('device', 'rate', 'channels')}
+    short = [
+        word
+        for name, value in given.items()
+        if value is not None
+        for word in ('-p', f'{name}:={value}')
+    ]
+    with ros(before_given(short, options.ros_arguments)):
+        node = Microphone()
         try:
             node.run()
         except KeyboardInterrupt:

@@ -9,11 +9,14 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.logging import LoggingSeverity, get_logger
 from rclpy.parameter import Parameter
 from rclpy.signals import uninstall_signal_handlers
@@ -21,9 +24,11 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from cs3_ros.bundles.bundle import Bundle, load_bundle
+from cs3_ros.files.interrupts import leave
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.ros import parameters
 from cs3_ros.ros.active import Active, give_memory_back, make_stream, reason_of
+from cs3_ros.ros.bond import NavBond
 from cs3_ros.ros.diagnostics import (
     Diagnostics,
     Snapshot,
@@ -33,13 +38,13 @@ from cs3_ros.ros.diagnostics import (
 )
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.inputs import check_audio
+from cs3_ros.ros.managed import FAILURE, SUCCESS, ManagedNode
 from cs3_ros.ros.narrator import RosLogHandler
 from cs3_ros.ros.outputs import Outputs
 from cs3_ros.ros.spin import Interrupts, Spinner
 from cs3_ros.runtime import free_gpu_memory
 from cs3_ros.settings import NodeConfig, Settings
 
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 HOUSEKEEPING_S = 0.2
 DIAGNOSTICS_S = 1.0
 
@@ -51,7 +56,32 @@ def build_pipeline(bundle: Bundle, settings: Settings) -> Pipeline:
     return bundle.build(settings.verification, settings.runtime)
 
 
-class Cs3Node(LifecycleNode):
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """What configure has loaded."""
+
+    bundle: Bundle
+    """The description."""
+    pipeline: Pipeline
+    """Its stages, warm."""
+    settings: Settings
+    """What they were made with."""
+    took_s: float
+    """Seconds that it took."""
+
+
+def _load(factory: PipelineFactory, config: NodeConfig, settings: Settings) -> Loaded:
+    """Runs beside the executor."""
+    began = time.monotonic()
+    bundle = load_bundle(config.bundle)
+    check_audio(config)
+    make_stream(bundle, settings)  # refuses buffers too short for the bundle
+    pipeline = factory(bundle, settings)
+    pipeline.warm_up(bundle.audio_s)
+    return Loaded(bundle, pipeline, settings, time.monotonic() - began)
+
+
+class Cs3Node(ManagedNode):
     """Hears impacts on ``audio``, publishes masks of what collided on ``collision_masks``.
 
     Args:
@@ -75,6 +105,7 @@ class Cs3Node(LifecycleNode):
         self._outputs: Outputs | None = None
         self._segment_service: Any = None
         self.active: Active | None = None
+        self._bond: NavBond | None = None
         self._counts: Counter[str] = Counter()  # of the time before it was deactivated
         self._last: dict[str, str] = {}  # readings: the answer itself would keep its pictures
         self._stopped = False  # lately, with its memory not yet given back
@@ -85,45 +116,40 @@ class Cs3Node(LifecycleNode):
         wall = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_S, self._publish_diagnostics, clock=wall)
         self.create_timer(HOUSEKEEPING_S, self._keep_house, clock=wall)
-        self.add_on_set_parameters_callback(lambda new: parameters.check_change(self, new))
+        self.add_on_set_parameters_callback(partial(parameters.check_change, self))
         self.add_post_set_parameters_callback(self._apply_parameters)
-        # In rclpy an impossible transition raises through the executor and ends the node.
-        self._rclpy_change_state = self._service_change_state.callback
-        self._service_change_state.callback = self._change_state
         for name in parameters.unknown_overrides(self):
             self.get_logger().warning(f'parameter {name!r} is not known and has no effect')
 
-    @property
-    def state(self) -> str:
-        """Lifecycle state: unconfigured, inactive, active, finalized, or a transition."""
-        return str(self._state_machine.current_state[1])
-
     # ---- lifecycle ------------------------------------------------------------------------
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Parameters, bundle, warm-up, publishers."""
-        began, log = time.monotonic(), self.get_logger()
-        try:
-            if self._refused:
-                raise ValueError('; '.join(self._refused.values()))
-            self._config, self.settings = parameters.read(self)
-            self._bundle = load_bundle(self._config.bundle)
-            check_audio(self._config)
-            make_stream(self._bundle, self.settings)  # refuses buffers too short for the bundle
-            self.pipeline = self._factory(self._bundle, self.settings)
-            self.pipeline.warm_up(self._bundle.audio_s)
-        except Exception as error:  # a stage may raise anything while it loads
-            self._bundle = self.pipeline = None
-            return self._failed('configure', error)
+    def prepare(self) -> Callable[[], Loaded]:
+        """Parameters; the loading takes the bundle, its stages and their warm-up."""
         self.problem = ''
-        self._outputs = Outputs(self)
+        if self._refused:
+            raise ValueError('; '.join(self._refused.values()))
+        self._config, self.settings = parameters.read(self)
+        return partial(_load, self._factory, self._config, self.settings)
+
+    def loaded(self, result: Loaded) -> None:
+        """Stages and publishers."""
+        self._bundle, self.pipeline = bundle, pipeline = result.bundle, result.pipeline
+        if self.settings.verification != result.settings.verification:  # set while it loaded
+            pipeline.verification = self.settings.verification
+        self._outputs = Outputs(self, self._config.onset_message)
         self._segment_service = self.create_service(Trigger, '~/segment_now', self._segment_now)
-        name = self._bundle.name
-        log.info(f'bundle {name} is loaded and warm after {time.monotonic() - began:.1f} s')
-        log.debug(f'bundle {name}: {self._bundle.description}')
-        if self._bundle.warning:
-            log.warning(f'bundle {name}: {self._bundle.warning}')
-        return SUCCESS
+        name, log = bundle.name, self.get_logger()
+        log.info(f'bundle {name} is loaded and warm after {result.took_s:.1f} s')
+        log.debug(f'bundle {name}: {bundle.description}')
+        if bundle.warning:
+            log.warning(f'bundle {name}: {bundle.warning}')
+
+    def failed(self, transition: str, error: Exception) -> TransitionCallbackReturn:
+        """Log it and keep it for the diagnostics."""
+        if transition == 'configure':
+            self._bundle = self.pipeline = None
+        self._on_problem(f'{transition} failed: {reason_of(error)}')
+        return FAILURE
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Worker and subscriptions."""
@@ -140,7 +166,10 @@ class Cs3Node(LifecycleNode):
                 self._on_problem,
             )
         except (ValueError, ImportError) as error:
-            return self._failed('activate', error)
+            return self.failed('activate', error)
+        if self._config.bond:
+            with suppress(ImportError):  # docs/topics.md: a manager does without, too
+                self._bond = NavBond(self)
         result = super().on_activate(state)
         self._outputs.label_info(Header(stamp=self.get_clock().now().to_msg()))
         return result
@@ -174,28 +203,14 @@ class Cs3Node(LifecycleNode):
         """Back to unconfigured."""
         return self.on_cleanup(state)
 
-    def autostart(self) -> None:
-        """Configure and activate; a failure is logged and leaves the node where it is."""
-        if self.trigger_configure() == SUCCESS:
-            self.trigger_activate()
-
-    def _change_state(self, request: Any, response: Any) -> Any:
-        try:
-            return self._rclpy_change_state(request, response)
-        except RuntimeError as error:
-            self.get_logger().warning(f'lifecycle transition refused: {error}')
-            response.success = False
-            return response
-
-    def _failed(self, transition: str, error: Exception) -> TransitionCallbackReturn:
-        self._on_problem(f'{transition} failed: {reason_of(error)}')
-        return FAILURE
-
     def _on_problem(self, problem: str) -> None:
         self.problem = problem
         self.get_logger().error(problem)
 
     def _stop(self) -> None:
+        if self._bond is not None:
+            self._bond.close()
+        self._bond = None
         if self.active is not None:
             self.active.stop()
             self._counts = self.active.counts
@@ -250,12 +265,14 @@ class Cs3Node(LifecycleNode):
         counts = Counter(self._counts) if active is None else active.counts
         if self.pipeline is not None:
             counts.update(dict(self.pipeline.counts))
-        values = {'node': memory_readings(), **(active.readings(now_ns) if active else {})}
+        node = {'bundle': self._config.bundle} | memory_readings()
+        values = {'node': node, **(active.readings(now_ns) if active else {})}
         last = answer_readings(active.last if active else None) or self._last
         values['events'] = values.get('events', {}) | last | count_readings(counts)
+        sensors = active.sensors if active else {}
         return Snapshot(
             state=self.state,
-            bundle=self._config.bundle,
+            hardware={name: frame_id for name, frame_id in sensors.items() if frame_id},
             problem=self.problem,
             counts=counts,
             publishers=active.publishers() if active else {},
@@ -269,18 +286,25 @@ def main(arguments: Sequence[str] | None = None, factory: PipelineFactory = buil
     Args:
         arguments: ROS arguments (``--ros-args ...``); None takes those of the process.
         factory: makes the pipeline at configure.
+
+    Returns:
+        0; while a bundle loads it does not return but ends the process.
     """
     with Interrupts() as interrupts:
+        loading = False
         try:
             with ros(arguments):
                 uninstall_signal_handlers()
-                _run(factory, interrupts)
+                loading = _run(factory, interrupts)
         except KeyboardInterrupt:  # rclpy, before its handlers were removed
             get_logger('cs3').info('interrupted')
+        if loading:
+            leave(0)
     return 0
 
 
-def _run(factory: PipelineFactory, interrupts: Interrupts) -> None:
+def _run(factory: PipelineFactory, interrupts: Interrupts) -> bool:
+    """Run the node until it is interrupted; returns whether a thread still loads."""
     node = Cs3Node(factory)
     library = logging.getLogger('cs3_ros')
     handler = RosLogHandler(node.get_logger())
@@ -300,3 +324,4 @@ def _run(factory: PipelineFactory, interrupts: Interrupts) -> None:
         library.removeHandler(handler)
         node.close()
         node.destroy_node()
+    return node.still_loading

@@ -8,7 +8,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, LabelInfo
+from vision_msgs.msg import Classification, Detection2DArray, LabelInfo
 
 from cs3_ros.collision import Collision, Onset
 from cs3_ros.ros import messages
@@ -19,13 +19,19 @@ class Outputs:
 
     Args:
         node: the owner; its lifecycle opens and closes the publishers.
+        onset_message: ``Classification`` or ``Header``, the type of ``onset``.
     """
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: LifecycleNode, onset_message: str = 'Classification') -> None:
         self._node = node
+        self._old_onset = onset_message == 'Header'
+        if self._old_onset:
+            node.get_logger().warning(
+                'onset_message: Header is for this release only; a Classification has it as header'
+            )
         self._publishers: list[Any] = []
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._onset = self._publisher(Header, 'onset')
+        self._onset = self._publisher(Header if self._old_onset else Classification, 'onset')
         self._masks = self._publisher(ImageMessage, 'collision_masks')
         self._detections = self._publisher(Detection2DArray, 'detections')
         self._label_info = self._publisher(LabelInfo, 'label_info', latched)
@@ -43,7 +49,8 @@ class Outputs:
 
     def onset(self, onset: Onset, frame_id: str) -> None:
         """Say at once that something hit something; the stamp is the peak."""
-        self._onset.publish(messages.header(onset.stamp_ns, frame_id))
+        message = messages.onset_message(onset, frame_id)
+        self._onset.publish(message.header if self._old_onset else message)
 
     def collision(self, collision: Collision) -> None:
         """Masks and detections with the source frame's header; pictures if somebody looks.

@@ -15,6 +15,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from cs3_ros.ros.managed import ManagedNode
 from cs3_ros.settings import (
     NodeConfig,
     Settings,
@@ -23,6 +24,9 @@ from cs3_ros.settings import (
     is_ros_parameter,
     parameter_names,
 )
+
+FIX = 'cleanup (after deactivate, if it is active), set, configure'
+"""How a parameter is changed that takes effect at configure."""
 
 
 def declare(node: Node) -> dict[str, str]:
@@ -60,24 +64,32 @@ def read(node: Node) -> tuple[NodeConfig, Settings]:
     return from_parameters(values, 'parameters')
 
 
-def check_change(node: Node, changes: Sequence[Parameter]) -> SetParametersResult:
-    """Whether the changes, taken together, would leave valid settings."""
+def check_change(node: ManagedNode, changes: Sequence[Parameter]) -> SetParametersResult:
+    """Whether the changes, taken together, fit the state and would leave valid settings."""
     values = {name: node.get_parameter(name).value for name in parameter_names()}
-    values |= {p.name: p.value for p in changes if p.name in values}
+    new = {p.name: p.value for p in changes if p.name in values and p.value != values[p.name]}
+    cold = sorted(name for name in new if not _is_hot(name))
+    if cold and node.state != 'unconfigured':
+        reason = f'{", ".join(cold)}: the node is {node.state}; {FIX}'
+        return SetParametersResult(successful=False, reason=reason)
     try:
-        from_parameters(values, 'parameters')
+        from_parameters(values | new, 'parameters')
     except ValueError as error:
         return SetParametersResult(successful=False, reason=str(error))
     return SetParametersResult(successful=True)
 
 
+def _is_hot(name: str) -> bool:
+    field = field_of(name)
+    assert field is not None
+    return bool(field.metadata['hot'])
+
+
 def _descriptor(field: Any) -> ParameterDescriptor:
     meta = field.metadata
-    hot = meta['hot']
+    # Not read_only: rclpy would refuse a change in every state, and without saying what to do.
     descriptor = ParameterDescriptor(
-        name=field.name,
-        description=meta['doc'] + ('' if hot else ' Read-only: restart the node to change it.'),
-        read_only=not hot,
+        name=field.name, description=meta['doc'] + ('' if meta['hot'] else f' To change it: {FIX}.')
     )
     if meta['choices']:
         descriptor.additional_constraints = f'one of: {", ".join(meta["choices"])}'

@@ -10,9 +10,12 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.duration import Duration
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -23,34 +26,54 @@ from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import message_class, ns_to_stamp
 
 CLOCK_PERIOD_NS = 10_000_000
+RECORDED_BELOW = '/cs3/'
+"""Where `cs3 bag make` puts its topics."""
 
 
 class Player(Node):
     """Publishes the messages of one bag.
 
+    Topics below ``/cs3`` go to the namespace of the player, which is ``/cs3`` unless ROS arguments
+    say another; the rest keep their names. All of them can be remapped.
+
     Args:
         bag: the bag.
-        rate: speed, 1.0 is the recorded one.
-        clock: also publish ``/clock`` (for nodes with ``use_sim_time``).
+        rate: speed, 1.0 is the recorded one; the parameter ``rate`` overrules it.
+        clock: also publish ``/clock`` (for nodes with ``use_sim_time``); so does ``clock``.
+        options: further arguments of rclpy's node.
 
     Raises:
         ImportError: a message type is not installed; names the package.
         ValueError: an impossible rate.
     """
 
-    def __init__(self, bag: Bag, rate: float = 1.0, clock: bool = False) -> None:
-        if not 0 < rate < math.inf:
-            raise ValueError(f'rate = {rate}: expected a positive factor such as 1.0')
-        topics = [topic for topic in bag.topics if topic.name != '/clock' or not clock]
-        classes = [message_class(topic.msgtype) for topic in topics]
-        super().__init__('cs3_player')
+    def __init__(self, bag: Bag, rate: float = 1.0, clock: bool = False, **options: Any) -> None:
+        super().__init__('cs3_player', **{'namespace': 'cs3', **options})
+        try:
+            rate, clock = self.given('rate', float(rate)), self.given('clock', clock)
+            if not 0 < rate < math.inf:
+                raise ValueError(f'rate = {rate}: expected a positive factor such as 1.0')
+            topics = [topic for topic in bag.topics if topic.name != '/clock' or not clock]
+            classes = [message_class(topic.msgtype) for topic in topics]
+        except (ValueError, ImportError):
+            self.destroy_node()
+            raise
         self._bag = bag
         self._rate = rate
         self._clock_out = self.create_publisher(Clock, '/clock', 10) if clock else None
         self._outputs: dict[str, Publisher] = {
-            topic.name: self.create_publisher(message_type, topic.name, _qos(topic))
+            topic.name: self.create_publisher(
+                message_type, topic.name.removeprefix(RECORDED_BELOW), _qos(topic)
+            )
             for topic, message_type in zip(topics, classes, strict=True)
         }
+
+    def given(self, name: str, default: Any) -> Any:
+        """A read-only parameter; raises ValueError where another type was given."""
+        try:
+            return self.declare_parameter(name, default, ParameterDescriptor(read_only=True)).value
+        except InvalidParameterTypeException as error:
+            raise ValueError(f'{error}; such as {name}:={default}') from error
 
     def unmatched(self) -> list[str]:
         """Topics that nobody subscribes to."""
@@ -114,20 +137,21 @@ def main(options: argparse.Namespace) -> int:
 
     bag = Bag(options.bag)
     total = sum(topic.count for topic in bag.topics)
-    with ros():
+    with ros(options.ros_arguments):
         player = Player(bag, options.rate, options.clock)
-        missing = player.wait_for_subscribers(options.wait)
-        if missing:
-            print(
-                f'cs3 bag play: no subscriber for {", ".join(missing)} after {options.wait:g} s, '
-                'playing all the same',
-                file=sys.stderr,
-            )
         try:
+            wait_s, loop = player.given('wait', options.wait), player.given('loop', options.loop)
+            missing = player.wait_for_subscribers(wait_s)
+            if missing:
+                print(
+                    f'cs3 bag play: no subscriber for {", ".join(missing)} after {wait_s:g} s, '
+                    'playing all the same',
+                    file=sys.stderr,
+                )
             while True:
                 with Bar(total=total, unit='msg', desc=str(options.bag)) as bar:
                     player.play(lambda count: bar.update(count) and None)
-                if not options.loop or not player.context.ok():
+                if not loop or not player.context.ok():
                     return 0
         except KeyboardInterrupt:
             return 130

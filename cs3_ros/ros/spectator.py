@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image as ImageMessage
-from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, LabelInfo
+from vision_msgs.msg import Classification, Detection2DArray, LabelInfo
 
 from cs3_ros.collision import onset_of
 from cs3_ros.files.encodings import decode_image
@@ -142,7 +141,7 @@ class _Spectator(Node):
         self.counts: dict[str, int] = {}
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(LabelInfo, '/cs3/label_info', self._on_active, latched)
-        self.create_subscription(Header, '/cs3/onset', self._on_onset, 100)
+        self.create_subscription(Classification, '/cs3/onset', self._on_onset, 100)
         self.create_subscription(ImageMessage, '/cs3/collision_masks', self._on_masks, 100)
         self.create_subscription(Detection2DArray, '/cs3/detections', self._on_answer, 100)
         for topic, kept in (('overlay', self.overlays), ('heatmap', self.heat_maps)):
@@ -162,8 +161,8 @@ class _Spectator(Node):
     def _on_active(self, message: LabelInfo) -> None:
         self.active = True
 
-    def _on_onset(self, message: Header) -> None:
-        self.heard_s[stamp_to_ns(message.stamp)] = time.monotonic()
+    def _on_onset(self, message: Classification) -> None:
+        self.heard_s[stamp_to_ns(message.header.stamp)] = time.monotonic()
 
     def _on_answer(self, message: Detection2DArray) -> None:
         labels = tuple(d.results[0].hypothesis.class_id for d in message.detections)

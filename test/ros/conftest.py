@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,12 +56,19 @@ class Process(Child):
 
 
 @pytest.fixture
-def start(domain: None, tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Starts ``cs3 ...`` or, with ``fake_node`` first, the node with fake stages."""
+def start(
+    domain: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Process]]:
+    """Starts ``cs3 ...`` or, with ``fake_node`` or ``slow_node`` first, one with fake stages."""
     processes: list[Process] = []
+    tests = str(Path(__file__).resolve().parents[1])
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([tests, os.environ.get('PYTHONPATH', '')]))
 
     def start_process(*arguments: str) -> Process:
-        module = 'cs3_ros.bench.node_peers' if arguments[0] == 'fake_node' else 'cs3_ros.cli'
+        modules = {'fake_node': 'cs3_ros.bench.node_peers', 'slow_node': 'slow_node'}
+        module = modules.get(arguments[0], 'cs3_ros.cli')
+        if module == 'slow_node':
+            arguments = arguments[1:]
         processes.append(Process(module, arguments, tmp_path / f'process_{len(processes)}.log'))
         return processes[-1]
 
@@ -167,6 +175,7 @@ class Rig:
 
     def start(self) -> Rig:
         self.node.autostart()
+        self.until(lambda: self.state == 'active' or self.node.problem)
         assert self.state == 'active', self.node.problem
         return self
 

@@ -6,6 +6,7 @@ import needs
 
 needs.ros()
 
+import platform
 import time
 
 import pytest
@@ -40,7 +41,7 @@ def values(status: DiagnosticStatus) -> dict[str, str]:
 
 def active(**fields) -> Snapshot:
     fields['counts'] = {'frames': 30, 'audio_chunks': 50} | fields.get('counts', {})
-    return Snapshot(state='active', bundle='lite', **fields)
+    return Snapshot(state='active', **fields)
 
 
 def test_every_counter_of_a_loss_is_shown(rig) -> None:
@@ -75,11 +76,13 @@ def test_a_rise_is_a_warning_once(clock, status: str, loss: str) -> None:
 def test_rates(clock) -> None:
     told = Diagnostics('/robot/cs3')
     clock[0] += 2
-    message = told.message(Header(), active())
+    message = told.message(Header(), active(hardware={'image': 'left_camera'}))
     assert [s.name for s in message.status] == [
         f'robot/cs3: {name}' for name in ('node', 'image', 'audio', 'events')
     ]
-    assert [s.hardware_id for s in message.status] == ['lite'] * 4
+    # what the status is about: a sensor, where one has spoken, else this computer
+    computer = platform.node()
+    assert [s.hardware_id for s in message.status] == [computer, 'left_camera', computer, computer]
     found = statuses(message)
     assert found['image'].message == '15.0 per s' and found['audio'].message == '25.0 per s'
     assert values(found['image'])['rate_hz'] == '15.00' and values(found['image'])['frames'] == '30'
@@ -92,7 +95,7 @@ def test_silence_names_the_publishers_of_its_own_topics(clock) -> None:
     """Remapped topics need not be called image and audio."""
     publishers = {'image': {'/camera/color': 0}, 'audio': {'/image_mic': 2, '/mic_info': 1}}
     told = Diagnostics('/cs3/cs3')
-    found = statuses(told.message(Header(), Snapshot('active', 'lite', publishers=publishers)))
+    found = statuses(told.message(Header(), Snapshot('active', publishers=publishers)))
     assert found['image'].message == 'nothing received; publishers: /camera/color 0'
     assert found['audio'].message == 'nothing received; publishers: /image_mic 2, /mic_info 1'
     assert (found['image'].level, found['events'].level) == (WARN, OK)
@@ -108,13 +111,13 @@ def test_what_cannot_be_used_is_not_called_silence(clock) -> None:
 
 
 def test_before_activation_nothing_is_expected(clock) -> None:
-    found = statuses(Diagnostics('/cs3/cs3').message(Header(), Snapshot('inactive', 'lite')))
+    found = statuses(Diagnostics('/cs3/cs3').message(Header(), Snapshot('inactive')))
     assert {s.level for s in found.values()} == {OK}
     assert {s.message for s in found.values()} == {'inactive'}
 
 
 def test_a_failed_configure_is_an_error(clock) -> None:
-    snapshot = Snapshot('unconfigured', 'lite', problem='configure failed: no bundle')
+    snapshot = Snapshot('unconfigured', problem='configure failed: no bundle')
     found = statuses(Diagnostics('/cs3/cs3').message(Header(), snapshot))
     assert (found['node'].level, found['node'].message) == (ERROR, 'configure failed: no bundle')
 

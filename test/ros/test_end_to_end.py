@@ -14,8 +14,7 @@ import pytest
 from fakes import ClickRecording, fake_pipeline
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, LabelInfo
+from vision_msgs.msg import Classification, Detection2DArray, LabelInfo
 
 from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.collision import event_id
@@ -37,7 +36,7 @@ def test_masks_arrive_with_the_header_of_the_source_frame(
     bag = make_bag(ClickRecording(CLICKS_S), tmp_path / 'bag', image=image)
     listener.listen(Image, '/cs3/collision_masks')
     listener.listen(Detection2DArray, '/cs3/detections')
-    listener.listen(Header, '/cs3/onset')
+    listener.listen(Classification, '/cs3/onset')
     listener.listen(LabelInfo, '/cs3/label_info', LATCHED)
     node = start('fake_node')
     assert listener.until(lambda: bool(listener.heard['/cs3/label_info'])), node.text
@@ -60,8 +59,10 @@ def test_masks_arrive_with_the_header_of_the_source_frame(
         assert mask.encoding == 'mono8' and (mask.height, mask.width) == (64, 96)
         labels = np.frombuffer(mask.data, np.uint8).reshape(64, 96)
         assert np.array_equal(labels, found.collision.label_image())
-        assert stamp_to_ns(onset.stamp) == found.collision.onset.stamp_ns
-        assert [d.id for d in detected.detections] == [event_id(stamp_to_ns(onset.stamp))] * 2
+        assert stamp_to_ns(onset.header.stamp) == found.collision.onset.stamp_ns
+        assert [d.id for d in detected.detections] == [
+            event_id(stamp_to_ns(onset.header.stamp))
+        ] * 2
         assert [d.results[0].hypothesis.class_id for d in detected.detections] == [
             'right_hand',
             'left_hand',

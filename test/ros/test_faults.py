@@ -30,8 +30,8 @@ from fakes import (
     stamp_ns,
 )
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 from std_srvs.srv import Trigger
+from vision_msgs.msg import Classification
 
 from cs3_ros.files.encodings import ENCODINGS
 from cs3_ros.ros import active, node
@@ -42,8 +42,8 @@ from cs3_ros.trigger.stream import CollisionStream
 RATE = 48_000
 
 
-def onset_times(headers: list[Header]) -> list[float]:
-    return [(stamp_to_ns(header.stamp) - stamp_ns(0)) / 1e9 for header in headers]
+def onset_times(onsets: list[Classification]) -> list[float]:
+    return [(stamp_to_ns(onset.header.stamp) - stamp_ns(0)) / 1e9 for onset in onsets]
 
 
 def lives(rig, start_s: float = 100.0) -> bool:
@@ -255,19 +255,19 @@ FORMATS = [
 def test_the_same_clicks_in_any_format(rig, rate: int, channels: int, fmt: str) -> None:
     clicks_s = (0.4, 0.9)
     rig = rig().start()
-    onsets = rig.listen(Header, 'onset')
+    onsets = rig.listen(Classification, 'onset')
     mono = click_sound(clicks_s, 1.2, rate)
     sound = np.repeat(mono[:, None], channels, axis=1)
     rig.send(info_message(rate, channels, fmt), *sound_messages(sound, 0.0, rate, fmt))
     assert rig.until(lambda: len(onsets) == 2), rig.reading('last_refused')
     assert np.allclose(onset_times(onsets), clicks_s, atol=1e-3)
-    assert [header.frame_id for header in onsets] == ['microphone'] * 2
+    assert [onset.header.frame_id for onset in onsets] == ['microphone'] * 2
     assert rig.counted(audio_chunks=60, refused_audio=0, bad_chunks=0, clipped_chunks=0)
 
 
 def test_the_format_may_come_from_parameters(rig) -> None:
     rig = rig(audio_rate=16_000, audio_channels=2, audio_sample_format='F32LE').start()
-    onsets = rig.listen(Header, 'onset')
+    onsets = rig.listen(Classification, 'onset')
     assert rig.peer.count_subscribers('audio_info') == 0
     sound = np.repeat(click_sound((0.5,), 0.8, 16_000)[:, None], 2, axis=1)
     rig.send(*sound_messages(sound, 0.0, 16_000, 'F32LE'))
@@ -276,7 +276,7 @@ def test_the_format_may_come_from_parameters(rig) -> None:
 
 def test_stamps_may_mean_the_last_sample(rig) -> None:
     rig = rig(audio__stamp_refers_to='last_sample').start()
-    onsets = rig.listen(Header, 'onset')
+    onsets = rig.listen(Classification, 'onset')
     sound = sound_messages(click_sound((0.5,), 0.8), 0.02 - 1 / RATE)
     rig.send(info_message(), *sound)
     assert rig.until(lambda: onsets) and abs(onset_times(onsets)[0] - 0.5) < 1e-3
@@ -300,7 +300,7 @@ def test_the_other_audio_package_through_its_adapter(rig, monkeypatch) -> None:
 
     monkeypatch.setattr(inputs, 'sound_from_audio_stamped', from_bytes)
     rig = rig(audio_message='AudioStamped').start()
-    onsets = rig.listen(Header, 'onset')
+    onsets = rig.listen(Classification, 'onset')
     rig.send(*sound_messages(click_sound((0.5,), 0.8)))
     assert rig.until(lambda: onsets) and abs(onset_times(onsets)[0] - 0.5) < 1e-3
 
@@ -338,7 +338,7 @@ def as_float(messages: list[Any]) -> list[Any]:
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_samples_that_are_not_finite(rig, value: float) -> None:
     rig = rig().start()
-    onsets = rig.listen(Header, 'onset')
+    onsets = rig.listen(Classification, 'onset')
     sound = as_float(sound_messages(click_sound((0.5,), 0.8)))
     sound[5] = with_values(sound[5], value)
     rig.send(info_message(fmt='F32LE'), *sound)
@@ -349,7 +349,7 @@ def test_samples_that_are_not_finite(rig, value: float) -> None:
 
 def test_clipped_sound_is_counted_and_heard(rig) -> None:
     rig = rig().start()
-    onsets = rig.listen(Header, 'onset')
+    onsets = rig.listen(Classification, 'onset')
     loud = np.clip(click_sound((0.5,), 0.8) * 20, -1, 1)
     rig.send(info_message(), *sound_messages(loud))
     assert rig.until(lambda: rig.reading('clipped_chunks') not in ('', '0'))
@@ -403,7 +403,7 @@ def test_mp3_in_mid_stream_is_not_taken_for_samples(rig) -> None:
 @pytest.mark.parametrize('rate, channels', [(16_000, 1), (48_000, 2)])
 def test_rate_and_channels_may_change_in_mid_stream(rig, rate: int, channels: int) -> None:
     rig = rig().start()
-    onsets = rig.listen(Header, 'onset')
+    onsets = rig.listen(Classification, 'onset')
     rig.send(*clip_messages())
     assert rig.counted(onsets=1, audio_chunks=40)
     rig.send(info_message(rate, channels))
@@ -444,7 +444,7 @@ def out_of_order(sound: list[Any]) -> list[Any]:
 )
 def test_chunks_in_disorder(rig, disorder, counts) -> None:
     rig = rig().start()
-    onsets = rig.listen(Header, 'onset')
+    onsets = rig.listen(Classification, 'onset')
     rig.send(info_message(), *disorder(sound_messages(click_sound((0.6,), 0.8))))
     assert rig.counted(**counts), rig.status['audio']
     for counter in set(counts) - {'audio_chunks'}:
@@ -477,7 +477,7 @@ def test_of_two_transports_that_were_there_before_only_one_is_heard(rig, monkeyp
 
 def test_audio_without_video(rig) -> None:
     rig = rig(audio_timeout_s=0.2).start()
-    onsets = rig.listen(Header, 'onset')
+    onsets = rig.listen(Classification, 'onset')
     rig.send(info_message(), *sound_messages(click_sound((0.5,), 0.8)))
     assert rig.counted(onsets=1, no_frame=1), 'the event has to close without a frame'
     assert abs(onset_times(onsets)[0] - 0.5) < 1e-3
@@ -528,7 +528,7 @@ def test_an_event_closes_when_the_sound_stops(rig) -> None:
 
 def test_a_bag_that_loops(rig) -> None:
     rig = rig().start()
-    masks, onsets = rig.listen(Image, 'collision_masks'), rig.listen(Header, 'onset')
+    masks, onsets = rig.listen(Image, 'collision_masks'), rig.listen(Classification, 'onset')
     for turn in range(1, 4):
         rig.send(*clip_messages((0.6, 1.4), 1.8))
         assert rig.until(lambda n=2 * turn: len(masks) == n), (turn, rig.status)
@@ -540,7 +540,7 @@ def test_a_bag_that_loops(rig) -> None:
 
 def test_a_clock_that_jumps_forward(rig) -> None:
     rig = rig().start()
-    masks, onsets = rig.listen(Image, 'collision_masks'), rig.listen(Header, 'onset')
+    masks, onsets = rig.listen(Image, 'collision_masks'), rig.listen(Classification, 'onset')
     for number, start_s in enumerate((0.0, 3600.0, 400_000.0), 1):
         rig.send(*clip_messages(start_s=start_s))
         assert rig.until(lambda n=number: len(masks) == n), (start_s, rig.status)
@@ -642,7 +642,7 @@ def test_events_faster_than_the_pipeline(rig, monkeypatch) -> None:
     monkeypatch.setattr(active, 'CollisionStream', partial(CollisionStream, make_detector=Peaks))
     clicks_s = [0.5 + k / 20 for k in range(40)]
     rig = rig(lambda bundle, settings: fake_pipeline(0.2), queue_size=2).start()
-    masks, onsets = rig.listen(Image, 'collision_masks'), rig.listen(Header, 'onset')
+    masks, onsets = rig.listen(Image, 'collision_masks'), rig.listen(Classification, 'onset')
     rig.send(*clip_messages(clicks_s, 3.0))
     assert rig.until(lambda: len(onsets) == 40), len(onsets)
     assert rig.until(

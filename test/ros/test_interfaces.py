@@ -18,6 +18,8 @@ PUBLIC = {
     'c86140afb57d255656ff2d9e476ea9e3',
     'audio_common_msgs/msg/AudioInfo': 'b3494d204e513d2cceefae1888e5be3d'
     'a7c8c8ca31eb277f7b5b62f364bcb1fb',
+    'vision_msgs/msg/Classification': 'f74db28d0eaef3afb78f48bf2161cd70'
+    '9a1383a0309d3454383b25be11345143',
     'vision_msgs/msg/VisionClass': '1e4a11f0fed50b5623cb8ff26ca0e379'
     '52a48a9c074d16f804b44e9164c2037a',
     'vision_msgs/msg/LabelInfo': '3d37df4015cdf660cc851c51897f2acd957e1ca6205ba0a99aebffb9406b0783',
@@ -26,7 +28,7 @@ PUBLIC = {
 }
 """Type hashes in the code generated from ros-drivers/audio_common and ros-perception/vision_msgs.
 
-A hash covers the nested types, so that these six pin all twelve definitions.
+A hash covers the nested types, so that these seven pin all thirteen definitions.
 """
 
 
@@ -63,9 +65,11 @@ def examples():
     """One filled message of each topic type."""
     from audio_common_msgs.msg import AudioDataStamped, AudioInfo
     from vision_msgs.msg import (
+        Classification,
         Detection2D,
         Detection2DArray,
         LabelInfo,
+        ObjectHypothesis,
         ObjectHypothesisWithPose,
         VisionClass,
     )
@@ -82,6 +86,7 @@ def examples():
     return [
         audio,
         info,
+        Classification(results=[ObjectHypothesis(class_id='impact', score=0.5)]),
         Detection2DArray(detections=[detection, Detection2D()]),
         LabelInfo(class_map=classes, threshold=0.5),
     ]

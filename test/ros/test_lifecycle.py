@@ -305,8 +305,12 @@ def test_no_autostart_waits_for_a_manager(start, listener) -> None:
 @pytest.mark.parametrize('running', [False, True], ids=['starting', 'running'])
 def test_a_signal_ends_the_node_without_a_traceback(start, listener, number, running) -> None:
     node = start('fake_node')
-    if running:  # an answer comes from the executor
-        state = listener.call(GetState, '/cs3/cs3/get_state', GetState.Request()).current_state
-        assert state.label == 'active'
+    if running:
+
+        def active() -> bool:
+            answer = listener.call(GetState, '/cs3/cs3/get_state', GetState.Request())
+            return answer.current_state.label == 'active'
+
+        assert listener.until(active)
     assert node.signal_after(lambda: True, number) in (0, 130), node.text
     assert 'Traceback' not in node.text and 'RCLError' not in node.text

@@ -111,9 +111,9 @@ def test_boxes_survive(masks) -> None:
             centre.y + box.size_y / 2,
         )
         assert detection.id == event_id(found.onset.stamp_ns)
-        (result,) = detection.results
-        assert result.hypothesis.class_id == candidate.label
-        assert result.hypothesis.score == candidate.score
+        stage, name = (result.hypothesis for result in detection.results)
+        assert stage.class_id == candidate.label and name.class_id.endswith('_object')
+        assert stage.score == name.score == candidate.score
         assert detection.header == message.header and detection.header.frame_id == 'camera'
 
 
@@ -203,3 +203,31 @@ def test_impossible_stamps_are_refused(seconds: int, nanoseconds: int) -> None:
 def test_an_unknown_encoding_names_those_that_are_known() -> None:
     with pytest.raises(ValueError, match='nv99.*rgb8.*set the encoding'):
         frame_from_message(Image(encoding='nv99', height=1, width=1, step=1))
+
+
+def test_a_detection_finds_its_pixels_by_the_names_of_label_info() -> None:
+    """Whatever others did to the order: the last class is a name of label_info, that the value."""
+    masks = np.zeros((2, 6, 9), bool)  # as large as the picture
+    masks[0, 1:4, 1:4] = masks[1, 3:6, 5:8] = True
+    found = collision(masks)
+    stamp = messages.header(found.frame.stamp_ns, 'camera')
+    names = {c.class_name: c.class_id for c in messages.label_info_message(stamp).class_map}
+    detections = messages.detections_message(stamp, found).detections[::-1]
+    assert len(detections) == 2
+    label_image = found.label_image()
+    for detection in detections:
+        value = names[detection.results[-1].hypothesis.class_id]
+        candidate = found.objects[value - 1]
+        assert detection.results[0].hypothesis.class_id == candidate.label
+        assert candidate.mask[label_image == value].all() and (label_image == value).any()
+
+
+@pytest.mark.parametrize('peak_dbfs, score', [(0.0, 1.0), (-20.0, 0.1), (3.0, 1.0)])
+def test_an_onset_is_a_stamped_class(peak_dbfs, score) -> None:
+    message = over_the_wire(messages.onset_message(Onset(7_000_000_003, peak_dbfs, 9.0), 'mic'))
+    assert (messages.stamp_to_ns(message.header.stamp), message.header.frame_id) == (
+        7_000_000_003,
+        'mic',
+    )
+    (result,) = message.results
+    assert result.class_id == 'impact' and result.score == pytest.approx(score)

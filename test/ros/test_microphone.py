@@ -6,7 +6,6 @@ import needs
 
 needs.ros()
 
-import argparse
 import builtins
 import sys
 import threading
@@ -14,11 +13,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import rclpy
 from audio_common_msgs.msg import AudioDataStamped, AudioInfo
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
+from cs3_ros import cli
 from cs3_ros.files.message_fields import format_from_info, sound_from_data
-from cs3_ros.ros import microphone
 from cs3_ros.ros.microphone import Microphone
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -72,7 +72,8 @@ def record(listener, sounddevice, monkeypatch):
     made: list[Microphone] = []
 
     def make(**options) -> Microphone:
-        made.append(Microphone(**options))
+        values = [rclpy.Parameter(name, value=value) for name, value in options.items()]
+        made.append(Microphone(parameter_overrides=values))
         now = SimpleNamespace(nanoseconds=1000 * 10**9)
         clock = SimpleNamespace(now=lambda: now)
         monkeypatch.setattr(made[-1], 'get_clock', lambda: clock)
@@ -145,7 +146,8 @@ def test_a_slow_publisher_drops_and_counts(record) -> None:
 )
 def test_a_device_that_is_not_there_or_refuses(listener, sounddevice, options, words) -> None:
     with pytest.raises(RuntimeError, match=words):
-        Microphone(**options)
+        values = [rclpy.Parameter(name, value=value) for name, value in options.items()]
+        Microphone(parameter_overrides=values)
     assert not any(device.open for device in Device.made), 'the device stays taken'
     assert listener.until(lambda: not listener.node.count_publishers('/cs3/audio')), 'node stays'
 
@@ -172,14 +174,61 @@ def test_what_is_not_installed(listener, monkeypatch, error, words) -> None:
     assert listener.until(lambda: not listener.node.count_publishers('/cs3/audio'))
 
 
-@pytest.mark.parametrize('given, device', [('3', 3), ('USB', 'USB'), (None, None)])
-def test_the_command(domain, sounddevice, monkeypatch, given, device) -> None:
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        ({'rate': 0}, 'rate = 0: expected a positive number'),
+        ({'block_s': float('nan')}, 'block_s = nan'),
+        ({'rate': 'fast'}, 'rate'),
+        ({'device': [1, 2]}, 'device = .*expected a name or an index'),
+    ],
+)
+def test_a_parameter_that_is_none(listener, sounddevice, options, words) -> None:
+    values = [rclpy.Parameter(name, value=value) for name, value in options.items()]
+    with pytest.raises(ValueError, match=words):
+        Microphone(parameter_overrides=values)
+    assert not Device.made
+    assert listener.until(lambda: 'cs3_microphone' not in listener.node.get_node_names())
+
+
+COMMANDS = [
+    ([], None, 48_000, 1),
+    (['--device', '3', '--rate', '44100'], 3, 44_100, 1),
+    (['--device', 'USB', '--channels', '2'], 'USB', 48_000, 2),
+    (['--ros-args', '-p', 'device:=3', '-p', 'rate:=16000'], 3, 16_000, 1),
+    (['--rate', '44100', '--ros-args', '-p', 'rate:=16000'], None, 16_000, 1),
+]
+
+
+@pytest.mark.parametrize('arguments, device, rate, channels', COMMANDS)
+def test_the_command(domain, sounddevice, monkeypatch, arguments, device, rate, channels) -> None:
     def interrupted(self) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Microphone, 'run', interrupted)
-    options = argparse.Namespace(device=given, rate=44_100, channels=2)
-    assert microphone.main(options) == 130
+    assert cli.main(['mic', *arguments]) == 130
     (made,) = Device.made
     assert not made.open
-    assert (made.options['device'], made.options['samplerate']) == (device, 44_100)
+    given = made.options
+    assert (given['device'], given['samplerate'], given['channels']) == (device, rate, channels)
+    monkeypatch.setattr(sys, 'argv', ['mic', *arguments])
+    monkeypatch.setattr(cli, 'ignore_signals', lambda: None)
+    assert cli.mic() == 0, 'a launch file would take it for a failure'
+
+
+def test_two_robots_have_a_microphone_each(domain, sounddevice, monkeypatch) -> None:
+    """Node name, namespace, remapping and frame_id, as a launch file gives them."""
+    seen: list[tuple[str, ...]] = []
+
+    def look(self) -> None:
+        info = self._info.topic_name
+        seen.append((self.get_fully_qualified_name(), self._audio.topic_name, info, self._frame_id))
+
+    monkeypatch.setattr(Microphone, 'run', look)
+    for robot in ('one', 'two'):
+        arguments = f'--ros-args -r __ns:=/{robot} -r __node:=ears -r audio:=sound'.split()
+        assert cli.main(['mic', *arguments, '-p', f'frame_id:={robot}/ear']) == 0
+    assert seen == [
+        (f'/{robot}/ears', f'/{robot}/sound', f'/{robot}/audio_info', f'{robot}/ear')
+        for robot in ('one', 'two')
+    ]

@@ -41,7 +41,7 @@ class Teller:
 
     def observe(self, after_s: float, **fields) -> list[tuple[str, str]]:
         self.now += after_s
-        self.narrator.observe(Snapshot(state='active', bundle='lite', **fields))
+        self.narrator.observe(Snapshot(state='active', **fields))
         return self.logger.new()
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import rclpy
 from fakes import clip_messages, fake_pipeline, picture_message
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
-from vision_msgs.msg import Detection2DArray
+from vision_msgs.msg import Classification, Detection2DArray
 
 from cs3_ros.settings import NodeConfig, Settings, field_of, load_parameters, parameter_names
 
@@ -29,6 +31,12 @@ def set_parameter(rig, name: str, value):
     return rig.call(SetParameters, 'cs3/set_parameters', request).results[0]
 
 
+def change(rig, name: str) -> bool:
+    """As ``ros2 lifecycle set`` does."""
+    request = ChangeState.Request(transition=Transition(label=name))
+    return rig.call(ChangeState, 'cs3/change_state', request).success
+
+
 def test_every_parameter_describes_itself(rig) -> None:
     rig = rig()
     names = parameter_names()
@@ -40,8 +48,8 @@ def test_every_parameter_describes_itself(rig) -> None:
         field = field_of(name)
         meta = field.metadata
         assert descriptor.description.startswith(meta['doc']), name
-        assert descriptor.read_only != meta['hot'], name
-        assert ('restart' in descriptor.description) == descriptor.read_only
+        assert not descriptor.read_only, name
+        assert ('cleanup' in descriptor.description) != meta['hot'], name
         for choice in meta['choices']:
             assert choice in descriptor.additional_constraints
         ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
@@ -135,13 +143,14 @@ def test_a_file_that_one_door_refuses_the_other_refuses_too(rig, tmp_path, text,
         load_parameters(path)
     rig = rig(arguments=['--ros-args', '--params-file', str(path)])
     rig.node.autostart()
+    rig.until(lambda: rig.node.problem)
     name = text.partition(':')[0]
     assert rig.state == 'unconfigured' and name in rig.node.problem
 
 
 def test_a_higher_threshold_takes_effect_at_once(rig) -> None:
     rig = rig().start()
-    onsets = rig.listen(Header, 'onset')
+    onsets = rig.listen(Classification, 'onset')
     rig.send(*clip_messages(start_s=0.0))
     assert rig.counted(onsets=1, audio_chunks=40)
     assert set_parameter(rig, 'onset.minimum_dbfs', 0.0).successful
@@ -150,7 +159,7 @@ def test_a_higher_threshold_takes_effect_at_once(rig) -> None:
     assert set_parameter(rig, 'onset.minimum_dbfs', -70.0).successful
     rig.send(*clip_messages(start_s=1.6))
     assert rig.until(lambda: len(onsets) == 2)
-    assert onsets[1].stamp.sec == 1002 and rig.counted(onsets=2)
+    assert onsets[1].header.stamp.sec == 1002 and rig.counted(onsets=2)
 
 
 def test_a_hot_threshold_of_verification_takes_effect_at_once(rig) -> None:
@@ -177,9 +186,9 @@ def test_a_hot_threshold_of_verification_takes_effect_at_once(rig) -> None:
 @pytest.mark.parametrize(
     'name, value, words',
     [
-        ('bundle', 'nano', 'read-only'),
-        ('queue_size', 8, 'read-only'),
-        ('frames.buffer_s', 5.0, 'read-only'),
+        ('bundle', 'nano', 'bundle: the node is active; cleanup'),
+        ('queue_size', 8, 'set, configure'),
+        ('frames.buffer_s', 5.0, 'the node is active'),
         ('onset.refractory_s', -1.0, 'onset.refractory_s'),
         ('onset.refractory_s', 'often', 'DOUBLE'),
         ('verification.beta_reference', 10**6, 'beta_reference'),
@@ -193,6 +202,50 @@ def test_what_may_not_be_changed_is_refused_and_says_so(rig, name, value, words)
     assert not result.successful and words in result.reason
     assert rig.node.get_parameter(name).value == before
     assert rig.node.settings == Settings()
+
+
+def test_what_needs_configure_is_set_between_cleanup_and_configure(rig) -> None:
+    """As the reason of the refusal says, over the real services."""
+    bundles: list[str] = []
+
+    def factory(bundle, settings):
+        bundles.append(bundle.name)
+        return fake_pipeline()
+
+    rig = rig(factory)
+    assert set_parameter(rig, 'bundle', 'nano').successful, 'before the first configure'
+    assert set_parameter(rig, 'bundle', 'lite').successful
+    rig.start()
+    assert set_parameter(rig, 'bundle', 'lite').successful, 'the same value is no change'
+    for state, step in (('active', 'deactivate'), ('inactive', 'cleanup')):
+        result = set_parameter(rig, 'bundle', 'nano')
+        assert not result.successful and result.reason == (
+            f'bundle: the node is {state}; cleanup (after deactivate, if it is active), set, '
+            'configure'
+        )
+        assert change(rig, step)
+    refused = set_parameter(rig, 'queue_size', 65)
+    assert not refused.successful and 'queue_size' in refused.reason
+    assert set_parameter(rig, 'bundle', 'nano').successful
+    assert set_parameter(rig, 'queue_size', 2).successful
+    assert change(rig, 'configure') and bundles == ['lite', 'nano']
+    rig.next_diagnostics()
+    assert rig.reading('bundle') == 'nano' and rig.node._config.queue_size == 2
+
+
+def test_a_refused_start_value_can_be_set_right(rig) -> None:
+    rig = rig(queue_size='four')
+    assert not change(rig, 'configure')
+    assert set_parameter(rig, 'queue_size', 4).successful
+    assert change(rig, 'configure')
+
+
+def test_the_old_onset_for_one_release(rig, capfd) -> None:
+    rig = rig(onset_message='Header').start()
+    onsets = rig.listen(Header, 'onset')
+    rig.send(*clip_messages(start_s=0.0))
+    assert rig.until(lambda: onsets) and onsets[0].stamp.sec == 1000
+    assert 'Header is for this release only' in capfd.readouterr().err
 
 
 def test_a_misspelt_parameter_is_reported(rig, capfd) -> None:

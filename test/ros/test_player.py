@@ -19,6 +19,7 @@ from rclpy.serialization import deserialize_message
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
+from cs3_ros import cli
 from cs3_ros.files.bag_writer import make_bag
 from cs3_ros.files.bags import Bag, BagMessage, BagTopic
 from cs3_ros.ros import player
@@ -54,7 +55,7 @@ def play(listener):
 
 
 def options(bag: Bag | Path, **changes) -> argparse.Namespace:
-    given = dict(bag=bag, rate=1.0, clock=False, loop=False, wait=10.0)
+    given = dict(bag=bag, rate=1.0, clock=False, loop=False, wait=10.0, ros_arguments=[])
     return argparse.Namespace(**given | changes)
 
 
@@ -197,6 +198,36 @@ def test_the_command_loops(domain, bag, monkeypatch) -> None:
     monkeypatch.setattr(Player, 'play', three_times)
     assert player.main(options(bag.path, wait=0.0, loop=True)) == 130
     assert len(turns) == 3
+
+
+def test_a_bag_for_each_of_two_robots(domain, bag, monkeypatch) -> None:
+    """Topics below /cs3 go to the namespace; a remapping and parameters are heard, too."""
+    seen: list[tuple[object, ...]] = []
+
+    def look(self, progress) -> int:
+        names = sorted(publisher.topic_name for publisher in self._outputs.values())
+        seen.append((self.get_fully_qualified_name(), names, self._rate))
+        return 0
+
+    monkeypatch.setattr(Player, 'play', look)
+    for robot in ('one', 'two'):
+        arguments = f'--ros-args -r __ns:=/{robot} -r __node:=tape -r audio:=sound'.split()
+        values = ['-p', 'rate:=2.0', '-p', 'wait:=0.0']
+        assert cli.main(['bag', 'play', str(bag.path), *arguments, *values]) == 0
+    assert seen == [
+        (
+            f'/{robot}/tape',
+            [f'/{robot}/{name}' for name in ('audio_info', 'image/compressed', 'sound')],
+            2.0,
+        )
+        for robot in ('one', 'two')
+    ]
+
+
+def test_a_parameter_of_another_type(domain, bag, capsys) -> None:
+    given = ['--ros-args', '-p', 'rate:=2']
+    assert cli.main(['bag', 'play', str(bag.path), *given]) == 1
+    assert 'such as rate:=1.0' in capsys.readouterr().err and not rclpy.ok()
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -27,6 +27,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
+from vision_msgs.msg import Classification
 
 from cs3_ros.drawing import overlay as draw
 from cs3_ros.files.encodings import decode_image
@@ -109,14 +110,14 @@ def test_a_latched_audio_info_reaches_a_late_node(rig) -> None:
 
 def test_sound_before_its_audio_info_is_not_lost(rig) -> None:
     rig = rig().start()
-    onsets = rig.listen(Header, 'onset')
+    onsets = rig.listen(Classification, 'onset')
     rig.send(*sound_messages(click_sound((0.5,), 0.8)))
     rig.next_diagnostics()
     assert rig.reading('audio_chunks') == '0' and not onsets
     rig.send(info_message())
     assert rig.counted(audio_chunks=40, gaps=0, refused_audio=0)
     assert rig.until(lambda: onsets)
-    assert abs(stamp_to_ns(onsets[0].stamp) - 1_000_500_000_000) < 1_000_000
+    assert abs(stamp_to_ns(onsets[0].header.stamp) - 1_000_500_000_000) < 1_000_000
 
 
 # ---- transports -------------------------------------------------------------------------------
