@@ -4,7 +4,7 @@ Patch features of a frozen ViT go in. A few slots compete for the patches; a tra
 features again, patch after patch, and sees nothing of the picture but the slots and the patches
 before. What it writes is smoother than the features and follows objects: masks pool it
 (method.md F). Parameters carry the names of gkakogeorgiou/spot, so its files are loaded as they are
-(``sounding_format.py``).
+(``sounding_released.py``).
 
 Shapes: B pictures, N = n x n patches, D width of a patch, S slots, Ds width of a slot, H heads.
 """
@@ -12,6 +12,7 @@ Shapes: B pictures, N = n x n patches, D width of a patch, S slots, Ds width of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -232,8 +233,6 @@ class SlotAutoencoder(nn.Module):
         config: sizes.
     """
 
-    orders: Tensor
-
     def __init__(self, config: SlotsConfig) -> None:
         super().__init__()
         self.config = config
@@ -245,7 +244,6 @@ class SlotAutoencoder(nn.Module):
         )
         self.bos_tokens = nn.Parameter(torch.randn(ORDERS, 1, 1, width) * 0.02)
         self.dec = Decoder(config)
-        self.register_buffer('orders', patch_orders(config.grid), persistent=False)  # [9, N]
 
     def forward(self, patches: Tensor, target: Tensor | None = None) -> Decoded:
         """Encode and decode.
@@ -261,9 +259,10 @@ class SlotAutoencoder(nn.Module):
         """Write the patches again: slots [B, S, Ds] and patches [B, N, D] -> [B, N, D]."""
         memory = self.slot_proj(slots)  # [B, S, Ds] -> [B, S, D]
         chosen = [int(torch.randint(ORDERS, ()))] if self.training else range(ORDERS)
+        orders = _orders(self.config.grid, target.device)  # [9, N]
         total = torch.zeros_like(target)
         for number in chosen:
-            order = self.orders[number]  # [N]
+            order = orders[number]  # [N]
             first = self.bos_tokens[number].expand(len(target), -1, -1)  # [1, 1, D] -> [B, 1, D]
             before = torch.cat([first, target[:, order[:-1]]], 1)  # [B, N, D], one place later
             written = self.dec(self.input_proj(before), memory)  # [B, N, D], in this order
@@ -298,6 +297,13 @@ def patch_orders(grid: int) -> Tensor:
         rows.flip(0),  # bottom left, right
     ]
     return torch.stack([*(scan.flatten() for scan in scans), torch.cat(inward).flip(0)])
+
+
+@lru_cache(maxsize=8)
+def _orders(grid: int, device: torch.device) -> Tensor:
+    """``patch_orders`` on a device."""
+    with torch.inference_mode(False):  # else training could not use it after an inference
+        return patch_orders(grid).to(device)
 
 
 def _linear(inputs: int, outputs: int, bias: bool = True, gain: float = 1.0) -> nn.Linear:

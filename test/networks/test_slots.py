@@ -20,7 +20,7 @@ def network():
     torch.manual_seed(1)
     found = SlotAutoencoder(TINY).eval()
     with torch.no_grad():
-        for name, value in found.named_parameters():
+        for value in found.parameters():
             if value.ndim == 1:  # norms and biases that do something
                 value.add_(torch.randn_like(value) * 0.2)
     return found
