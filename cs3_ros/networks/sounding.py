@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from cs3_ros.networks.beats import RATE
 from cs3_ros.networks.slots import SlotAutoencoder
 from cs3_ros.networks.towers import SoundTower, TextTower, VisionTower
 
 EMBEDDING = 256
 """E of the paper."""
+WINDOW = (0.5, 1.0)
+"""Seconds before and after the action that the paper hears."""
 
 
 class Aligner(nn.Module):
@@ -48,6 +52,8 @@ class SoundingObjects(nn.Module):
         text: frozen; None where texts are not needed, as on a robot.
         target: the tower whose patches the decoder writes, where it is not ``vision`` itself:
             the released files have two copies.
+        window: seconds of sound before and after the middle of a clip, where the action is, that
+            the network hears.
 
     Raises:
         ValueError: widths do not fit together.
@@ -61,8 +67,10 @@ class SoundingObjects(nn.Module):
         aligner: Aligner,
         text: TextTower | None = None,
         target: VisionTower | None = None,
+        window: tuple[float, float] = WINDOW,
     ) -> None:
         super().__init__()
+        self.window = window
         self.vision, self.slots, self.sound = vision, slots, sound
         self.aligner, self.text, self.target = aligner, text, target
         for tower in (vision, target):
@@ -104,6 +112,22 @@ class SoundingObjects(nn.Module):
     def embed_sound(self, spectrogram: Tensor) -> Tensor:
         """[B, T, 128] from ``sound.spectrogram`` -> [B, E], not normalised."""
         return self.aligner.audio_aligner(self.sound(spectrogram))
+
+    def hear(self, sounds: Tensor) -> Tensor:
+        """Whole clips -> sounds in the joint space.
+
+        Args:
+            sounds: float32 [B, N] at 16 kHz; the action is in the middle. Of clips that are shorter
+                than the window silence is heard.
+
+        Returns:
+            [B, E], not normalised.
+        """
+        middle = sounds.shape[1] // 2
+        first, last = (round(side * RATE) for side in self.window)
+        part = sounds[:, max(middle - first, 0) : middle + last]  # [B, at most the window]
+        lacking = max(first - middle, 0), max(middle + last - sounds.shape[1], 0)
+        return self.embed_sound(self.sound.spectrogram(F.pad(part, lacking)))
 
     def embed_text(self, ids: Tensor) -> Tensor:
         """Token ids [B, L] -> [B, E], not normalised.

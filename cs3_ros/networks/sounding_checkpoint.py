@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cs3_ros.config import from_mapping
-from cs3_ros.files.fields import mapping, one_of, whole
+from cs3_ros.files.fields import items, mapping, number, one_of, whole
 from cs3_ros.networks.beats import Beats, BeatsConfig
 from cs3_ros.networks.checkpoints import described, fill, read_safetensors
 from cs3_ros.networks.sizes import MAX_WIDTH
@@ -33,6 +33,8 @@ from cs3_ros.networks.towers import (
 
 FORMAT = 'cs3-sounding-1'
 """Value of ``format`` in the checkpoint's metadata."""
+MAX_SECONDS = 60.0
+"""Longest sound that a checkpoint may ask for, before or after the action."""
 
 
 def save_sounding(
@@ -64,6 +66,7 @@ def save_sounding(
         'patch_width': aligner.patch_width,
         'text_width': aligner.text_width,
         'embedding': aligner.embedding,
+        'window': network.window,
         'slots': None if slots is None else dataclasses.asdict(slots.config),
         'sound': _describe(network.sound, with_beats),
     }
@@ -98,7 +101,7 @@ def load_sounding(
         )
     slots: SlotAutoencoder | None
     sound: Any
-    slots, sound, aligner = described(path, metadata, 'network', _build)
+    slots, sound, aligner, window = described(path, metadata, 'network', _build)
     with_beats = isinstance(sound, BeatsTower)
     if isinstance(sound, nn.Sequential):  # the head of a BEATs that lies elsewhere
         if beats is None:
@@ -115,7 +118,7 @@ def load_sounding(
             )
     fill(_parts(slots, sound, aligner, with_beats), tensors, path)
     try:
-        return SoundingObjects(vision, slots, sound, aligner, text).eval()
+        return SoundingObjects(vision, slots, sound, aligner, text, None, window).eval()
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
 
@@ -141,9 +144,9 @@ def _describe(sound: SoundTower, with_beats: bool) -> dict[str, Any]:
     return {'type': 'head', 'sizes': {'width': sound.beats.config.encoder_embed_dim}}
 
 
-def _build(data: Any) -> tuple[SlotAutoencoder | None, Any, Aligner]:
-    """Slots, sound tower, or its head alone, and aligners of a description."""
-    names = ('patch_width', 'text_width', 'embedding', 'slots', 'sound')
+def _build(data: Any) -> tuple[SlotAutoencoder | None, Any, Aligner, tuple[float, float]]:
+    """Slots, sound tower, or its head alone, aligners and window of a description."""
+    names = ('patch_width', 'text_width', 'embedding', 'slots', 'sound', 'window')
     facts = mapping(data, 'network', names)
     patch, text, embedding = (whole(facts[name], name, 1, MAX_WIDTH) for name in names[:3])
     given = facts['slots']
@@ -161,4 +164,6 @@ def _build(data: Any) -> tuple[SlotAutoencoder | None, Any, Aligner]:
         sizes = mapping(tower['sizes'], 'sound.sizes', ('width',))
         width = whole(sizes['width'], 'sound.sizes.width', 1, MAX_WIDTH)
         sound = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, embedding))
-    return slots, sound, Aligner(patch, text, embedding)
+    sides = items(facts['window'], 'window', 2)
+    before, after = (number(side, 'window', 0, MAX_SECONDS) for side in sides)
+    return slots, sound, Aligner(patch, text, embedding), (before, after)

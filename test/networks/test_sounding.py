@@ -219,6 +219,19 @@ def test_the_spectrogram_of_ast_is_kaldis():
         tower.spectrogram(sound[:, :300])
 
 
+def test_the_window_of_sound_lies_round_the_middle():
+    network = tiny_network()
+    network.window = (0.1, 0.2)
+    clip = torch.randn(1, 16_000) * 0.1
+    with torch.no_grad():
+        part = network.sound.spectrogram(clip[:, 8000 - 1600 : 8000 + 3200])
+        torch.testing.assert_close(network.hear(clip), network.embed_sound(part))
+        short = clip[:, :2000]  # 600 samples of silence before, 2200 after
+        padded = torch.nn.functional.pad(short, (600, 2200))
+        part = network.sound.spectrogram(padded)
+        torch.testing.assert_close(network.hear(short), network.embed_sound(part))
+
+
 @pytest.mark.parametrize('sound', ['ast', 'beats'])
 @pytest.mark.parametrize('slots', [True, False])
 @pytest.mark.parametrize('clipseg', [True, False])

@@ -90,8 +90,7 @@ def test_against_loops():
                         if mask.any():
                             v[number] += patches[mask].mean(0) / 2
                         n[number] += patches[~mask].mean(0) / 2
-                spectrogram = net.sound.spectrogram(clips.sound[k][None])
-                a, t = net.embed_sound(spectrogram)[0], net.embed_text(clips.ids[k][None])[0]
+                a, t = net.hear(clips.sound[k][None])[0], net.embed_text(clips.ids[k][None])[0]
                 rows.append((v.mean(0), a, t, n.mean(0)))
             v, a, t, n = (torch.stack(part) for part in zip(*rows, strict=True))
             valid = torch.tensor([True, False, True, True])

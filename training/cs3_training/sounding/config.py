@@ -98,6 +98,11 @@ class SampleConfig:
     def __post_init__(self) -> None:
         validate(self)
 
+    @property
+    def window(self) -> tuple[float, float]:
+        """As ``SoundingObjects`` takes it."""
+        return self.before_s, self.after_s
+
 
 @dataclass(frozen=True)
 class StageConfig(LoopConfig):

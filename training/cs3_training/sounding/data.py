@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cs3_ros.collision import Image
-from cs3_ros.networks.beats import RATE
 from cs3_ros.networks.sounding import SoundingObjects
 from cs3_training.loop import Epochs
 from cs3_training.sounding.config import SampleConfig, StageConfig
@@ -141,7 +140,7 @@ class Samples(Dataset[dict[str, Tensor]]):
             'pixels': self._network.vision.pictures(pictures),  # [T, 3, S, S]
             'masks': masks,
             'valid': masks[0].any(),
-            'sound': torch.from_numpy(action_sound(sample.sound, config)),
+            'sound': torch.from_numpy(sample.sound),
             'ids': self._ids([sample.text])[0],  # [L]
         }
 
@@ -165,16 +164,3 @@ def object_patches(network: SoundingObjects, masks: NDArray[np.bool_], objects: 
     found = torch.zeros(count, objects, patches, dtype=torch.bool)  # [T, O, N]
     found[:, : seen.shape[1]] = network.patchify(seen)
     return found
-
-
-def action_sound(sound: NDArray[np.float32], config: SampleConfig) -> NDArray[np.float32]:
-    """The sound round the middle of a clip; silence where it ends early.
-
-    Args:
-        sound: of the whole clip, [samples] at 16 kHz.
-        config: how much.
-    """
-    middle = len(sound) // 2
-    first, last = middle - round(config.before_s * RATE), middle + round(config.after_s * RATE)
-    part = sound[max(first, 0) : last]
-    return np.pad(part, (max(-first, 0), max(last - len(sound), 0)))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cs3_ros.networks.beats import Beats
 from cs3_ros.networks.slots import SlotAutoencoder
-from cs3_ros.networks.sounding import Aligner, SoundingObjects, pool
+from cs3_ros.networks.sounding import WINDOW, Aligner, SoundingObjects, pool
 from cs3_ros.networks.towers import AstTower, BeatsTower, SoundTower, TextTower, VisionTower
 from cs3_training.processes import gather
 from cs3_training.sounding.config import (
@@ -40,7 +40,7 @@ class Batch:
     valid: Tensor
     """Whether the first picture has an object, bool [B]."""
     sound: Tensor
-    """float32 [B, samples] at 16 kHz."""
+    """Of the whole clips, float32 [B, samples] at 16 kHz."""
     ids: Tensor
     """Token ids of the texts, int64 [B, L]."""
 
@@ -50,6 +50,7 @@ def assemble(
     vision: VisionTower,
     beats: Beats | None = None,
     text: TextTower | None = None,
+    window: tuple[float, float] = WINDOW,
     seed: int = 0,
 ) -> SoundingObjects:
     """The network with random slots, heads and aligners, on the CPU.
@@ -59,6 +60,7 @@ def assemble(
         vision: frozen.
         beats: pretrained, for the sound tower ``beats``.
         text: frozen; None where no text is learned from.
+        window: seconds of sound that it hears, as ``SoundingObjects``.
         seed: of what is random.
 
     Raises:
@@ -77,7 +79,7 @@ def assemble(
         sound = BeatsTower(copy.deepcopy(beats), config.embedding)
     # without texts the width is that of CLIP ViT-B/32
     aligner = Aligner(vision.width, 512 if text is None else text.width, config.embedding)
-    return SoundingObjects(vision, slots, sound, aligner, text)
+    return SoundingObjects(vision, slots, sound, aligner, text, None, window)
 
 
 class SoundingTask(nn.Module):
@@ -133,7 +135,7 @@ class SoundingTask(nn.Module):
         patches = network.embed_patches(batch.pixels.flatten(0, 1))  # [B*T, N, E]
         patches = patches.unflatten(0, shape).float()  # [B, T, N, E]
         v = gather(_pooled(patches, batch.masks))  # [A, E]
-        a = gather(network.embed_sound(network.sound.spectrogram(batch.sound)).float())  # [A, E]
+        a = gather(network.hear(batch.sound).float())  # [A, E]
         valid = gather(batch.valid)  # [A]
         if isinstance(config, DetectConfig):
             beside = background_masks(batch.masks, config.background_share, config.union_background)

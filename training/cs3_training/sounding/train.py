@@ -186,16 +186,18 @@ def _begin(config: SoundingConfig, towers: Towers, path: Path | None) -> Soundin
     Raises:
         ValueError: the checkpoint has other sizes than the settings.
     """
+    window = config.samples.window
     if path is None:
-        return assemble(config.network, towers.vision, towers.beats, towers.text)
+        return assemble(config.network, towers.vision, towers.beats, towers.text, window)
     found = load_sounding(path, towers.vision, towers.beats, towers.text)
     asked = None
     if config.network.use_slots:
         asked = config.network.slots_config(towers.vision.width, towers.vision.grid)
     has = None if found.slots is None else found.slots.config
-    if has != asked or found.aligner.embedding != config.network.embedding:
+    wide = found.aligner.embedding
+    if (has, wide, found.window) != (asked, config.network.embedding, window):
         raise ValueError(
-            f'{path}: slots {has}, joint space {found.aligner.embedding}; the settings ask for '
-            f'{asked}, {config.network.embedding}; correct the group network of the settings'
+            f'{path}: slots {has}, joint space {wide}, window {found.window}; the settings ask for '
+            f'{asked}, {config.network.embedding}, {window}; correct the groups network and samples'
         )
     return found
