@@ -20,7 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as geometry
-from transformers import ASTConfig, ASTModel, ViTConfig, ViTModel
+from transformers import (
+    ASTConfig,
+    ASTModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    ViTConfig,
+    ViTModel,
+)
 
 from cs3_ros.config import setting, validate
 from cs3_ros.files.fields import mapping
@@ -161,45 +168,74 @@ def load_vision(folder: str | Path) -> VisionTower:
     Raises:
         ValueError: no such folder, another model, absurd sizes or lacking weights.
     """
-    where = Path(folder) / 'config.json'
-    kind = None
-    if where.is_file():
-        kind = mapping(read_json(where, f'{where}'), f'{where}', others=None).get('model_type')
+    kind = _kind(folder)
     if kind == 'clipseg':
         return _frozen(ClipSegTower(ClipSeg.from_folder(folder)))
     if kind == 'vit':
-        return _frozen(DinoTower(_load_vit(Path(folder))))
+        vit = _load(ViTModel, ViTConfig, Path(folder), add_pooling_layer=False)
+        return _frozen(DinoTower(vit))
     raise ValueError(
         f'vision tower in {folder}: model_type is {kind!r}, expected vit or clipseg in its '
         'config.json; bring the files of facebook/dino-vitb16 or of a CLIPSeg'
     )
 
 
-def _load_vit(folder: Path) -> ViTModel:
+def load_text(folder: str | Path) -> TextTower:
+    """The text tower of a transformers folder, float32, frozen, in evaluation mode.
+
+    Args:
+        folder: of CLIP (``openai/clip-vit-base-patch32``) or of CLIPSeg: config.json and
+            model.safetensors.
+
+    Raises:
+        ValueError: as ``load_vision``.
+    """
+    kind = _kind(folder)
+    if kind == 'clipseg':
+        return TextTower(ClipSeg.from_folder(folder).model.clip.text_model).eval()
+    if kind in ('clip', 'clip_text_model'):
+        return TextTower(_load(CLIPTextModel, CLIPTextConfig, Path(folder))).eval()
+    raise ValueError(
+        f'text tower in {folder}: model_type is {kind!r}, expected clip or clipseg in its '
+        'config.json; bring the files of openai/clip-vit-base-patch32 or of a CLIPSeg'
+    )
+
+
+def _kind(folder: str | Path) -> Any:
+    """What the description in a folder says it is of; None where there is none."""
+    where = Path(folder) / 'config.json'
+    if not where.is_file():
+        return None
+    return mapping(read_json(where, f'{where}'), f'{where}', others=None).get('model_type')
+
+
+def _load(model: Any, config: Any, folder: Path, **options: Any) -> Any:
+    """A model of transformers from its folder, all of its weights."""
     try:
         check_description(folder / 'config.json')
-        described = ViTConfig.from_pretrained(folder, local_files_only=True)
-        check_parameters(partial(ViTModel, described, add_pooling_layer=False), folder)
-        loaded: Any = ViTModel.from_pretrained(
+        described = config.from_pretrained(folder, local_files_only=True)
+        check_parameters(partial(model, described, **options), folder)
+        loaded, info = model.from_pretrained(
             folder,
-            add_pooling_layer=False,
+            config=described,
             local_files_only=True,
             use_safetensors=True,  # never a pickle
             attn_implementation='sdpa',  # else config.json may name code of a hub
             dtype=torch.float32,
             output_loading_info=True,
+            **options,
         )
     except Exception as error:  # transformers and safetensors raise errors of many kinds
         raise ValueError(
-            f'ViT folder {folder}: {error}; bring its files again, weights as model.safetensors'
+            f'{model.__name__} in {folder}: {error}; bring its files again, weights as '
+            'model.safetensors'
         ) from error
-    model, info = loaded
     if lacking := sorted(str(key) for key in info['missing_keys']):
         raise ValueError(
-            f'ViT folder {folder}: model.safetensors lacks {len(lacking)} tensors, first '
-            f'{lacking[0]}; expected the weights of a ViTModel'
+            f'{model.__name__} in {folder}: model.safetensors lacks {len(lacking)} tensors, first '
+            f'{lacking[0]}'
         )
-    return model
+    return loaded
 
 
 class SoundTower(nn.Module, ABC):

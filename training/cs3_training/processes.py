@@ -25,6 +25,12 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def wait_for_all() -> None:
+    """Go on when every process has come so far, such as after the first one wrote a file."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 @contextlib.contextmanager
 def process_group(gpu: bool) -> Iterator[None]:
     """The group of processes that torchrun started, each with its GPU; nothing without it.

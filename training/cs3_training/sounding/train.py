@@ -22,7 +22,7 @@ from cs3_ros.networks.sounding import SoundingObjects
 from cs3_ros.networks.sounding_checkpoint import load_sounding, save_sounding
 from cs3_ros.networks.towers import TextTower, VisionTower
 from cs3_training.loop import TrainingLoop, batches
-from cs3_training.processes import rank
+from cs3_training.processes import rank, wait_for_all
 from cs3_training.sounding.config import STAGES, SoundingConfig
 from cs3_training.sounding.data import Samples, SoundingSet
 from cs3_training.sounding.model import Batch, SoundingTask, assemble
@@ -175,6 +175,7 @@ def train_stages(
         chosen = None if name == 'slots' else judge
         folder = out / name
         SoundingTrainer(task, clips, config, towers, folder, chosen, about, before).run()
+        wait_for_all()  # the first process writes what all go on from
         last = folder / CHECKPOINT
     assert last is not None
     return last
