@@ -32,7 +32,8 @@ def tiny_clipseg(vocabulary: int = 40) -> ClipSeg:
     config = CLIPSegConfig(
         text_config={
             **tower, 'num_hidden_layers': 1, 'max_position_embeddings': 17,
-            'vocab_size': vocabulary, 'bos_token_id': vocabulary - 2, 'eos_token_id': 2, 'pad_token_id': vocabulary - 1,
+            'vocab_size': vocabulary, 'bos_token_id': vocabulary - 2, 'eos_token_id': 2,
+            'pad_token_id': vocabulary - 1,
         },
         vision_config={**tower, 'num_hidden_layers': 3, 'image_size': 64, 'patch_size': 16},
         projection_dim=12, extract_layers=[0, 1], reduce_dim=8, decoder_num_attention_heads=2,

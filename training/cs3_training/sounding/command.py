@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     if options.judged < 1:
         raise ValueError(f'--judged {options.judged}: expected 1 or more')
     from cs3_ros.runtime import Runtime, RuntimeConfig
-    from cs3_training.processes import process_group, rank
+    from cs3_training.processes import process_group, rank, wait_for_all
     from cs3_training.sounding.config import STAGES, SoundingConfig, load_config
     from cs3_training.sounding.train import train_stages
 
@@ -98,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
         stages = options.stages or STAGES
         if rank() == 0 and not list(options.out.glob('*/state.pt')):  # which are checked
             claim(options.out, 'sounding train', force=options.force)
+        wait_for_all()  # the others would fill the folder that is claimed
         last = train_stages(
             config, clips, towers, options.out, stages, options.start, judge, runtime.device
         )
