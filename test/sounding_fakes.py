@@ -9,9 +9,10 @@ from cs3_ros.networks.beats import Beats
 from cs3_ros.networks.beats_format import BeatsConfig
 from cs3_ros.networks.clipseg import ClipSeg
 from cs3_ros.networks.slots import SlotAutoencoder, SlotsConfig
+from cs3_ros.networks.sound_towers import AstSizes, AstTower, BeatsTower
 from cs3_ros.networks.sounding import Aligner, SoundingObjects
 from cs3_ros.networks.sounding_released import ReleasedHeads
-from cs3_ros.networks.towers import AstSizes, AstTower, BeatsTower, ClipSegTower, DinoTower
+from cs3_ros.networks.towers import ClipSegTower, DinoTower
 
 HEADS = ReleasedHeads(vision=2, decoder=3, sound=2, text=2)
 EMBEDDING = 10

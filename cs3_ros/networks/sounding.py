@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from cs3_ros.networks.beats import RATE
 from cs3_ros.networks.slots import SlotAutoencoder
-from cs3_ros.networks.towers import SoundTower, TextTower, VisionTower
+from cs3_ros.networks.sound_towers import SoundTower
+from cs3_ros.networks.towers import TextTower, VisionTower
 
 EMBEDDING = 256
 """E of the paper."""

@@ -21,15 +21,9 @@ from cs3_ros.networks.beats import Beats, BeatsConfig
 from cs3_ros.networks.checkpoints import described, fill, read_safetensors
 from cs3_ros.networks.sizes import MAX_WIDTH
 from cs3_ros.networks.slots import SlotAutoencoder, SlotsConfig
+from cs3_ros.networks.sound_towers import AstSizes, AstTower, BeatsTower, SoundTower
 from cs3_ros.networks.sounding import Aligner, SoundingObjects
-from cs3_ros.networks.towers import (
-    AstSizes,
-    AstTower,
-    BeatsTower,
-    SoundTower,
-    TextTower,
-    VisionTower,
-)
+from cs3_ros.networks.towers import TextTower, VisionTower
 
 FORMAT = 'cs3-sounding-1'
 """Value of ``format`` in the checkpoint's metadata."""

@@ -30,8 +30,9 @@ from cs3_ros.files.fields import mapping
 from cs3_ros.networks.checkpoints import read_torch
 from cs3_ros.networks.sizes import MAX_LAYERS
 from cs3_ros.networks.slots import SlotAutoencoder, SlotsConfig
+from cs3_ros.networks.sound_towers import AstSizes, AstTower
 from cs3_ros.networks.sounding import Aligner, SoundingObjects
-from cs3_ros.networks.towers import EPSILON, AstSizes, AstTower, DinoTower, TextTower
+from cs3_ros.networks.towers import EPSILON, DinoTower, TextTower
 
 State = dict[str, Tensor]
 UNUSED = re.compile(

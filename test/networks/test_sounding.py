@@ -10,7 +10,9 @@ import torch
 from sounding_fakes import EMBEDDING, HEADS, released_state, tiny_clipseg, tiny_dino, tiny_network
 from torchaudio.compliance import kaldi
 from torchvision.transforms import v2
+from transformers import ASTConfig, ASTModel, DeiTConfig, DeiTModel
 
+from cs3_ros.networks.sound_towers import AstSizes, AstTower, load_ast
 from cs3_ros.networks.sounding import pool
 from cs3_ros.networks.sounding_released import load_released
 from cs3_ros.networks.towers import ClipSegTower, load_vision
@@ -265,3 +267,33 @@ def test_vision_towers_come_from_folders(tmp_path, tiny_weights):
         load_vision(tmp_path)
     with pytest.raises(ValueError, match='model_type is None'):
         load_vision(tmp_path / 'nowhere')
+
+
+def test_ast_begins_with_pictures_or_sounds(tmp_path):
+    torch.manual_seed(1)
+    sizes = dict(hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2)
+    deit = DeiTModel(DeiTConfig(**sizes, image_size=384), add_pooling_layer=False)
+    sounds = ASTModel(ASTConfig(**sizes, max_length=200))
+    with torch.no_grad():
+        for model in (deit, sounds):
+            model.embeddings.position_embeddings.normal_()
+    deit.save_pretrained(tmp_path / 'deit')
+    sounds.save_pretrained(tmp_path / 'ast')
+    asked = AstSizes(8, 12, 2, 2, frames=150)  # 12 x 14 patches
+    found = load_ast(tmp_path / 'deit', asked)
+    table = deit.embeddings.position_embeddings[0]
+    plane = table[2:].view(24, 24, 8)[6:18, 5:19]  # the middle
+    assert torch.equal(found['embeddings.position_embeddings'][0, 2:], plane.reshape(-1, 8))
+    assert torch.equal(found['embeddings.position_embeddings'][0, :2], table[:2])
+    name = 'embeddings.patch_embeddings.projection.weight'
+    torch.testing.assert_close(found[name][:, 0], deit.state_dict()[name].sum(1))
+    AstTower(asked, 4).model.load_state_dict(found)
+    found = load_ast(tmp_path / 'ast', asked)
+    plane = sounds.embeddings.position_embeddings[0, 2:].view(12, 19, 8)[:, 2:16]
+    assert torch.equal(found['embeddings.position_embeddings'][0, 2:], plane.reshape(-1, 8))
+    longer = load_ast(tmp_path / 'ast', AstSizes(8, 12, 2, 2, frames=300))
+    assert longer['embeddings.position_embeddings'].shape == (1, 2 + 12 * 29, 8)
+    with pytest.raises(ValueError, match='the settings ask for .*; correct width'):
+        load_ast(tmp_path / 'ast', AstSizes(16, 12, 2, 2))
+    with pytest.raises(ValueError, match='model_type is None, expected audio-spectrogram-tr'):
+        load_ast(tmp_path, asked)

@@ -63,6 +63,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         'the folder of --vision)',
     )  # fmt: skip
     train.add_argument(
+        '--ast', type=Path, metavar='DIR',
+        help='what the sound tower ast begins with: an AST, or facebook/deit-base-distilled-'
+        'patch16-384 as in the paper (default: random weights)',
+    )  # fmt: skip
+    train.add_argument(
         '--beats', type=Path, metavar='FILE',
         help='for the sound tower beats: the official file, or an audio_visual.safetensors',
     )  # fmt: skip
@@ -136,6 +141,7 @@ def _towers(options: argparse.Namespace, config: Any) -> Any:
     """The pretrained towers, with the digests of their files."""
     from cs3_ros.bundles.weights import digest_of
     from cs3_ros.localisers.sounding import load_beats_of
+    from cs3_ros.networks.sound_towers import load_ast
     from cs3_ros.networks.towers import TextIds, load_text, load_vision
     from cs3_training.sounding.train import Towers
 
@@ -151,4 +157,8 @@ def _towers(options: argparse.Namespace, config: Any) -> Any:
     beats = None
     if needs_beats:
         beats, about['beats'] = load_beats_of(options.beats), digest_of(options.beats)
-    return Towers(*towers, beats, TextIds(text, config.samples.text_length), about)
+    ast = None
+    if options.ast is not None:
+        ast = load_ast(options.ast, config.network.ast_sizes())
+        about['ast'] = digest_of(options.ast / 'model.safetensors')
+    return Towers(*towers, beats, TextIds(text, config.samples.text_length), about, ast)

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from cs3_ros.config import from_mapping, setting, validate
 from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.networks.slots import SlotsConfig
+from cs3_ros.networks.sound_towers import AstSizes
 from cs3_ros.networks.sounding import EMBEDDING
-from cs3_ros.networks.towers import AstSizes
 from cs3_training.loop import LoopConfig
 
 STAGES = ('slots', 'align', 'refine', 'detect')

@@ -7,6 +7,7 @@ E width of the joint space.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from cs3_ros.networks.beats import Beats
 from cs3_ros.networks.slots import SlotAutoencoder
+from cs3_ros.networks.sound_towers import AstTower, BeatsTower, SoundTower
 from cs3_ros.networks.sounding import WINDOW, Aligner, SoundingObjects, pool
-from cs3_ros.networks.towers import AstTower, BeatsTower, SoundTower, TextTower, VisionTower
+from cs3_ros.networks.towers import TextTower, VisionTower
 from cs3_training.processes import gather
 from cs3_training.sounding.config import (
     STAGES,
@@ -51,6 +53,7 @@ def assemble(
     beats: Beats | None = None,
     text: TextTower | None = None,
     window: tuple[float, float] = WINDOW,
+    ast: Mapping[str, Tensor] | None = None,
     seed: int = 0,
 ) -> SoundingObjects:
     """The network with random slots, heads and aligners, on the CPU.
@@ -61,6 +64,7 @@ def assemble(
         beats: pretrained, for the sound tower ``beats``.
         text: frozen; None where no text is learned from.
         window: seconds of sound that it hears, as ``SoundingObjects``.
+        ast: pretrained weights for the sound tower ``ast``, from ``load_ast``.
         seed: of what is random.
 
     Raises:
@@ -73,6 +77,8 @@ def assemble(
     sound: SoundTower
     if config.sound == 'ast':
         sound = AstTower(config.ast_sizes(), config.embedding)
+        if ast is not None:
+            sound.model.load_state_dict(ast)
     elif beats is None:
         raise ValueError('sound: beats needs BEATs weights; name them')
     else:

@@ -43,6 +43,8 @@ class Towers:
     """Texts to token ids [n, L]."""
     about: Mapping[str, str]
     """Digests of their files, by name."""
+    ast: Mapping[str, Tensor] | None = None
+    """Pretrained weights of AST; None for random ones."""
 
 
 class SoundingTrainer(TrainingLoop[SoundingTask]):
@@ -189,7 +191,8 @@ def _begin(config: SoundingConfig, towers: Towers, path: Path | None) -> Soundin
     """
     window = config.samples.window
     if path is None:
-        return assemble(config.network, towers.vision, towers.beats, towers.text, window)
+        network, beats = config.network, towers.beats
+        return assemble(network, towers.vision, beats, towers.text, window, towers.ast)
     found = load_sounding(path, towers.vision, towers.beats, towers.text)
     asked = None
     if config.network.use_slots:
