@@ -153,6 +153,14 @@ def test_masks_of_another_size_are_brought_to_the_picture(released):
     assert sample.masks[0, 0, :24].all() and not sample.masks[0, 0, 24:].any()
 
 
+def test_tables_with_commas(released):
+    table = released / 'mine.csv'
+    table.write_text('narration_id,narration\nP01_1,"cut, then wash"\n')
+    (released / 'mine_clips' / 'P01_1.mp4').write_bytes(b'')
+    (released / 'mine_masks' / 'P01_1.npz').write_bytes(b'')
+    assert ClipSet(released, 'mine').rows[0].text == 'cut, then wash'
+
+
 def test_wrong_sets_are_told(released):
     clips = ClipSet(released, 'mine')
     with pytest.raises(ValueError, match='pictures from 10 to 25 have masks, expected at least 9'):

@@ -60,8 +60,10 @@ def test_the_layout_is_the_released_one(tmp_path):
 def test_masks_of_a_frame():
     found = clip()
     assert np.array_equal(found.at(0), found.masks[0])
-    assert len(found.at(3)) == 1 and len(found.at(99)) == 0
-    assert len(found.at(1)) == 2, 'the nearest'
+    assert found.at(3).any((1, 2)).tolist() == [True, False] and not found.at(99).any()
+    assert np.array_equal(found.at(1), found.masks[0]), 'the nearest'
+    seen = clip(masks=np.ones((3, 2, 5, 7), bool))
+    assert not seen.at(6).any(), 'not there, whatever its mask says'
 
 
 def members(**changes) -> dict[str, np.ndarray]:

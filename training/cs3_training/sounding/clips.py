@@ -1,6 +1,6 @@
 """Clips in the released layout: a table, videos of 3 s and their masks.
 
-    DIR/NAME.csv                    tab-separated: clip_file, clip_text, and what makes the id
+    DIR/NAME.csv                    clip_file, clip_text and what makes the id; tabs or commas
     DIR/NAME_clips/CLIP_FILE        the video with its sound, the action in the middle
     DIR/NAME_masks/ID.npz           its masks (``mask_files``)
 
@@ -23,7 +23,7 @@ from cs3_ros.files.media import VideoFile
 from cs3_ros.networks.beats import RATE
 from cs3_ros.networks.sound import waveform
 from cs3_training.sounding.data import Sample
-from cs3_training.sounding.mask_files import read_masks
+from cs3_training.sounding.mask_files import OBJECTS, read_masks
 
 FIRST, LAST = 1 / 3, 2.5 / 3
 """Part of a clip that pictures are taken from: 0.5 s before to 1 s after the action."""
@@ -46,7 +46,6 @@ class ClipSet:
         folder: DIR.
         name: NAME, such as ego4d_train.
         frame_step: every so many frames have masks.
-        delimiter: of the table; EPIC-KITCHENS has commas.
 
     Attributes:
         missing: rows whose video or masks are not there.
@@ -56,25 +55,17 @@ class ClipSet:
         ValueError: it lacks a column, or none of its clips is there.
     """
 
-    def __init__(self, folder: Path, name: str, frame_step: int = 3, delimiter: str = '\t') -> None:
+    def __init__(self, folder: Path, name: str, frame_step: int = 3) -> None:
         self._step = frame_step
-        self.rows: list[ClipRow] = []
-        self.missing = 0
-        table = folder / f'{name}.csv'
-        text = table.read_text('utf-8')
-        reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
-        for number, row in enumerate(reader, 2):
-            found = _row(row, folder, name, f'{table}, line {number}')
-            if found.video.is_file() and found.masks.is_file():
-                self.rows.append(found)
-            else:
-                self.missing += 1
+        table, rows = folder / f'{name}.csv', read_table(folder, name)
+        self.rows = [row for row in rows if row.video.is_file() and row.masks.is_file()]
+        self.missing = len(rows) - len(self.rows)
         if not self.rows:
             raise ValueError(
                 f'{table}: none of its {self.missing} clips is there; expected videos in '
                 f'{folder / f"{name}_clips"} and masks in {folder / f"{name}_masks"}'
             )
-        digest = hashlib.sha256(text.encode())
+        digest = hashlib.sha256(table.read_bytes())
         for found in self.rows:
             digest.update(f'{found.video.stat().st_size} {found.masks.stat().st_size}'.encode())
         self.digest = f'{digest.hexdigest()} (table and sizes of {len(self.rows)} clips)'
@@ -104,9 +95,28 @@ class ClipSet:
         size = (pictures[0].shape[0], pictures[0].shape[1])
         masks = np.zeros((frames, objects, *size), bool)
         for number, k in enumerate(chosen):
-            found = _at_size(clip.at(k)[:objects], size)
-            masks[number, : len(found)] = found
+            masks[number, :OBJECTS] = _at_size(clip.at(k)[:objects], size)
         return Sample(pictures, masks, _sound(video), row.text)
+
+
+def read_table(folder: Path, name: str) -> list[ClipRow]:
+    """The clips of a table, whether they are there or not.
+
+    Args:
+        folder: DIR.
+        name: NAME.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it lacks a column, or names a file outside of the folder.
+    """
+    table = folder / f'{name}.csv'
+    lines = table.read_text('utf-8').splitlines()
+    tabs = bool(lines) and '\t' in lines[0]  # as Ego4D; EPIC-KITCHENS has commas
+    reader = csv.DictReader(lines, delimiter='\t' if tabs else ',')
+    return [
+        _row(row, folder, name, f'{table}, line {number}') for number, row in enumerate(reader, 2)
+    ]
 
 
 def _row(row: dict[str, str], folder: Path, name: str, where: str) -> ClipRow:

@@ -79,9 +79,71 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='CPU threads of each process (default: all cores)',
     )  # fmt: skip
     add_force(train, replaces=False)
+    masks = actions.add_parser(
+        'masks', help='make masks of what hands hold, through clips that have none'
+    )
+    masks.add_argument(
+        '--clips', type=Path, required=True, metavar='DIR/NAME',
+        help='DIR/NAME.csv and DIR/NAME_clips; DIR/NAME_masks gets an .npz for each clip, and '
+        'those that lie there are passed over',
+    )  # fmt: skip
+    masks.add_argument(
+        '--bundle', default='cs3', metavar='NAME',
+        help='whose detector of hands is taken (default cs3)',
+    )  # fmt: skip
+    masks.add_argument(
+        '--sam2', type=Path, required=True, metavar='FILE', help='official checkpoint of SAM 2.1'
+    )
+    masks.add_argument(
+        '--size', choices=('tiny', 'small', 'base_plus', 'large'), default='large',
+        help='of that checkpoint (default large)',
+    )  # fmt: skip
+    masks.add_argument(
+        '--pool', type=int, default=15, metavar='N',
+        help='most distractors of a clip (default 15; 0 looks for none)',
+    )  # fmt: skip
+    masks.add_argument(
+        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
+    )
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the action.
+
+    Raises:
+        ValueError: as that action.
+    """
+    return _masks(options) if options.action == 'masks' else _train(options)
+
+
+def _masks(options: argparse.Namespace) -> int:
+    """Make masks; 1 where some clips could not be read.
+
+    Raises:
+        ValueError: the table, the bundle or the checkpoint is not such, or the folder holds masks
+            that were made otherwise.
+    """
+    from cs3_ros.bundles.bundle import load_bundle
+    from cs3_ros.bundles.weights import digest_of
+    from cs3_ros.runtime import RuntimeConfig, choose_device
+    from cs3_training.sounding.clip_masks import ClipMasksConfig, mask_clips
+    from cs3_training.sounding.clips import read_table
+    from cs3_training.sounding.propagation import Sam2Propagator
+
+    config = ClipMasksConfig(pool=options.pool)
+    folder, name = options.clips.parent, options.clips.name
+    rows = read_table(folder, name)
+    about = {'bundle': options.bundle, 'size': options.size, 'sam2': digest_of(options.sam2)}
+    propagator = Sam2Propagator(options.size, options.sam2, choose_device(options.device))
+    hands = load_bundle(options.bundle).build(runtime=RuntimeConfig(options.device)).hands
+    if hands is None:
+        raise ValueError(f'bundle {options.bundle} has no detector of hands: name another')
+    unread = mask_clips(rows, hands, propagator, folder / f'{name}_masks', config, about)
+    print(f'{folder / f"{name}_masks"}: {len(rows) - unread} of {len(rows)} clips')
+    return 1 if unread else 0
+
+
+def _train(options: argparse.Namespace) -> int:
     """Train to the last step of the last stage; 0 when it is reached.
 
     Raises:

@@ -80,10 +80,10 @@ class ClipMasks:
         expect(good, 'ClipMasks.frames', self.frames, f'rising numbers from 0 to {MAX_FRAMES}')
 
     def at(self, frame: int) -> NDArray[np.bool_]:
-        """Masks of the objects that are there in the frame, or else the one nearest to it that has
-        masks (a tie takes the earlier), [0 to 2, H, W]."""
+        """Masks of the objects in the frame, or else the one nearest to it that has masks (a tie
+        takes the earlier), [2, H, W]; empty where one is not there."""
         row = int(np.argmin([abs(number - frame) for number in self.frames]))
-        return self.masks[row][self.valid[row]]
+        return self.masks[row] & self.valid[row, :, None, None]
 
 
 def write_masks(path: Path, clip: ClipMasks) -> None:
