@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from cs3_ros.config import setting, validate
 from cs3_ros.files.atomic import replacing
+from cs3_ros.files.progress import Bar
 from cs3_training.processes import rank, world_size
 from cs3_training.runs import RunFolder, check_gradient, cut_gradients, half_cosine, warm_up
 
@@ -210,7 +210,7 @@ class TrainingLoop(ABC, Generic[Model]):
         log = SummaryWriter(str(self.folder)) if rank() == 0 else None
         model.train()
         began = time.monotonic() - self.seconds
-        steps = tqdm(
+        steps = Bar(
             zip(range(self.step, config.steps), self.batches(), strict=True),
             initial=self.step,
             total=config.steps,

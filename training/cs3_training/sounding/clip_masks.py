@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from cs3_ros.collision import Box, Frame
 from cs3_ros.config import setting, validate
 from cs3_ros.files.jsonfile import read_json, write_json
 from cs3_ros.files.media import VideoFile
+from cs3_ros.files.progress import Bar
 from cs3_ros.pipeline import HandDetector
 from cs3_training.evaluation.sounding import LEAST_PIXELS, SAME_IOU
 from cs3_training.sounding.clips import FIRST, LAST, ClipRow
@@ -147,7 +147,7 @@ def mask_clips(
         write_json(path, settings)
     left = [row for row in rows if not row.masks.is_file()]
     unread = 0
-    with tqdm(total=len(rows), initial=len(rows) - len(left), desc='masks', disable=None) as bar:
+    with Bar(total=len(rows), initial=len(rows) - len(left), desc='masks', disable=None) as bar:
         for row in left:
             try:
                 write_masks(row.masks, make_masks(_frames(row.video), hands, propagator, config))
