@@ -92,18 +92,22 @@ class SoundingObjects(nn.Module):
                     'trained with'
                 )
 
-    def look(self, pixels: Tensor) -> Tensor:
-        """Patches that masks can pool, before they are aligned.
+    @torch.no_grad()
+    def see(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Frozen patches that the slots see, and those that the decoder writes.
 
         Args:
             pixels: from ``vision.pictures``, [B, 3, S, S].
 
         Returns:
-            [B, N, D].
+            [B, N, D] each; the same where there is one tower.
         """
-        with torch.no_grad():
-            patches = self.vision(pixels)  # [B, N, D]
-            target = None if self.target is None else self.target(pixels)  # [B, N, D]
+        patches = self.vision(pixels)  # [B, N, D]
+        return patches, patches if self.target is None else self.target(pixels)
+
+    def look(self, pixels: Tensor) -> Tensor:
+        """Patches that masks can pool, before they are aligned: [B, 3, S, S] -> [B, N, D]."""
+        patches, target = self.see(pixels)  # [B, N, D] each
         return patches if self.slots is None else self.slots(patches, target).patches
 
     def embed_patches(self, pixels: Tensor) -> Tensor:

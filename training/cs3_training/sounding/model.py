@@ -132,7 +132,8 @@ class SoundingTask(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars by name; ``total`` is minimised.
 
-        In a process group they are those of the joint batch, on every process.
+        In a process group they are those of the joint batch, on every process; but ``slots``
+        compares nothing between clips, and its loss is that of this process.
         """
         if self.stage == 'slots':
             return {'total': self._reconstruct(batch)}
@@ -160,12 +161,10 @@ class SoundingTask(nn.Module):
 
     def _reconstruct(self, batch: Batch) -> Tensor:
         """Mean squared error of the patches that are written again."""
-        network, pixels = self.network, batch.pixels.flatten(0, 1)  # [B*T, 3, S, S]
-        assert network.slots is not None
-        with torch.no_grad():
-            seen = network.vision(pixels)  # [B*T, N, D]
-            target = seen if network.target is None else network.target(pixels)  # [B*T, N, D]
-        return F.mse_loss(network.slots(seen, target).patches.float(), target.float())
+        slots = self.network.slots
+        assert slots is not None
+        seen, target = self.network.see(batch.pixels.flatten(0, 1))  # [B*T, N, D] each
+        return F.mse_loss(slots(seen, target).patches.float(), target.float())
 
 
 def _pooled(patches: Tensor, masks: Tensor) -> Tensor:
