@@ -14,7 +14,9 @@ BOMB = 'a: &a [x, x, x, x, x, x, x, x, x]\n' + ''.join(
 )
 
 
-@pytest.mark.parametrize('load', [load_config, load_sounding, lambda path: make_config('smoke', path)])
+@pytest.mark.parametrize(
+    'load', [load_config, load_sounding, lambda path: make_config('smoke', path)]
+)
 @pytest.mark.parametrize(
     'text, reason',
     [(BOMB, r'alias \*a: expected it written out'), ('a: ' + '[' * 5000, 'nested too deeply')],

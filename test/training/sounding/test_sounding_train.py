@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from sounding_training_fakes import CONFIG, Clips, ids, towers
 
 from cs3_ros.networks.checkpoints import read_safetensors
 from cs3_ros.networks.sounding_checkpoint import load_sounding
 from cs3_training.loop import learning_rate
-from cs3_training.sounding.config import PAPER, STAGES, SoundingConfig, load_config
+from cs3_training.sounding.config import GROUPS, PAPER, STAGES, SoundingConfig, load_config
 from cs3_training.sounding.data import Samples
 from cs3_training.sounding.model import Batch, SoundingTask
 from cs3_training.sounding.train import train_stages
@@ -103,6 +104,16 @@ def test_beats_may_stay_where_it_lies(tmp_path):
     assert not any('beats' in key for key in load_file(found))
 
 
+@pytest.mark.parametrize('sound', ['ast', 'beats'])
+def test_networks_may_run_in_bfloat16(tmp_path, sound):
+    half = dict(steps=1, precision='bfloat16')
+    groups = {name: replace(CONFIG.stage(name), **half) for name in STAGES}
+    config = replace(CONFIG, network=replace(CONFIG.network, sound=sound), **groups)
+    found = load_file(train_stages(config, Clips(), towers(), tmp_path))
+    assert all(value.isfinite().all() for value in found.values())
+    assert {value.dtype for value in found.values()} == {torch.float32}
+
+
 def test_a_judge_chooses_the_checkpoint(tmp_path):
     scores, seen = iter([0.3, 0.1]), []
 
@@ -131,8 +142,10 @@ def test_wrong_calls_are_told(whole, tmp_path):
 
 def test_the_papers_file_states_every_default():
     assert load_config() == SoundingConfig()
-    for line in PAPER.read_text('utf-8').splitlines():
-        assert line.startswith('#') or '#' in line or line.endswith(':'), line
+    values = yaml.safe_load(PAPER.read_text('utf-8'))
+    assert {name: set(part) for name, part in values.items()} == {
+        name: {field.name for field in fields(cls)} for name, cls in GROUPS.items()
+    }
 
 
 def test_settings_from_yaml(tmp_path):
