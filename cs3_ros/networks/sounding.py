@@ -118,21 +118,24 @@ class SoundingObjects(nn.Module):
         """[B, T, 128] from ``sound.spectrogram`` -> [B, E], not normalised."""
         return self.aligner.audio_aligner(self.sound(spectrogram))
 
-    def hear(self, sounds: Tensor) -> Tensor:
-        """Whole clips -> sounds in the joint space.
+    def cut(self, sounds: Tensor) -> Tensor:
+        """The part of clips that the network hears.
 
         Args:
-            sounds: float32 [B, N] at 16 kHz; the action is in the middle. Of clips that are shorter
-                than the window silence is heard.
+            sounds: float32 [B, N] at 16 kHz; the action is in the middle.
 
         Returns:
-            [B, E], not normalised.
+            [B, n], n samples of ``window``; silence where a clip is shorter.
         """
         middle = sounds.shape[1] // 2
         first, last = (round(side * RATE) for side in self.window)
-        part = sounds[:, max(middle - first, 0) : middle + last]  # [B, at most the window]
+        part = sounds[:, max(middle - first, 0) : middle + last]  # [B, at most n]
         lacking = max(first - middle, 0), max(middle + last - sounds.shape[1], 0)
-        return self.embed_sound(self.sound.spectrogram(F.pad(part, lacking)))
+        return F.pad(part, lacking)  # [B, n]
+
+    def hear(self, sounds: Tensor) -> Tensor:
+        """Whole clips -> sounds in the joint space: [B, N] as ``cut`` takes them -> [B, E]."""
+        return self.embed_sound(self.sound.spectrogram(self.cut(sounds)))
 
     def embed_text(self, ids: Tensor) -> Tensor:
         """Token ids [B, L] -> [B, E], not normalised.

@@ -51,8 +51,8 @@ def towers() -> Towers:
 
 
 def network(config: NetworkConfig = NETWORK):
-    some = towers()
-    return assemble(config, some.vision, some.beats, some.text).eval()
+    some, window = towers(), CONFIG.samples.window
+    return assemble(config, some.vision, some.beats, some.text, window).eval()
 
 
 class Clips:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,38 @@ def test_samples_depend_on_their_number_alone():
     epoch = [clips[0][k]['sound'].sum().item() for k in range(6)]
     assert len(set(epoch)) == 6
     assert sum(bool(clips[0][k]['valid']) for k in range(6)) == 5, 'one clip has no object'
+
+
+def test_a_damaged_clip_is_passed_over_and_told(caplog):
+    class Damaged(Clips):
+        broken = {3}
+
+        def sample(self, index, frames, objects, rng):
+            if index in self.broken:
+                raise ValueError(f'v{index}.mp4: damaged')
+            return super().sample(index, frames, objects, rng)
+
+    def epoch(clips):
+        samples = Samples(clips, network(), ids, CONFIG.samples, CONFIG.align)
+        return sorted(samples[k]['sound'].sum().item() for k in range(6))
+
+    whole, found = epoch(Clips()), epoch(Damaged())
+    assert len(set(found)) == 5 and set(found) < set(whole)
+    assert 'clip 3 is passed over: v3.mp4: damaged' in caplog.text
+    assert epoch(Damaged()) == found, 'the same one stands in'
+    Damaged.broken = set(range(6))
+    with pytest.raises(ValueError, match='8 clips in a row cannot be read, the last: v'):
+        epoch(Damaged())
+
+
+def test_sounds_of_any_length_fit_into_a_batch():
+    class Uneven(Clips):
+        def sample(self, index, frames, objects, rng):
+            found = super().sample(index, frames, objects, rng)
+            return replace(found, sound=found.sound[: 16_000 - 3000 * index])
+
+    samples = Samples(Uneven(), network(), ids, CONFIG.samples, CONFIG.align)
+    assert {samples[k]['sound'].shape for k in range(6)} == {(4800,)}
 
 
 def test_object_patches_are_filled_up():

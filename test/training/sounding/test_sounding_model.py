@@ -90,7 +90,8 @@ def test_against_loops():
                         if mask.any():
                             v[number] += patches[mask].mean(0) / 2
                         n[number] += patches[~mask].mean(0) / 2
-                a, t = net.hear(clips.sound[k][None])[0], net.embed_text(clips.ids[k][None])[0]
+                heard = net.sound.spectrogram(clips.sound[k][None])
+                a, t = net.embed_sound(heard)[0], net.embed_text(clips.ids[k][None])[0]
                 rows.append((v.mean(0), a, t, n.mean(0)))
             v, a, t, n = (torch.stack(part) for part in zip(*rows, strict=True))
             valid = torch.tensor([True, False, True, True])
@@ -141,14 +142,15 @@ def test_what_is_missing_is_told():
 WORKER = """
 import json, os
 import torch, torch.distributed as dist
-from dataclasses import fields
+from dataclasses import fields, replace
 from sounding_training_fakes import CONFIG, batch, network
 from cs3_training.sounding.model import Batch, SoundingTask
 torch.set_num_threads(1)
 dist.init_process_group('gloo')
 found = {}
-for stage in ('align', 'refine'):
-    task = SoundingTask(network(), stage, CONFIG.stage(stage)).eval()
+config = replace(CONFIG, detect=replace(CONFIG.detect, background_share=1.0))
+for stage in ('align', 'refine', 'detect'):
+    task = SoundingTask(network(), stage, config.stage(stage)).eval()
     model = torch.nn.parallel.DistributedDataParallel(task)
     whole, mine = batch(), slice(dist.get_rank() * 2, dist.get_rank() * 2 + 2)
     part = Batch(**{f.name: getattr(whole, f.name)[mine] for f in fields(whole)})
@@ -182,8 +184,8 @@ def test_two_processes_compute_the_joint_batch():
     outputs = [worker.communicate(timeout=120)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
     joint = json.loads(outputs[0])
-    for stage in ('align', 'refine'):
-        one = task(stage)
+    for stage in ('align', 'refine', 'detect'):
+        one = task(stage, background_share=1.0) if stage == 'detect' else task(stage)
         losses = one(batch())
         losses['total'].backward()
         assert joint[stage]['total'] == pytest.approx(losses['total'].item(), rel=1e-4)

@@ -6,6 +6,7 @@ set that is a ``SoundingSet`` will do.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -29,6 +30,10 @@ from cs3_training.synth.vocabulary import (
     SHAPES,
     name,
 )
+
+STAND_INS = 8
+"""Clips in a row that may be damaged."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,20 +134,33 @@ class Samples(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         """The fields of ``model.Batch`` without their batch axis."""
-        config, stage = self._config, self._stage
-        rng = np.random.default_rng([stage.seed, 1, number])
-        sample = self._clips.sample(
-            self._epochs.index(number), stage.frames, config.objects or 1, rng
-        )
+        config, network = self._config, self._network
+        sample = self._sample(self._epochs.index(number), number)
         pictures = torch.from_numpy(np.stack(sample.pictures))  # [T, H, W, 3]
-        masks = object_patches(self._network, sample.masks, config.objects)  # [T, O, N]
+        masks = object_patches(network, sample.masks, config.objects)  # [T, O, N]
         return {
-            'pixels': self._network.vision.pictures(pictures),  # [T, 3, S, S]
+            'pixels': network.vision.pictures(pictures),  # [T, 3, S, S]
             'masks': masks,
             'valid': masks[0].any(),
-            'sound': torch.from_numpy(sample.sound),
+            'sound': network.cut(torch.from_numpy(sample.sound)[None])[0],  # [n]
             'ids': self._ids([sample.text])[0],  # [L]
         }
+
+    def _sample(self, index: int, number: int) -> Sample:
+        """A clip; the next one that can be read stands in for one that cannot.
+
+        Raises:
+            ValueError: ``STAND_INS`` in a row cannot be read.
+        """
+        objects, stage, clips = self._config.objects or 1, self._stage, self._clips
+        for place in range(STAND_INS):
+            rng = np.random.default_rng([stage.seed, 1, number, place])
+            try:
+                return clips.sample((index + place) % len(clips), stage.frames, objects, rng)
+            except ValueError as error:
+                log.warning('clip %d is passed over: %s', (index + place) % len(clips), error)
+                reason = error
+        raise ValueError(f'{STAND_INS} clips in a row cannot be read, the last: {reason}')
 
 
 def object_patches(network: SoundingObjects, masks: NDArray[np.bool_], objects: int) -> Tensor:

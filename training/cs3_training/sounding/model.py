@@ -42,7 +42,7 @@ class Batch:
     valid: Tensor
     """Whether the first picture has an object, bool [B]."""
     sound: Tensor
-    """Of the whole clips, float32 [B, samples] at 16 kHz."""
+    """The part that is heard, from ``SoundingObjects.cut``, float32 [B, samples] at 16 kHz."""
     ids: Tensor
     """Token ids of the texts, int64 [B, L]."""
 
@@ -142,7 +142,8 @@ class SoundingTask(nn.Module):
         patches = network.embed_patches(batch.pixels.flatten(0, 1))  # [B*T, N, E]
         patches = patches.unflatten(0, shape).float()  # [B, T, N, E]
         v = gather(_pooled(patches, batch.masks))  # [A, E]
-        a = gather(network.hear(batch.sound).float())  # [A, E]
+        spectrogram = network.sound.spectrogram(batch.sound)  # [B, frames, 128]
+        a = gather(network.embed_sound(spectrogram).float())  # [A, E]
         valid = gather(batch.valid)  # [A]
         if isinstance(config, DetectConfig):
             beside = background_masks(batch.masks, config.background_share, config.union_background)
