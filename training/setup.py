@@ -7,7 +7,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11',
     packages=find_packages(include=['cs3_training', 'cs3_training.*']),
-    package_data={'cs3_training': ['evaluation/*.html']},
+    package_data={'cs3_training': ['evaluation/*.html', 'sounding/*.yaml']},
     install_requires=['cs3_ros[train]'],
     entry_points={'console_scripts': ['cs3-train = cs3_training.cli:main']},
     zip_safe=False,

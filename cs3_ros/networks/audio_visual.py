@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cs3_ros.config import from_mapping
-from cs3_ros.files.jsonfile import load_json
 from cs3_ros.networks.audio_token import AudioToken, AudioTokenConfig
 from cs3_ros.networks.beats import Beats, BeatsConfig
-from cs3_ros.networks.checkpoints import read_safetensors
+from cs3_ros.networks.checkpoints import described, fill, read_safetensors
 
 FORMAT = 'cs3-audio-visual-1'
 """Value of ``format`` in the checkpoint's metadata."""
@@ -110,7 +108,7 @@ def load_checkpoint(path: str | Path) -> AudioVisualCheckpoint:
             f'{path}: format {metadata.get("format")!r}: expected {FORMAT!r}; '
             'take a checkpoint that the training of the audio-visual localiser wrote'
         )
-    audio_token = _build(
+    audio_token = described(
         path,
         metadata,
         'audio_token',
@@ -119,60 +117,13 @@ def load_checkpoint(path: str | Path) -> AudioVisualCheckpoint:
     mask, beats = MaskScale(), None
     parts: dict[str, nn.Module] = {'audio_token': audio_token, 'mask': mask}
     if 'beats' in metadata:
-        parts['beats'] = beats = _build(
+        parts['beats'] = beats = described(
             path, metadata, 'beats', lambda data: Beats(BeatsConfig.from_cfg(data))
         )
-    _fill(parts, tensors, path)
+    fill(parts, tensors, path)
     if not (mask.scale > 0 and mask.offset.isfinite()):
         raise ValueError(
             f'{path}: mask.scale = {mask.scale.item()}, mask.bias = {mask.bias.item()}: expected '
             'finite numbers and a positive scale'
         )
     return AudioVisualCheckpoint(audio_token, mask, beats)
-
-
-def _build(
-    path: str | Path, metadata: Mapping[str, str], name: str, build: Callable[[Any], Any]
-) -> Any:
-    """A network, still without weights, as the metadata describes it."""
-    try:
-        description = load_json(metadata[name])
-        with torch.device('meta'):  # no time for random weights that are thrown away
-            return build(description)
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:
-        raise ValueError(
-            f'{path}: metadata {name!r}: {error}; expected the JSON that the training writes'
-        ) from error
-
-
-def _fill(parts: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], path: str | Path) -> None:
-    """Give every part its tensors, all of them and no others."""
-    expected = {
-        f'{prefix}.{name}': tensor.shape
-        for prefix, module in parts.items()
-        for name, tensor in module.state_dict().items()
-    }
-    if lacking := sorted(set(expected) - set(tensors)):
-        raise ValueError(f'{path}: lacks {len(lacking)} tensors, first {lacking[0]}')
-    if unknown := sorted(set(tensors) - set(expected)):
-        raise ValueError(
-            f'{path}: {len(unknown)} unknown tensors, first {unknown[0]}; '
-            f'known: those of {", ".join(parts)}'
-        )
-    for name, shape in expected.items():
-        if tensors[name].shape != shape or not tensors[name].is_floating_point():
-            raise ValueError(
-                f'{path}: {name} is {tensors[name].dtype} {list(tensors[name].shape)}, expected '
-                f'floating point {list(shape)} by the metadata of the same file'
-            )
-    for prefix, module in parts.items():
-        state = {name: tensors[f'{prefix}.{name}'].float() for name in module.state_dict()}
-        module.load_state_dict(state, assign=True)
-        module.eval()

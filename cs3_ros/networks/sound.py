@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -47,35 +48,40 @@ def _resampler(source: int, target: int) -> Resample:
     return Resample(source, target)
 
 
-def kaldi_fbank(waveforms: Tensor) -> Tensor:
+def kaldi_fbank(
+    waveforms: Tensor, window: Literal['povey', 'hanning'] = 'povey', scale: float = 2**15
+) -> Tensor:
     """Log-mel spectrograms like those of Kaldi's ``compute-fbank-feats`` without dither.
 
-    What ``torchaudio.compliance.kaldi.fbank(waveform * 2**15, num_mel_bins=128)`` gives, for whole
-    batches at once and without waiting for the device (the filters stay there). In float32 under
-    any autocast; differentiable.
+    What ``torchaudio.compliance.kaldi.fbank(waveform * scale, num_mel_bins=128,
+    window_type=window)`` gives, for whole batches at once and without waiting for the device (the
+    filters stay there). In float32 under any autocast; differentiable.
 
     Args:
         waveforms: [B, N] at 16 kHz in [-1, 1], N >= 400.
+        window: Kaldi's own, or a Hann window.
+        scale: what the samples are multiplied by; Kaldi's files hold 16-bit numbers.
 
     Returns:
         float32 [B, T, 128], T = 1 + (N - 400) // 160 frames of 25 ms every 10 ms.
     """
-    window, banks = _fbank_tables(waveforms.device)  # [400], [257, 128]
+    shape, banks = _fbank_tables(waveforms.device, window)  # [400], [257, 128]
     with torch.autocast(waveforms.device.type, enabled=False):
-        frames = (waveforms.float() * 2**15).unfold(1, _WINDOW, _SHIFT)  # [B, T, 400]
+        frames = (waveforms.float() * scale).unfold(1, _WINDOW, _SHIFT)  # [B, T, 400]
         frames = frames - frames.mean(2, keepdim=True)
         before = torch.cat((frames[..., :1], frames[..., :-1]), 2)  # [B, T, 400]
-        frames = (frames - 0.97 * before) * window  # [B, T, 400]
+        frames = (frames - 0.97 * before) * shape  # [B, T, 400]
         power = torch.fft.rfft(frames, _FFT).abs().square()  # [B, T, 257]
         energies = power @ banks  # [B, T, 128]
         return energies.clamp_min(torch.finfo(torch.float32).eps).log()
 
 
 @lru_cache(maxsize=4)
-def _fbank_tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Povey window [400] and mel filters [257, 128] on a device."""
+def _fbank_tables(device: torch.device, window: str) -> tuple[Tensor, Tensor]:
+    """Window [400] and mel filters [257, 128] on a device."""
     with torch.inference_mode(False):  # else training could not use them after an inference
-        window = torch.hann_window(_WINDOW, periodic=False).pow(0.85)
+        hann = torch.hann_window(_WINDOW, periodic=False)  # [400]
+        shape = hann.pow(0.85) if window == 'povey' else hann
         banks, _ = get_mel_banks(MEL_BINS, _FFT, _RATE, 20.0, 0.0, 100.0, -500.0, 1.0)  # [128, 256]
         banks = F.pad(banks, (0, 1)).T.contiguous()  # [257, 128], the highest bin counts for none
-        return window.to(device), banks.to(device)
+        return shape.to(device), banks.to(device)

@@ -10,6 +10,7 @@ import pytest
 
 from cs3_training.localiser.train import load_config
 from cs3_training.nano.config import make_config
+from cs3_training.sounding.config import load_config as load_sounding
 
 BOMB = 'a: &a [x, x, x, x, x, x, x, x, x]\n' + ''.join(
     f'{b}: &{b} [{", ".join([f"*{a}"] * 9)}]\n'
@@ -17,7 +18,9 @@ BOMB = 'a: &a [x, x, x, x, x, x, x, x, x]\n' + ''.join(
 )
 
 
-@pytest.mark.parametrize('load', [load_config, lambda path: make_config('smoke', path)])
+@pytest.mark.parametrize(
+    'load', [load_config, load_sounding, lambda path: make_config('smoke', path)]
+)
 @pytest.mark.parametrize(
     'text, reason',
     [(BOMB, r'alias \*a: expected it written out'), ('a: ' + '[' * 5000, 'nested too deeply')],

@@ -1,6 +1,6 @@
 """What all trainings share: a folder to go on from, learning rates, gradients that are cut.
 
-The loops themselves are in ``localiser/train.py`` and ``nano/loop.py``.
+The loops themselves are in ``loop.py`` and ``nano/loop.py``.
 """
 
 from __future__ import annotations

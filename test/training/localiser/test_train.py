@@ -22,9 +22,9 @@ from cs3_training.localiser.train import (
     TrainConfig,
     Trainer,
     augment,
-    learning_rate,
     load_config,
 )
+from cs3_training.loop import learning_rate
 
 QUICK = TrainConfig(
     steps=4,
@@ -71,7 +71,7 @@ def test_a_run_that_was_killed_goes_on_bit_by_bit(tiny_weights, tmp_path, monkey
         return learning_rate(step, config)
 
     with monkeypatch.context() as patch:
-        patch.setattr('cs3_training.localiser.train.learning_rate', die)
+        patch.setattr('cs3_training.loop.learning_rate', die)
         with pytest.raises(Killed):
             Trainer(segmenter(tiny_weights), Noise(), config, tmp_path / 'killed').run()
     again = Trainer(segmenter(tiny_weights), Noise(), config, tmp_path / 'killed')
@@ -84,7 +84,7 @@ def test_a_run_that_was_killed_goes_on_bit_by_bit(tiny_weights, tmp_path, monkey
 
 def test_another_number_of_processes_is_another_run(tiny_weights, tmp_path, monkeypatch):
     Trainer(segmenter(tiny_weights), Noise(), QUICK, tmp_path).run()
-    monkeypatch.setattr('cs3_training.localiser.train.world_size', lambda: 2)
+    monkeypatch.setattr('cs3_training.loop.world_size', lambda: 2)
     with pytest.raises(ValueError, match='belongs to a run with other settings'):
         Trainer(segmenter(tiny_weights), Noise(), QUICK, tmp_path)
 

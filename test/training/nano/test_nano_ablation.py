@@ -134,12 +134,12 @@ def test_a_variant_that_was_killed_goes_on_and_a_finished_one_is_passed_over(cop
 
     study = Ablation(copy, MACHINE)
     with monkeypatch.context() as patch:
-        patch.setattr('cs3_training.localiser.train.learning_rate', die)
+        patch.setattr('cs3_training.loop.learning_rate', die)
         with pytest.raises(Killed):
             study.train('no_area_loss')
         seen.clear()
         patch.setattr(
-            'cs3_training.localiser.train.learning_rate',
+            'cs3_training.loop.learning_rate',
             lambda step, config: seen.append(step) or 0.5,
         )
         study.train('no_area_loss')

@@ -96,11 +96,7 @@ def test_a_stage_that_was_killed_goes_on_bit_by_bit(whole, tmp_path, monkeypatch
         if need != 'scenes':
             shutil.copytree(whole / 'stages' / need, tmp_path / 'stages' / need)
     seen = []
-    where = (
-        'cs3_training.localiser.train.learning_rate'
-        if name == 'weak'
-        else 'cs3_training.nano.loop.rate'
-    )
+    where = 'cs3_training.loop.learning_rate' if name == 'weak' else 'cs3_training.nano.loop.rate'
 
     class Killed(Exception):
         pass

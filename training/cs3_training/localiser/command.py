@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from cs3_ros.files.output_folder import add_force, claim
@@ -70,13 +67,14 @@ def run(options: argparse.Namespace) -> int:
     from cs3_ros.bundles.weights import digest_of, locate
     from cs3_ros.networks.beats import load_beats
     from cs3_ros.runtime import Runtime, RuntimeConfig
-    from cs3_training.localiser.model import assemble, rank
+    from cs3_training.localiser.model import assemble
     from cs3_training.localiser.train import CHECKPOINT, TrainConfig, Trainer, load_config
     from cs3_training.localiser.validation import HeatMapScore
+    from cs3_training.processes import process_group, rank
     from cs3_training.synth.store import open_scenes
 
     runtime = Runtime(RuntimeConfig(options.device, 'float32', options.threads))
-    with _processes(runtime.on_gpu):
+    with process_group(runtime.on_gpu):
         config = load_config(options.settings) if options.settings else TrainConfig()
         pairs, validate = open_scenes(options.scenes), None
         clipseg, beats = (locate(path, Path.cwd()) for path in (options.clipseg, options.beats))
@@ -107,22 +105,3 @@ def run(options: argparse.Namespace) -> int:
         if rank() == 0:
             print(options.out / CHECKPOINT)
     return 0
-
-
-@contextlib.contextmanager
-def _processes(gpu: bool) -> Iterator[None]:
-    """The group of processes that torchrun started, each with its GPU; nothing without it."""
-    local_rank = os.environ.get('LOCAL_RANK')
-    if local_rank is None:
-        yield
-        return
-    import torch
-    import torch.distributed as dist
-
-    if gpu:
-        torch.cuda.set_device(int(local_rank))
-    dist.init_process_group('nccl' if gpu else 'gloo')
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()

@@ -13,10 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -35,6 +33,7 @@ from cs3_training.localiser.losses import (
     image_similarity,
     info_nce,
 )
+from cs3_training.processes import gather, rank
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,38 +221,3 @@ def _token_config(beats: Beats, clipseg: ClipSeg) -> AudioTokenConfig:
         audio_width=beats.config.encoder_embed_dim,
         text_width=clipseg.model.config.text_config.hidden_size,
     )
-
-
-def rank() -> int:
-    """Number of this process in its group, 0 without one."""
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-class _Gather(torch.autograd.Function):
-    """Rows of all processes; the gradients that they get everywhere are summed.
-
-    torch.distributed.nn.functional.all_gather (2.11, gloo) reads gradients that are not contiguous
-    as if they were.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x)
-        ctx.rows = len(x)
-        return torch.cat(parts)  # [B, ...] -> [A, ...]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total[dist.get_rank() * ctx.rows :][: ctx.rows]  # [A, ...] -> [B, ...]
-
-
-def gather(x: Tensor) -> Tensor:
-    """Rows of all processes one after another, [B, ...] -> [A, ...]; gradients go back to each.
-
-    Every process then computes the same joint loss; the gradients that arrive are summed over the
-    processes, and DistributedDataParallel's mean over them makes it that of the joint loss.
-    """
-    return _Gather.apply(x.contiguous()) if dist.is_initialized() else x

@@ -6,14 +6,10 @@ import json
 import string
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from cs3_ros.networks.clipseg import load_tokenizer
+from cs3_ros.networks.towers import TextIds
 from cs3_training.synth.vocabulary import WORDS
 
 START, END = '<|startoftext|>', '<|endoftext|>'
@@ -55,19 +51,8 @@ def _learn(words: Sequence[str]) -> list[tuple[str, str]]:
     return merges
 
 
-class Texts:
-    """Texts to ids, by the tokenizer of a folder."""
+class Texts(TextIds):
+    """Texts to ids of ``LENGTH``, by the tokenizer of a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._tokenizer = load_tokenizer(folder)
-        self._one = lru_cache(maxsize=20_000)(self._ids)
-
-    def __call__(self, texts: Sequence[str]) -> Tensor:
-        """int64 [n, LENGTH], filled up with the end of text."""
-        return torch.tensor([self._one(text) for text in texts])
-
-    def _ids(self, text: str) -> list[int]:
-        ids = list(self._tokenizer(text)['input_ids'])
-        if len(ids) > LENGTH:
-            raise ValueError(f'{text!r} has {len(ids)} tokens: expected at most {LENGTH}')
-        return ids + [self._tokenizer.eos_token_id] * (LENGTH - len(ids))
+        super().__init__(folder, LENGTH)

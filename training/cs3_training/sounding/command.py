@@ -1,0 +1,226 @@
+"""``cs3-train sounding``: which object sounded, from the command line. Heavy imports wait."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cs3_ros.files.output_folder import add_force, claim
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser('sounding', help='learn which object sounded (Clink! Chop! Thud!)')
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
+    train = actions.add_parser('train', help='train the network, stage after stage')
+    train.add_argument(
+        '--out', type=Path, required=True, metavar='DIR',
+        help='folder of the run, continued where one lies there; DIR/STAGE/sounding.safetensors '
+        'will be the checkpoint of a stage',
+    )  # fmt: skip
+    data = train.add_mutually_exclusive_group(required=True)
+    data.add_argument(
+        '--scenes', type=Path, metavar='DIR',
+        help='scenes to learn from, as cs3-train synth make leaves them',
+    )  # fmt: skip
+    data.add_argument(
+        '--clips', type=Path, metavar='DIR/NAME',
+        help='clips in the released layout: DIR/NAME.csv, DIR/NAME_clips, DIR/NAME_masks',
+    )  # fmt: skip
+    train.add_argument(
+        '--masks', choices=('held', 'colliding'), default='held',
+        help='objects of --scenes: those in hands, as a detector finds them (default), or those '
+        'that collide, which no detector knows',
+    )  # fmt: skip
+    train.add_argument(
+        '--validation', type=Path, metavar='DIR',
+        help='other scenes, whose masks choose the checkpoint (default: the last one is kept)',
+    )  # fmt: skip
+    train.add_argument(
+        '--judged', type=int, default=300, metavar='N',
+        help='how many of --validation are looked at each time (default 300)',
+    )  # fmt: skip
+    train.add_argument(
+        '--settings', type=Path, metavar='YAML', help='settings that differ from the paper'
+    )
+    train.add_argument(
+        '--stages', nargs='+', metavar='STAGE',
+        help='only these (default all): slots align refine detect',
+    )  # fmt: skip
+    train.add_argument(
+        '--start', type=Path, metavar='FILE',
+        help='checkpoint that the first of --stages begins with (default: that of the stage '
+        'before it in --out)',
+    )  # fmt: skip
+    train.add_argument(
+        '--vision', type=Path, required=True, metavar='DIR',
+        help='vision tower: facebook/dino-vitb16, or a CLIPSeg',
+    )  # fmt: skip
+    train.add_argument(
+        '--text', type=Path, metavar='DIR',
+        help='text tower with its tokenizer: openai/clip-vit-base-patch32, or a CLIPSeg (default: '
+        'the folder of --vision)',
+    )  # fmt: skip
+    train.add_argument(
+        '--ast', type=Path, metavar='DIR',
+        help='what the sound tower ast begins with: an AST, or facebook/deit-base-distilled-'
+        'patch16-384 as in the paper (default: random weights)',
+    )  # fmt: skip
+    train.add_argument(
+        '--beats', type=Path, metavar='FILE',
+        help='for the sound tower beats: the official file, or an audio_visual.safetensors',
+    )  # fmt: skip
+    train.add_argument(
+        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
+    )
+    train.add_argument(
+        '--threads', type=int, default=0, metavar='N',
+        help='CPU threads of each process (default: all cores)',
+    )  # fmt: skip
+    add_force(train, replaces=False)
+    masks = actions.add_parser(
+        'masks', help='make masks of what hands hold, through clips that have none'
+    )
+    masks.add_argument(
+        '--clips', type=Path, required=True, metavar='DIR/NAME',
+        help='DIR/NAME.csv and DIR/NAME_clips; DIR/NAME_masks gets an .npz for each clip, and '
+        'those that lie there are passed over',
+    )  # fmt: skip
+    masks.add_argument(
+        '--bundle', default='cs3', metavar='NAME',
+        help='whose detector of hands is taken (default cs3)',
+    )  # fmt: skip
+    masks.add_argument(
+        '--sam2', type=Path, required=True, metavar='FILE', help='official checkpoint of SAM 2.1'
+    )
+    masks.add_argument(
+        '--size', choices=('tiny', 'small', 'base_plus', 'large'), default='large',
+        help='of that checkpoint (default large)',
+    )  # fmt: skip
+    masks.add_argument(
+        '--pool', type=int, default=15, metavar='N',
+        help='most distractors of a clip (default 15; 0 looks for none)',
+    )  # fmt: skip
+    masks.add_argument(
+        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the action.
+
+    Raises:
+        ValueError: as that action.
+    """
+    return _masks(options) if options.action == 'masks' else _train(options)
+
+
+def _masks(options: argparse.Namespace) -> int:
+    """Make masks; 1 where some clips could not be read.
+
+    Raises:
+        ValueError: the table, the bundle or the checkpoint is not such, or the folder holds masks
+            that were made otherwise.
+    """
+    from cs3_ros.bundles.bundle import load_bundle
+    from cs3_ros.bundles.weights import digest_of
+    from cs3_ros.runtime import RuntimeConfig, choose_device
+    from cs3_training.sounding.clip_masks import ClipMasksConfig, mask_clips
+    from cs3_training.sounding.clips import read_table
+    from cs3_training.sounding.propagation import Sam2Propagator
+
+    config = ClipMasksConfig(pool=options.pool)
+    folder, name = options.clips.parent, options.clips.name
+    rows = read_table(folder, name)
+    about = {'bundle': options.bundle, 'size': options.size, 'sam2': digest_of(options.sam2)}
+    propagator = Sam2Propagator(options.size, options.sam2, choose_device(options.device))
+    hands = load_bundle(options.bundle).build(runtime=RuntimeConfig(options.device)).hands
+    if hands is None:
+        raise ValueError(f'bundle {options.bundle} has no detector of hands: name another')
+    unread = mask_clips(rows, hands, propagator, folder / f'{name}_masks', config, about)
+    print(f'{folder / f"{name}_masks"}: {len(rows) - unread} of {len(rows)} clips')
+    return 1 if unread else 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    """Train to the last step of the last stage; 0 when it is reached.
+
+    Raises:
+        ValueError: an option is out of its range, weights are not there, the scenes that judge are
+            those to learn from, or the folder belongs to another run.
+    """
+    if options.judged < 1:
+        raise ValueError(f'--judged {options.judged}: expected 1 or more')
+    from cs3_ros.runtime import Runtime, RuntimeConfig
+    from cs3_training.processes import process_group, rank, wait_for_all
+    from cs3_training.sounding.config import STAGES, SoundingConfig, load_config
+    from cs3_training.sounding.train import train_stages
+
+    runtime = Runtime(RuntimeConfig(options.device, 'float32', options.threads))
+    with process_group(runtime.on_gpu):
+        config = load_config(options.settings) if options.settings else SoundingConfig()
+        clips, judge = _data(options, config)
+        towers = _towers(options, config)
+        stages = options.stages or STAGES
+        if rank() == 0 and not list(options.out.glob('*/state.pt')):  # which are checked
+            claim(options.out, 'sounding train', force=options.force)
+        wait_for_all()  # the others would fill the folder that is claimed
+        last = train_stages(
+            config, clips, towers, options.out, stages, options.start, judge, runtime.device
+        )
+        if rank() == 0:
+            print(last)
+    return 0
+
+
+def _data(options: argparse.Namespace, config: Any) -> tuple[Any, Any]:
+    """The set to learn from, and what judges."""
+    from cs3_training.sounding.clips import ClipSet
+    from cs3_training.sounding.data import SceneSet
+    from cs3_training.sounding.validation import DetectionScore
+    from cs3_training.synth.store import open_scenes
+
+    clips: Any
+    if options.clips is not None:
+        clips = ClipSet(options.clips.parent, options.clips.name, config.samples.frame_step)
+        if clips.missing:
+            print(f'{clips.missing} clips of {options.clips} are not there and left out')
+    else:
+        clips = SceneSet(open_scenes(options.scenes), options.masks)
+    if options.validation is None:
+        return clips, None
+    judges = open_scenes(options.validation)
+    if clips.digest.startswith(judges.digest):
+        raise ValueError(
+            f'--validation {options.validation}: the scenes to learn from; make others with '
+            'cs3-train synth make --split validation'
+        )
+    return clips, DetectionScore(judges, options.judged)
+
+
+def _towers(options: argparse.Namespace, config: Any) -> Any:
+    """The pretrained towers, with the digests of their files."""
+    from cs3_ros.bundles.weights import digest_of
+    from cs3_ros.localisers.sounding import load_beats_of
+    from cs3_ros.networks.sound_towers import load_ast
+    from cs3_ros.networks.towers import TextIds, load_text, load_vision
+    from cs3_training.sounding.train import Towers
+
+    text = options.text or options.vision
+    needs_beats = config.network.sound == 'beats'
+    if needs_beats and options.beats is None:
+        raise ValueError('sound: beats in the settings needs --beats FILE')
+    towers = load_vision(options.vision), load_text(text)
+    about = {
+        'vision': digest_of(options.vision / 'model.safetensors'),
+        'text': digest_of(text / 'model.safetensors'),
+    }
+    beats = None
+    if needs_beats:
+        beats, about['beats'] = load_beats_of(options.beats), digest_of(options.beats)
+    ast = None
+    if options.ast is not None:
+        ast = load_ast(options.ast, config.network.ast_sizes())
+        about['ast'] = digest_of(options.ast / 'model.safetensors')
+    return Towers(*towers, beats, TextIds(text, config.samples.text_length), about, ast)
