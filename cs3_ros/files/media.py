@@ -24,7 +24,7 @@ from av.sidedata.sidedata import SideDataContainer
 from cs3_ros.collision import MAX_PIXELS, NS_PER_S, Frame, Image
 from cs3_ros.files.encodings import check_size
 from cs3_ros.files.matroska import survey
-from cs3_ros.files.movie_boxes import Movie
+from cs3_ros.files.movie_boxes import Movie, is_movie
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.files.regular import check_regular, one_line
 from cs3_ros.files.sound_cutter import RESYNC_NS, SoundCutter, int16
@@ -341,12 +341,8 @@ def _open(path: Path, max_pixels: int) -> Iterator[Any]:
 
 def _movie(path: Path) -> Movie | None:
     """What an MP4 file says of itself; None for other files."""
-    with path.open('rb') as file:
-        kind = file.read(8)[4:]
-    if kind not in (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip'):
-        return None
     try:
-        return Movie(path)
+        return Movie(path) if is_movie(path) else None
     except Exception as error:
         raise ValueError(f'{path}: cannot be read ({one_line(error)})') from error
 

@@ -21,7 +21,10 @@ MAX_SAMPLES = 1 << 23
 each that a few bytes of a table claim."""
 BEHIND_S = 0.1
 """An edit list may go past the end of its track by some frames."""
+MAX_FOREIGN = 1000
+"""Most boxes of unknown kind at the beginning of a file."""
 
+_FIRST = (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip', b'moof', b'sidx', b'pnot', b'udta')
 _PARENTS = (b'moov', b'trak', b'mdia', b'minf', b'stbl', b'edts')
 
 
@@ -41,6 +44,29 @@ class _Box:
                 return memoryview(b'')
             box = box.inside[kind][0]
         return box.body
+
+
+def is_movie(path: Path) -> bool:
+    """Whether one of the first boxes is of a kind that only these files have.
+
+    FFmpeg passes over boxes that it does not know, so a damaged first one does not keep it away.
+    """
+    size, place = path.stat().st_size, 0
+    with path.open('rb') as file:
+        for _ in range(MAX_FOREIGN):
+            file.seek(place)
+            head = file.read(16)
+            if len(head) < 8:
+                return False
+            length, kind = struct.unpack_from('>I4s', head)
+            if kind in _FIRST:
+                return True
+            if length == 1 and len(head) == 16:
+                (length,) = struct.unpack_from('>Q', head, 8)
+            if length < 8 or place + length >= size:
+                return False
+            place += length
+    return False
 
 
 class Movie:
