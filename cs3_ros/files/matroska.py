@@ -27,7 +27,7 @@ _EBML, _SEGMENT, _CLUSTER, _INFO, _TRACKS = (
     0x1654AE6B,
 )
 _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK, _CRC, _TRACK_ENTRY = 0xA3, 0xA0, 0xA1, 0xBF, 0xAE
-_CODEC_ID, _CODEC_PRIVATE, _CODEC_DELAY = 0x86, 0x63A2, 0x56AA
+_TRACK_TYPE, _CODEC_ID, _CODEC_PRIVATE, _CODEC_DELAY = 0x83, 0x86, 0x63A2, 0x56AA
 _TRACK_NUMBER, _TIMESTAMP_SCALE, _DURATION = 0xD7, 0x2AD7B1, 0x4489
 # SeekHead, Cues, Attachments, Chapters, Tags, Void
 _IN_SEGMENT = {_CLUSTER, _INFO, _TRACKS, _CRC, 0xEC} | {
@@ -138,8 +138,11 @@ def _element(number: int, body: bytes, place: int, found: Survey) -> None:
 def _track(entry: Mapping[int, bytes], found: Survey) -> None:
     if _TRACK_NUMBER in entry:
         found.tracks.append(_uint(entry[_TRACK_NUMBER]))
+    kind, coder = _uint(entry.get(_TRACK_TYPE, b'')), entry.get(_CODEC_ID, b'')
+    if coder[:2] != {1: b'V_', 2: b'A_'}.get(kind, coder[:2]) or not (kind and coder):
+        found.problems.append(f'damaged: a track of kind {kind} has the coder {coder[:20]!r}')
     head = entry.get(_CODEC_PRIVATE, b'')
-    if entry.get(_CODEC_ID) == b'A_OPUS' and _CODEC_DELAY in entry and head[:8] == b'OpusHead':
+    if coder == b'A_OPUS' and _CODEC_DELAY in entry and head[:8] == b'OpusHead':
         (samples,) = struct.unpack_from('<H', head, 10)  # of 48 kHz, RFC 7845
         if abs(samples / 48_000 - _uint(entry[_CODEC_DELAY]) / 1e9) > 1e-4:
             found.problems.append('its coder of sound is said to be late by two different times')
