@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.networks()
+
 import math
 
 import numpy as np

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.ros()
+
 import signal
 import threading
 import time
