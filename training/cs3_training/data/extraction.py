@@ -254,11 +254,15 @@ def _check_room(left: Sequence[Job], folder: Path, force: bool) -> None:
 
 def _made(left: Sequence[Job], workers: int) -> Iterator[Job]:
     """Jobs as they are done, in any order."""
-    if not left:
+    workers = min(workers, len(left))
+    if workers <= 1:
+        for job in left:
+            make_shard(job)
+            yield job
         return
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
-        min(workers, len(left)), multiprocessing.get_context('spawn'), _end_with_parent
+        workers, multiprocessing.get_context('spawn'), _end_with_parent
     )
     try:
         doing = {pool.submit(make_shard, job): job for job in left}
