@@ -102,14 +102,19 @@ def number_of(image: np.ndarray) -> int:
 
 def clock(seconds: float) -> str:
     whole = round(seconds * 1000)
-    return f'{whole // 3600000:02d}:{whole // 60000 % 60:02d}:{whole // 1000 % 60:02d}.{whole % 1000:03d}'
+    minutes, rest = divmod(whole, 60_000)
+    return f'{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}'
 
 
-def write_epic(path: Path, rows: list[tuple[str, float, float]], selected: list[float] = ()) -> Path:  # type: ignore[assignment]
+def write_epic(
+    path: Path, rows: list[tuple[str, float, float]], selected: list[float] = ()
+) -> Path:  # type: ignore[assignment]
     """A CSV of CS3 for EPIC: video, begin and end of each row."""
     columns = 'annotation_id,participant_id,video_id,start_timestamp,stop_timestamp,'
     columns += 'start_sample,stop_sample,class'
-    lines = [columns + (',selected_frame,selected_timestamp,selected_frame_type' if selected else '')]
+    lines = [
+        columns + (',selected_frame,selected_timestamp,selected_frame_type' if selected else '')
+    ]
     for k, (video, start, stop) in enumerate(rows):
         line = f'{video}_{k},{video[:3]},{video},{clock(start)},{clock(stop)},'
         line += f'{round(24000 * start)},{round(24000 * stop)},metal-wood-collision'
@@ -122,7 +127,9 @@ def write_epic(path: Path, rows: list[tuple[str, float, float]], selected: list[
 
 def write_ego4d(path: Path, rows: list[tuple[str, float]]) -> Path:
     """A CSV of CS3 for Ego4D: video and begin of clips of 3 s."""
-    lines = ['annotation_id,video_id,start_timestamp,stop_timestamp,start_sample,stop_sample,class,score']
+    lines = [
+        'annotation_id,video_id,start_timestamp,stop_timestamp,start_sample,stop_sample,class,score'
+    ]
     for video, start in rows:
         stop = start + 3
         lines.append(

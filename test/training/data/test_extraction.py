@@ -258,9 +258,7 @@ def test_a_video_that_comes_later_is_cut(epic: tuple[Path, Path], tmp_path: Path
     assert digests(out)['shard-000000.tar'] == before['shard-000000.tar']
 
 
-def test_what_the_videos_lack_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_the_videos_lack_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_video(tmp_path / 'P01_01.MP4', even(4, Fraction(30)), [1.0], seconds=2.5)
     (tmp_path / 'P01_02.MP4').write_bytes(b'no video at all' * 99)
     rows = [('P01_01', 0.8, 1.2), ('P01_01', 2.2, 2.8), ('P01_01', 3.0, 3.5), ('P01_01', 9, 9.5)]

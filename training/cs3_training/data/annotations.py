@@ -49,7 +49,8 @@ def read_segments(path: Path, dataset: Dataset) -> list[Segment]:
 
 
 def read_epic(path: Path) -> list[Segment]:
-    """``epic_train_filtered.csv`` and ``epic_val_filtered.csv`` of CS3; raises as ``read_table``."""
+    """``epic_train_filtered.csv`` and ``epic_val_filtered.csv`` of CS3; raises as
+    ``read_table``."""
     return read_table(path, EPIC_COLUMNS, partial(_epic, label=_collision))
 
 

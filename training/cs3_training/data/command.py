@@ -69,9 +69,7 @@ def run(options: argparse.Namespace) -> int:
     from cs3_training.data.extraction import REPORT, extract
     from cs3_training.data.sampling import Cutting
 
-    cutting = Cutting(
-        options.pictures_per_s, options.most_pictures, options.side, options.quality
-    )
+    cutting = Cutting(options.pictures_per_s, options.most_pictures, options.side, options.quality)
     segments = read_segments(options.annotations, options.dataset)
     report = extract(
         segments, options.videos, options.out, cutting, options.samples, options.workers,

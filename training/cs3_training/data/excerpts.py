@@ -102,7 +102,7 @@ def _about(
     while wanted:
         packet = next(packets, None)
         if packet is not None:
-            at_ns = video.time_ns(packet, 'video')
+            at_ns = _at_ns(video, packet, 'video')
             if packet.is_keyframe and at_ns <= wanted[0]:
                 held, fresh = [], True
             held.append(packet)
@@ -110,7 +110,7 @@ def _about(
                 continue
         if fresh and held:
             track.codec_context.flush_buffers()
-            fresh, last_ns = False, (video.time_ns(held[0], 'video') or 0) - 1
+            fresh, last_ns = False, _at_ns(video, held[0], 'video') - 1
         for each in [*held, *([None] if packet is None else [])]:
             try:
                 frames = track.decode(each)
@@ -178,7 +178,7 @@ def _chunks(
     cutter: SoundCutter | None = None
     broken = 0
     while (active or waiting) and (packet := next(packets, None)) is not None:
-        at_ns = video.time_ns(packet, 'audio')
+        at_ns = _at_ns(video, packet, 'audio')
         if not active and at_ns < waiting[0][1].first_ns - _LEAD_NS:
             if cutter is not None:
                 yield from cutter.flush()
@@ -252,7 +252,7 @@ def _jumps(container: Any, at_ns: int, wanted_ns: int) -> bool:
 def _packets(
     video: VideoFile, container: Any, track: Any, from_ns: int, problems: list[str]
 ) -> Iterator[Any]:
-    """The packets of a track, all with times, from before a media time to the end of the file."""
+    """The packets of a track, from before a media time to the end of the file."""
     if _jumps(container, 0, from_ns):
         container.seek(video.ticks(from_ns - _SEEK_BACK_NS, track), stream=track)
     packets = container.demux(track)
@@ -266,9 +266,15 @@ def _packets(
             return
         if not packet.size:  # marks the end
             continue
-        if packet.pts is None:
-            raise ValueError(
-                f'{video.path}: its packets carry no times: expected a file such as mp4, mov or '
-                'mkv; put its tracks into one'
-            )
         yield packet
+
+
+def _at_ns(video: VideoFile, packet: Any, kind: str) -> int:
+    """Media time of a packet."""
+    at_ns = video.time_ns(packet, kind)
+    if at_ns is None:
+        raise ValueError(
+            f'{video.path}: its packets carry no times: expected a file such as mp4, mov or mkv; '
+            'put its tracks into one'
+        )
+    return at_ns

@@ -23,6 +23,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cs3_ros.collision import NS_PER_S, Image
 from cs3_ros.files.atomic import replacing
 from cs3_ros.files.images import as_jpeg
@@ -85,7 +87,9 @@ class Job:
         it lacks has come."""
         if not self.account_path.is_file():
             return None
-        account: dict[str, Any] = read_json(self.account_path, f'account {str(self.account_path)!r}')
+        account: dict[str, Any] = read_json(
+            self.account_path, f'account {str(self.account_path)!r}'
+        )
         there = self.shard.is_file() and self.shard.stat().st_size == account['bytes']
         come = any(video in self.videos for video in account['missing_videos'])
         return account if there and not come else None
@@ -229,8 +233,10 @@ def _probed(job: Job) -> Iterator[int]:
     for video, group in job.by_video().items():
         if video in job.videos:
             try:
-                for picture in pictures_at(VideoFile(job.videos[video]), [group[0][1].start_ns], []):
-                    yield len(_jpeg(picture.image, job.cutting))
+                for picture in pictures_at(
+                    VideoFile(job.videos[video]), [group[0][1].start_ns], []
+                ):
+                    yield len(jpeg(picture.image, job.cutting))
             except (ValueError, OSError):
                 continue  # cut_video meets it again, and the report names it
 
@@ -261,9 +267,7 @@ def _made(left: Sequence[Job], workers: int) -> Iterator[Job]:
             yield job
         return
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context('spawn'), _end_with_parent
-    )
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _end_with_parent)
     try:
         doing = {pool.submit(make_shard, job): job for job in left}
         for done in as_completed(doing):
@@ -304,7 +308,9 @@ def make_shard(job: Job) -> dict[str, Any]:
                 if video not in job.videos:
                     account['missing_videos'][video] = len(group)
                     continue
-                for key, files, pictures in cut_video(job.videos[video], group, job.cutting, account):
+                for key, files, pictures in cut_video(
+                    job.videos[video], group, job.cutting, account
+                ):
                     for ending, data in files.items():
                         add_file(tar, f'{key}.{ending}', data)
                     account['samples'] += 1
@@ -388,19 +394,20 @@ def _pictures(
         if abs(picture.stamp_ns - time_ns) > FAR_NS:
             continue
         if picture.stamp_ns != last[0]:
-            last = (picture.stamp_ns, _jpeg(picture.image, cutting))
+            last = (picture.stamp_ns, jpeg(picture.image, cutting))
         taken[k].append(last)
     return taken
 
 
-def _jpeg(image: Image, cutting: Cutting) -> bytes:
+def jpeg(image: Image, cutting: Cutting) -> bytes:
+    """A picture as it lies in a shard."""
     import cv2
 
     height, width = image.shape[:2]
     if 0 < cutting.side < min(height, width):
         scale = cutting.side / min(height, width)
         size = (round(width * scale), round(height * scale))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     return as_jpeg(image, cutting.quality)
 
 

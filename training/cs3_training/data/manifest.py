@@ -3,9 +3,9 @@
     {"id": "P01_14_37", "video": "P01_14.MP4", "onset_s": 135.7, "frame_s": 135.85,
      "masks": ["masks/P01_14_37_1.png", "masks/P01_14_37_2.png"], "group": "P01_14"}
 
-Times are seconds of media time, paths are relative to the manifest. A line may leave out ``onset_s``
-(then the frame's time) and ``group`` (then the name of the video), may name one file of ``masks``
-that holds both, and may say more.
+Times are seconds of media time, paths are relative to the manifest. A line may leave out
+``onset_s`` (then the frame's time) and ``group`` (then the name of the video), may name one file of
+``masks`` that holds both, and may say more.
 """
 
 from __future__ import annotations
@@ -140,9 +140,7 @@ def find_masks(folder: Path, ids: Collection[str]) -> dict[str, tuple[Path, ...]
             [str(other) for other in others.values()] + [str(path)], 'one layout in one place',
         )  # fmt: skip
         others[place, number_] = path
-    return {
-        name: tuple(path for _, path in sorted(paths.items())) for name, paths in found.items()
-    }
+    return {name: tuple(path for _, path in sorted(paths.items())) for name, paths in found.items()}
 
 
 def _frame(value: Any, folder: Path) -> EvaluationFrame:
@@ -168,7 +166,9 @@ def _masks_of(path: Path) -> list[Mask]:
     try:
         array = _from_npz(path) if path.suffix.lower() == '.npz' else _from_picture(path)
     except Exception as error:  # of damaged files their readers raise anything
-        raise ValueError(f'{path}: no mask can be read ({type(error).__name__}: {error})') from error
+        raise ValueError(
+            f'{path}: no mask can be read ({type(error).__name__}: {error})'
+        ) from error
     if array.ndim == 3:
         return list(array > 0)
     values = np.unique(array[array > 0])
@@ -184,9 +184,9 @@ def _from_picture(path: Path) -> NDArray[Any]:
     with Image.open(path, formats=('PNG',)) as picture:
         expect(picture.width * picture.height <= MAX_PIXELS, 'pixels', picture.size, 'fewer')
         if picture.mode not in ('1', 'L', 'P', 'I', 'I;16'):
-            picture = picture.convert('RGB')
+            return np.asarray(picture.convert('RGB')).any(2)
         array = np.asarray(picture)
-    return array if array.ndim == 2 else array.any(2)
+    return array
 
 
 def _from_npz(path: Path) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""WebDataset shards: plain tar files, a few files for each sample, the same bytes for the same data.
+"""WebDataset shards: plain tar files, a few files for each sample; the same data, the same bytes.
 
 A sample ``00000012`` is ``00000012.json`` (what ``Segment`` says, with the times of what was cut),
 ``00000012.wav`` (mono, 16 kHz, 16 bits) and ``00000012.000.jpg``, ``00000012.001.jpg`` and so on.

@@ -86,7 +86,9 @@ class Row:
         text = self._texts[column].strip()
         decimal = r'[+-]?(\d{1,20}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,3})?'
         good = re.fullmatch(decimal, text, re.ASCII) is not None
-        expect(good and low <= float(text) <= high, column, text, f'a number of {low:g} to {high:g}')
+        expect(
+            good and low <= float(text) <= high, column, text, f'a number of {low:g} to {high:g}'
+        )
         return float(text)
 
     def seconds_ns(self, column: str) -> int:
@@ -94,7 +96,7 @@ class Row:
         return round(self.number(column, 0, LATEST_S) * NS_PER_S)
 
     def flag(self, column: str) -> bool:
-        """True for 1, true and numbers from 0.5 on; False for 0, false, smaller ones and nothing."""
+        """True for true and numbers from 0.5 on; False for false, smaller ones and nothing."""
         text = self._texts[column].strip().lower()
         if text in ('true', 'false', ''):
             return text == 'true'

@@ -51,7 +51,8 @@ class VisorObject:
 
         canvas = np.zeros((height, width), np.uint8)
         for polygon in self.polygons:  # one at a time: together, overlaps would be holes
-            cv2.fillPoly(canvas, [np.rint(polygon).astype(np.int32)], 1)
+            corners = np.rint(polygon).astype(np.int32)  # [K, 2]
+            cv2.fillPoly(canvas, [corners], (1,))
         return canvas.astype(bool)
 
 
@@ -125,7 +126,9 @@ def _object(value: Any, where: str) -> VisorObject:
         whole(data['class_id'], f'{where}.class_id', 0),
         tuple(polygon for polygon in polygons if len(polygon)),
         None if contact is None else text(contact, f'{where}.in_contact_object'),
-        tuple(text(hand, f'{where}.on_which_hand') for hand in items(hands, f'{where}.on_which_hand')),
+        tuple(
+            text(hand, f'{where}.on_which_hand') for hand in items(hands, f'{where}.on_which_hand')
+        ),
     )
 
 
