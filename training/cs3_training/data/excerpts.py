@@ -97,7 +97,7 @@ def _about(
     moves on; (0, None) at the end of the file."""
     track.codec_context.thread_count = 1  # the processes share the cores
     packets = _packets(video, container, track, wanted[0], problems) if wanted else iter(())
-    held: list[Any] = []
+    held: list[tuple[int, Any]] = []
     broken, fresh, last_ns, at_ns = 0, False, -1, 0
     while wanted:
         packet = next(packets, None)
@@ -105,13 +105,18 @@ def _about(
             at_ns = _at_ns(video, packet, 'video')
             if packet.is_keyframe and at_ns <= wanted[0]:
                 held, fresh = [], True
-            held.append(packet)
+            held.append((at_ns, packet))
             if at_ns < wanted[0] and len(held) < MOST_HELD:
                 continue
         if fresh and held:
             track.codec_context.flush_buffers()
-            fresh, last_ns = False, _at_ns(video, held[0], 'video') - 1
-        for each in [*held, *([None] if packet is None else [])]:
+            fresh, last_ns = False, held[0][0] - 1
+        # of those before the wanted time only the last may be nearest to it: the others are decoded
+        # as far as pictures refer to them
+        latest_ns = max((each_ns for each_ns, _ in held if each_ns < wanted[0]), default=0)
+        for each_ns, each in [*held, *([(at_ns, None)] if packet is None else [])]:
+            skipped = each is not None and each_ns < latest_ns
+            track.codec_context.skip_frame = 'NONREF' if skipped else 'DEFAULT'
             try:
                 frames = track.decode(each)
             except av.error.FFmpegError:
