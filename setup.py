@@ -66,7 +66,13 @@ setup(
     extras_require={
         'lite': [OPENCV, *MEDIAPIPE],
         'models': MODELS,
-        'train': [*MODELS, 'scikit-learn>=1,<2', 'scipy>=1,<2', 'tensorboard>=2,<3'],
+        'train': [
+            *MODELS,
+            'scikit-learn>=1,<2',
+            'scipy>=1,<2',
+            'tensorboard>=2,<3',
+            'webdataset>=1,<2',
+        ],
         'test': [
             'hypothesis>=6,<7',
             'import-linter>=2,<3',

@@ -157,7 +157,7 @@ class VideoFile:
                 if frame.width * frame.height > self._max_pixels:  # they may change in the middle
                     self.refused_frames += 1
                     continue
-                stamp_ns = self._stamp(frame, 'video')
+                stamp_ns = self.time_ns(frame, 'video')
                 if stamp_ns is None:  # raw streams carry no times
                     stamp_ns = 0 if last_ns < 0 else last_ns + step_ns
                 if stamp_ns <= last_ns:
@@ -199,7 +199,7 @@ class VideoFile:
                         yield from cutter.flush()
                     end_ns = 0 if cutter is None else cutter.end_ns
                     cutter = SoundCutter(*key, self.origin_ns, end_ns)
-                stamp_ns = self._stamp(frame, 'audio')
+                stamp_ns = self.time_ns(frame, 'audio')
                 if stamp_ns is None:
                     stamp_ns = cutter.end_ns
                 overlap += max(cutter.end_ns - max(stamp_ns, 0) - RESYNC_NS, 0)
@@ -213,6 +213,30 @@ class VideoFile:
                 self._tell(f'{gaps} gap(s) in its sound, {gaps_ns / NS_PER_S:.3f} s in all')
             if overlap:
                 self._tell('dropped sound whose time went backwards')
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Any, Any, Any]]:
+        """The container, its video track and its sound track or None, for who reads parts of it.
+
+        What a library raises inside of the block becomes a ValueError that names the file.
+        """
+        with _open(self.path, self._max_pixels) as container:
+            yield container, *_tracks(container, self.path)
+
+    def time_ns(self, item: Any, kind: str) -> int | None:
+        """Media time of a packet or of a decoded frame in nanoseconds; None where it has none.
+
+        Args:
+            item: of PyAV.
+            kind: of its track, ``video`` or ``audio``.
+        """
+        if item.pts is None or item.time_base is None:
+            return None
+        return to_ns(item.pts, item.time_base) - self._starts_ns[kind]
+
+    def ticks(self, time_ns: int, track: Any) -> int:
+        """A media time by the clock of a track, as PyAV seeks it."""
+        return int((time_ns + self._starts_ns[track.type]) / NS_PER_S / track.time_base)
 
     def _format_of(self, sound: Any) -> SoundFormat | None:
         """Rate and channels of a sound track."""
@@ -304,12 +328,6 @@ class VideoFile:
             self.problems.append(problem)
             log.warning('%s: %s', self.path, problem)
 
-    def _stamp(self, frame: av.VideoFrame | av.AudioFrame, kind: str) -> int | None:
-        """Media time of a decoded frame in nanoseconds."""
-        if frame.pts is None or frame.time_base is None:
-            return None
-        return to_ns(frame.pts, frame.time_base) - self._starts_ns[kind]
-
 
 @contextmanager
 def _open(path: Path, max_pixels: int) -> Iterator[Any]:
@@ -371,6 +389,11 @@ def _hidden(packet: Any, track: Any) -> bool:
     if packet.is_discard:
         return True
     return track.codec_context.name in ('vp8', 'libvpx') and not memoryview(packet)[0] >> 4 & 1
+
+
+def upright(frame: av.VideoFrame) -> Image:
+    """The picture of a decoded frame as it is shown, RGB uint8 [H, W, 3]."""
+    return _Picture(frame).rgb()
 
 
 @dataclass(frozen=True, eq=False)

@@ -144,16 +144,7 @@ class OutputFolder:
 
     def _take_lock(self, kind: int) -> None:
         self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                f'{self.path}: another command is writing into it: wait for its end, or name '
-                'another folder'
-            ) from error
-        except OSError as error:  # some network file systems lock no folders
-            if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP):
-                raise
+        _lock(self._lock, kind, self.path)
 
     def _close(self) -> None:
         for descriptor in (self._marker, self._lock):
@@ -340,6 +331,33 @@ def claim(path: Path, command: str, *, force: bool = False) -> None:
             raise
     with OutputFolder(path, command, (), force=force):
         pass
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other runs out of a folder that was claimed, for commands that run there alone.
+
+    Raises:
+        BlockingIOError: another run is writing into it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _lock(descriptor, fcntl.LOCK_EX, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, kind: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BlockingIOError(
+            f'{path}: another command is writing into it: wait for its end, or name another folder'
+        ) from error
+    except OSError as error:  # some network file systems lock no folders
+        if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP):
+            raise
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""``cs3-train bench``: images per second of a training step. Heavy imports wait."""
+"""``cs3-train bench``: images per second of a training step, and segments per second of the
+extraction. Heavy imports wait."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -60,6 +62,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--threads', type=int, default=0, metavar='N', help='CPU threads (default: all cores)'
     )
     add_json(parser, 'also write all figures here')
+    others = parser.add_subparsers(dest='what', metavar='extract')
+    cutting = others.add_parser(
+        'extract',
+        help='instead: segments per second that cs3-train extract cuts, beside a plain loop',
+    )
+    cutting.add_argument(
+        '--seconds', type=float, default=60.0, metavar='S',
+        help='length of each of the two videos that are made for it (default 60)',
+    )  # fmt: skip
+    cutting.add_argument(
+        '--height', type=int, default=480, metavar='PIXELS', help='of the videos (default 480)'
+    )
+    cutting.add_argument(
+        '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
+        help='processes of the extraction (default: one for each core)',
+    )  # fmt: skip
+    add_json(cutting, 'also write all figures here')
 
 
 def run(options: argparse.Namespace) -> int:
@@ -68,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ValueError: an option is out of its range, or as ``throughput.compare``.
     """
+    if options.what == 'extract':
+        return _run_extraction(options)
     for name, least in (('steps', 1), ('batch', 2), ('columns', 1)):
         value = getattr(options, name)
         if value is not None and value < least:
@@ -104,6 +125,24 @@ def run(options: argparse.Namespace) -> int:
     }
     print(as_text(facts, found))
     write_json(options.json, {**facts, 'sizes': [asdict(comparison) for comparison in found]})
+    return 0
+
+
+def _run_extraction(options: argparse.Namespace) -> int:
+    for name, least in (('seconds', 10), ('height', 64), ('workers', 1)):
+        if getattr(options, name) < least:
+            raise ValueError(f'--{name} {getattr(options, name)}: expected at least {least}')
+    import torch
+
+    from cs3_ros.files.jsonfile import prepare_json, write_json
+    from cs3_ros.runtime import machine_name
+    from cs3_training.bench.extraction import as_json, as_text, measure
+
+    prepare_json(options.json, options.force)
+    measured = measure(options.seconds, options.height, options.workers)
+    machine = machine_name(torch.device('cpu'))
+    print(as_text(measured, machine))
+    write_json(options.json, as_json(measured, machine))
     return 0
 
 
