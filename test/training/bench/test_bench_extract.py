@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.training()
+
 import json
 from pathlib import Path
 

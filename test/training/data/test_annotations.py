@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import needs
+
+needs.training()
+
 from collections import Counter
 from pathlib import Path
 
