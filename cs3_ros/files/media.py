@@ -253,6 +253,7 @@ class VideoFile:
     def _decoded(self, container: Any, track: Any) -> Iterator[Any]:
         """Decoded frames of one track; what is broken is left out and told once."""
         packets, count = container.demux(track), Counter[str]()
+        vp8 = track.codec_context.name in ('vp8', 'libvpx')
         while True:
             try:
                 packet = next(packets)
@@ -261,20 +262,26 @@ class VideoFile:
             except av.error.FFmpegError as error:
                 self._tell(f'reading ended early ({error.strerror})')
                 packet = None  # the decoder still holds some frames
-            count['stored'] += bool(packet is not None and packet.size)
-            shown = packet is not None and packet.size and not _hidden(packet, track)
-            count['packets'] += bool(shown)
-            count['damaged'] += bool(shown and packet.is_corrupt)
+            shown = False
+            if packet is not None and packet.size:
+                count['stored'] += 1
+                if shown := not (packet.is_discard or (vp8 and _only_referred_to(packet))):
+                    count['packets'] += 1
+                    if packet.is_corrupt:
+                        count['damaged'] += 1
             try:
                 frames = track.decode(packet)
             except av.error.FFmpegError:
                 count['broken'] += 1
                 self.refused_frames += track.type == 'video'
                 frames = []
-            count['leading'] += bool(shown and not frames and not count['frames'])
-            count['frames'] += len(frames)
-            count['fields'] += sum(getattr(frame, 'interlaced_frame', False) for frame in frames)
-            yield from frames
+            if shown and not frames and not count['frames']:
+                count['leading'] += 1
+            for frame in frames:
+                count['frames'] += 1
+                if getattr(frame, 'interlaced_frame', False):
+                    count['fields'] += 1
+                yield frame
             if packet is None:
                 break
         self._count_packets(track, count)
@@ -383,12 +390,9 @@ def _tracks(container: Any, path: Path) -> tuple[Any, Any]:
     return videos[0], sounds[0] if sounds else None
 
 
-def _hidden(packet: Any, track: Any) -> bool:
-    """Whether a good packet gives no frame: cut away by an edit list, or a VP8 picture that only
-    later ones refer to."""
-    if packet.is_discard:
-        return True
-    return track.codec_context.name in ('vp8', 'libvpx') and not memoryview(packet)[0] >> 4 & 1
+def _only_referred_to(packet: Any) -> bool:
+    """Whether a good packet of VP8 gives no frame: a picture for later ones alone."""
+    return not memoryview(packet)[0] >> 4 & 1
 
 
 def upright(frame: av.VideoFrame) -> Image:
