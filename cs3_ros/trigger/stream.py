@@ -47,9 +47,9 @@ COUNTS: Mapping[str, str] = MappingProxyType(
         'audio_chunks': 'audio chunks stored, whole or in part',
         'gaps': 'gaps in the sound',
         'missing_samples': 'samples marked missing in gaps',
-        'duplicates': 'audio chunks refused because their stamp was there already',
-        'overlaps': 'audio chunks whose head was cut off',
-        'out_of_order': 'audio chunks refused because they came too late',
+        'duplicates': 'audio chunks refused because they came before, with the same stamp',
+        'overlaps': 'audio chunks whose head had come before and was cut off',
+        'out_of_order': 'audio chunks refused because all of them had come before',
         'dropped_samples': 'samples of such chunks and heads',
         'nonfinite_samples': 'NaN or infinite samples, marked missing',
         'clipped_chunks': 'audio chunks with more than 1 % of the samples at full scale',
@@ -58,6 +58,7 @@ COUNTS: Mapping[str, str] = MappingProxyType(
         'rate_changes': 'changes of sample rate or channel count',
         'resets': 'clock jumps backwards',
         'jumps_forward': 'sound that jumped ahead by more than its buffer',
+        'splices': 'onsets refused because lost sound was found there too late to mark it',
         'onsets': 'onsets heard',
         'no_frame': 'onsets dropped because no frame was near',
         'clips': 'collision clips completed',
@@ -280,6 +281,9 @@ class CollisionStream:
 
     def _hear(self, track: _AudioTrack, detected: Sequence[DetectedOnset], update: Update) -> None:
         for peak in detected:
+            if track.audio.is_spliced(peak.sample):
+                self.counts['splices'] += 1
+                continue
             stamp_ns = track.audio.time_ns(peak.sample)
             onset = Onset(stamp_ns, peak.peak_dbfs, peak.prominence_db)
             self.counts['onsets'] += 1
@@ -304,7 +308,8 @@ class CollisionStream:
         if pushed.outcome != 'appended':
             self.counts[_COUNTER_OF[pushed.outcome]] += 1
         self.counts['audio_chunks'] += pushed.samples.size > 0
-        self.counts['missing_samples'] += pushed.missing
+        self.counts['gaps'] += pushed.revision.gaps
+        self.counts['missing_samples'] += pushed.missing + pushed.revision.samples
         self.counts['dropped_samples'] += pushed.dropped
         self.counts['nonfinite_samples'] += pushed.nonfinite
         self.counts['clipped_chunks'] += pushed.clipped > CLIPPED_SHARE * pushed.samples.size
