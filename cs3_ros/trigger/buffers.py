@@ -39,9 +39,48 @@ class AudioConfig:
         'Sample of an audio message that its stamp belongs to.',
         choices=('first_sample', 'last_sample'),
     )
+    allow_unstamped: bool = setting(
+        False,
+        'Take AudioData, which has no stamps, at its time of arrival: as late as what delays it.',
+    )
+    channels: tuple[int, ...] = setting(
+        (),
+        'Channels that are listened to, counted from 0 and averaged; [] takes all.',
+        minimum=0,
+        maximum=255,
+    )
 
     def __post_init__(self) -> None:
         validate(self)
+
+    def check_channels(self, count: int) -> None:
+        """Refuse sound that has not all the channels asked for.
+
+        Args:
+            count: its channels.
+
+        Raises:
+            ValueError: says which are not there.
+        """
+        lacking = [channel for channel in self.channels if channel >= count]
+        if lacking:
+            raise ValueError(
+                f'audio.channels = {list(self.channels)}: the sound has {count} channel(s), 0 to '
+                f'{count - 1}; expected some of these, or [] for all'
+            )
+
+    def mix(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The mean of the channels asked for.
+
+        Args:
+            samples: float32 [N, C] with all of them.
+
+        Returns:
+            float32 [N].
+        """
+        chosen = samples[:, list(self.channels)] if self.channels else samples
+        with np.errstate(invalid='ignore', over='ignore'):  # what is not finite is counted later
+            return chosen.mean(axis=1)
 
 
 @dataclass(frozen=True)

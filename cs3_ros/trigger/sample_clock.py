@@ -158,11 +158,10 @@ class SampleClock:
         return self._revised(index + count) if revision == Revision() else revision
 
     def reading(self) -> ClockReading:
-        """How the stamps are, for people."""
+        """How the stamps are, for people; changes nothing, so that it may be asked at any time."""
         history = self._history
         if self._exact:
             return ClockReading(0.0, 0.0, f'exact: {len(history)} stamps agree with the rate')
-        history.fit()
         span_s = float(history.seconds[-1] - history.seconds[0])
         jitter_ms = history.spread_ns / MS
         taken = 'one stamp shows a loss' if self.steady else 'only what stays shows a loss'

@@ -53,7 +53,7 @@ COUNTS: Mapping[str, str] = MappingProxyType(
         'dropped_samples': 'samples of such chunks and heads',
         'nonfinite_samples': 'NaN or infinite samples, marked missing',
         'clipped_chunks': 'audio chunks with more than 1 % of the samples at full scale',
-        'bad_chunks': 'audio chunks refused for their shape or rate',
+        'bad_chunks': 'audio chunks refused for their shape, rate or channels',
         'bad_stamps': 'frames and chunks refused because their stamp was not positive',
         'rate_changes': 'changes of sample rate or channel count',
         'resets': 'clock jumps backwards',
@@ -170,7 +170,8 @@ class CollisionStream:
 
         Args:
             stamp_ns: header stamp; which sample it belongs to is in ``AudioConfig``.
-            samples: float32 [N] or, to be averaged, [N, channels], in [-1, 1].
+            samples: float32 [N] or, to be averaged, [N, channels], in [-1, 1]; see
+                ``AudioConfig.channels``.
             rate: samples per second.
         """
         update = Update()
@@ -185,7 +186,13 @@ class CollisionStream:
         ):
             self.counts['bad_chunks'] += 1
             return update
-        mono, channels = _downmixed(samples)
+        channels = 1 if samples.ndim == 1 else samples.shape[1]
+        try:
+            self._audio_config.check_channels(channels)
+        except ValueError:  # doors that can say so check before
+            self.counts['bad_chunks'] += 1
+            return update
+        mono = samples if samples.ndim == 1 else self._audio_config.mix(samples)
         track = self._track_for(rate, channels, update)
         pushed = track.audio.push(stamp_ns, mono)
         if track.went_back(pushed, stamp_ns):
@@ -335,11 +342,3 @@ def _check_span(name: str, span_s: float, buffer_s: float) -> None:
 def _is_ahead(newest_ns: int | None, stamp_ns: int) -> bool:
     """Whether a buffer belongs to the time before a clock jumped back to ``stamp_ns``."""
     return newest_ns is not None and newest_ns > stamp_ns + JUMP_BACK_NS
-
-
-def _downmixed(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
-    """The mean of all channels, and how many there are."""
-    if samples.ndim == 1:
-        return samples, 1
-    with np.errstate(invalid='ignore', over='ignore'):  # what is not finite is counted later
-        return samples.mean(axis=1), samples.shape[1]

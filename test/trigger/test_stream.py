@@ -182,6 +182,23 @@ def test_channels_are_averaged():
     np.testing.assert_allclose(bench.stream.audio.window(at(0), at(0.1)).samples, mono)
 
 
+def test_channels_are_picked_and_what_is_not_there_is_refused():
+    three = np.stack([np.full(800, v, np.float32) for v in (0.1, 0.2, 0.6)], 1)
+    for channels, mean in {(): 0.3, (0,): 0.1, (1, 2): 0.4, (2, 1): 0.4}.items():
+        bench = Bench(audio=AudioConfig(channels=channels))
+        bench.stream.push_audio(at(0), three, RATE)
+        heard = bench.stream.audio.window(at(0), at(0.1)).samples
+        np.testing.assert_allclose(heard, mean, rtol=1e-6)
+    bench = Bench(audio=AudioConfig(channels=(0, 3)))
+    bench.stream.push_audio(at(0), three, RATE)
+    assert bench.counted() == {'bad_chunks': 1}
+    with pytest.raises(ValueError, match=r'channels = \[0, 3\]: the sound has 3 channel.*0 to 2'):
+        AudioConfig(channels=[0, 3]).check_channels(3)
+    for wrong in ([-1], [0, 0], [1.0], [True], 2, '0'):
+        with pytest.raises(ValueError, match='AudioConfig.channels'):
+            AudioConfig(channels=wrong)
+
+
 def test_a_looping_bag_gives_the_same_events_again():
     bench = Bench([1.03, 2.9], audio_after_s=0.3)
     for _ in range(3):
