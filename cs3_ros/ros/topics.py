@@ -143,6 +143,9 @@ def _clock_of(sound: list[AudioDataStamped], info: AudioInfo) -> tuple[str, str]
     config = AudioConfig()
     try:
         sound_format = format_from_info(info)
+    except ValueError:  # told of its own topic
+        return '', ''
+    try:
         check_rate(sound_format.rate)
         buffer = AudioBuffer(sound_format.rate, config)
         pushed = []

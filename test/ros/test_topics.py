@@ -7,6 +7,8 @@ import needs
 needs.ros()
 
 import array
+import random
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -35,11 +37,12 @@ from vision_msgs.msg import Classification
 from cs3_ros.drawing import overlay as draw
 from cs3_ros.files.encodings import decode_image
 from cs3_ros.ros import topics
-from cs3_ros.ros.messages import stamp_to_ns
+from cs3_ros.ros.messages import ns_to_stamp, stamp_to_ns
 from cs3_ros.ros.subscription import matching_qos
 
 BEST_EFFORT = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=1000)
+WORDS = ('jitter', 'drift')
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -354,6 +357,23 @@ def test_observe_sees_rates_formats_and_qos(talker, monkeypatch) -> None:
     assert image.rate_hz > 0 and audio.rate_hz > 0 and audio.qos == 'reliable'
     assert info.format == '44100 Hz, 2 ch, S16LE' and not info.problem
     assert seen['image/compressed'].publishers == 0 == seen['image/compressed'].rate_hz
+
+
+def test_jitter_drift_and_losses_of_live_sound_are_measured() -> None:
+    sound = [m for m in sound_messages(click_sound((), 8.0)) if isinstance(m, AudioDataStamped)]
+    late = random.Random(0)
+    for message in sound:
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        stamp_ns += round((stamp_ns - 10**12) * 1e-3) + late.randrange(20_000_000)
+        message.header.stamp = ns_to_stamp(stamp_ns)
+    text, problem = topics._clock_of(sound, info_message())
+    jitter, drift = (float(re.search(rf'{name} (-?[0-9.]+) ', text)[1]) for name in WORDS)
+    assert problem == '' and 'missing' not in text and 'stamps of 8.0 s' in text
+    assert jitter == pytest.approx(20, abs=1) and drift == pytest.approx(1000, abs=300)
+    lossy, _ = topics._clock_of(sound[:200] + sound[225:], info_message())
+    assert re.search(r', 0\.(49|50|51)\d s missing', lossy)
+    assert topics._clock_of(sound, info_message(coding='mp3')) == ('', '')
+    assert 'expected a multiple' in topics._clock_of(sound, info_message(channels=7))[1]
 
 
 def test_observe_names_what_the_node_would_refuse(talker, monkeypatch) -> None:
