@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -149,7 +148,7 @@ class AudioBuffer:
     """
 
     _RECENT = 64
-    """Chunks remembered to recognise duplicates."""
+    """Stamps remembered to recognise duplicates."""
     _BURST_S = 1.0
     """Chunks of one stamp are one read of a driver while they are not longer than this."""
 
@@ -167,7 +166,8 @@ class AudioBuffer:
         """Forget all; the next chunk starts sample 0 and a new clock."""
         self._clock: SampleClock | None = None
         self._end = 0
-        self._recent: deque[tuple[int, int, int]] = deque(maxlen=self._RECENT)  # stamp, span
+        self._newest: int | None = None
+        self._recent: dict[int, list[tuple[int, int]]] = {}  # stamp -> first sample and size
         self._group_start = 0  # first sample of the newest stamp
         self._grouped = False  # whether a stamp has come with several chunks
 
@@ -179,7 +179,7 @@ class AudioBuffer:
     @property
     def newest_stamp_ns(self) -> int | None:
         """Time of the first sample of the newest chunk, by its stamp."""
-        return self._recent[-1][0] if self._recent else None
+        return self._newest
 
     @property
     def clock(self) -> ClockReading | None:
@@ -255,7 +255,10 @@ class AudioBuffer:
             if revision.jumped_back:
                 return self._refused('jump_back', samples)
             self._group_start = self._end
-        self._recent.append((stamp_ns, self._end, samples.size))
+        self._newest = stamp_ns
+        self._recent.setdefault(stamp_ns, []).append((self._end, samples.size))
+        if len(self._recent) > self._RECENT:
+            del self._recent[next(iter(self._recent))]
         self._write(samples, finite)
         clipped = int(np.count_nonzero(np.abs(samples) >= FULL_SCALE))
         return AudioPush(outcome, samples, missing, revision, dropped, nonfinite, clipped)
@@ -289,11 +292,11 @@ class AudioBuffer:
 
     def _is_duplicate(self, stamp_ns: int, samples: NDArray[np.float32]) -> bool:
         """Whether a chunk of this stamp and these samples has come before."""
-        if self._grouped and not samples.any():  # silence of one read is not told apart
-            return False
+        if stamp_ns not in self._recent or (self._grouped and not samples.any()):
+            return False  # silence of one read is not told apart
         return any(
-            stamp == stamp_ns and size == samples.size and self._is_there(start, samples, True)
-            for stamp, start, size in self._recent
+            size == samples.size and self._is_there(start, samples, True)
+            for start, size in self._recent.get(stamp_ns, ())
         )
 
     def _is_there(self, start: int, samples: NDArray[np.float32], silent: bool = False) -> bool:

@@ -79,6 +79,8 @@ class SampleClock:
 
     def position(self, index: int) -> int:
         """Place of a sample in time, counted in samples."""
+        if not self._seams:
+            return index + self._base
         return index + self._base + sum(by for at, by in self._seams.items() if at <= index)
 
     @property

@@ -148,6 +148,9 @@ class StampHistory:
         Args:
             end_s: seconds of sound so far.
         """
+        line_ns = self.low_ns + self.slope * (end_s - self.middle_s)
+        if self._deviation[self._stop - 1] < line_ns + SOON_NS * 3 / 4:
+            return None  # as nearly always
         begin = int(np.searchsorted(self.seconds, end_s - SOON_S + 1e-6, 'right')) - 1
         begin = min(begin, len(self) - FEW)
         if begin < FEW or not self._advances(begin):
