@@ -116,8 +116,9 @@ class AudioPush:
     """What became of one chunk."""
 
     outcome: AudioOutcome
-    """``gap`` and ``overlap`` are stored after a mark or in part, ``appended`` as it is. All
-    others are not stored; after a jump the caller clears what it keeps and pushes again."""
+    """``gap`` and ``overlap`` are stored after a mark or in part, ``appended`` as it is, and so is
+    what is ``out_of_order`` without ``dropped`` samples. All others are not stored; after a jump
+    the caller clears what it keeps and pushes again."""
     samples: NDArray[np.float32]
     """What was stored, float32 [N], zeros where a sample was not finite."""
     missing: int = 0
@@ -205,7 +206,8 @@ class AudioBuffer:
 
         A chunk is dropped only where it cannot be the next one: its sound is there already, with
         the same stamp or at the place that an exact stamp tells, or it is older than any jitter.
-        Chunks of one stamp are one read of a driver, whose stamp is that of the first.
+        Chunks of one stamp are one read of a driver, whose stamp is that of the first. One that the
+        next has overtaken goes into its gap.
 
         Args:
             stamp_ns: header stamp; of the first or the last sample, see ``AudioConfig``.
@@ -243,6 +245,12 @@ class AudioBuffer:
                 outcome, missing = 'gap', shift
                 self._write(np.zeros(shift, np.float32), np.zeros(shift, bool))
                 self._clock.mark(self._end, shift)
+            elif (
+                shift < 0
+                and self._clock.exact
+                and (gap := self._clock.gap_from(self._end + shift, samples.size)) is not None
+            ):
+                return self._filled(gap, self._end + shift, samples, finite)
             elif shift < 0 and self._clock.is_impossible(self._end, stamp_ns):
                 return self._refused('out_of_order', samples)
             elif shift < 0 and self._clock.steady and self._is_there(self._end + shift, samples):
@@ -289,6 +297,17 @@ class AudioBuffer:
 
     def _refused(self, outcome: AudioOutcome, samples: NDArray[np.float32]) -> AudioPush:
         return AudioPush(outcome, samples[:0], dropped=samples.size)
+
+    def _filled(
+        self, gap: int, start: int, samples: NDArray[np.float32], finite: NDArray[np.bool_]
+    ) -> AudioPush:
+        """Put a chunk that the next has overtaken into its gap; the detector has passed it."""
+        assert self._clock is not None
+        if start >= self._end - self._capacity:
+            kept = np.arange(start, start + samples.size) % self._capacity
+            self._samples[kept], self._present[kept] = samples, finite
+        whole = self._clock.fill(gap, samples.size)
+        return AudioPush('out_of_order', samples[:0], revision=Revision(-samples.size, -int(whole)))
 
     def _is_duplicate(self, stamp_ns: int, samples: NDArray[np.float32]) -> bool:
         """Whether a chunk of this stamp and these samples has come before."""

@@ -137,6 +137,24 @@ class SampleClock:
         self._gaps[index] = count
         self._forget()
 
+    @property
+    def exact(self) -> bool:
+        """Whether all stamps so far agree with the rate to half a sample."""
+        return self._exact
+
+    def gap_from(self, start: int, count: int) -> int | None:
+        """Where the gap that begins at a sample ends; None where none of that size begins there."""
+        sizes = self._gaps.items()
+        return next((at for at, gap in sizes if abs(at - gap - start) <= 1 and count <= gap), None)
+
+    def fill(self, end: int, count: int) -> bool:
+        """The first samples of a gap have come late; returns whether that was all of it."""
+        self._gaps[end] -= count
+        if self._gaps[end] > 0:
+            return False
+        del self._gaps[end]
+        return True
+
     def observe(self, index: int, count: int, stamp_ns: int) -> Revision:
         """Learn from the stamp of a chunk.
 

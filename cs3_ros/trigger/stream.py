@@ -49,7 +49,7 @@ COUNTS: Mapping[str, str] = MappingProxyType(
         'missing_samples': 'samples marked missing in gaps',
         'duplicates': 'audio chunks refused because they came before, with the same stamp',
         'overlaps': 'audio chunks whose head had come before and was cut off',
-        'out_of_order': 'audio chunks refused because all of them had come before',
+        'out_of_order': 'audio chunks that came too late: refused, or put into the gap before them',
         'dropped_samples': 'samples of such chunks and heads',
         'nonfinite_samples': 'NaN or infinite samples, marked missing',
         'clipped_chunks': 'audio chunks with more than 1 % of the samples at full scale',

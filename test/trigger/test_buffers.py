@@ -163,6 +163,18 @@ def test_one_late_stamp_is_no_loss():
     assert abs(buffer.end_ns - at(16_320)) < 2_000_000
 
 
+def test_a_chunk_that_was_overtaken_goes_into_its_gap():
+    buffer = filled(0.5)
+    assert buffer.push(at(4160), ramp(4160, 160)).missing == 160
+    late = buffer.push(at(4000), ramp(4000, 160))
+    assert (late.outcome, late.dropped, late.samples.size) == ('out_of_order', 0, 0)
+    assert (late.revision.samples, late.revision.gaps) == (-160, -1)
+    assert buffer.push(at(4320), ramp(4320, 160)).outcome == 'appended'
+    assert buffer.push(at(4000), ramp(4000, 160)).outcome == 'out_of_order'
+    clip = buffer.window(START, at(4480))
+    assert clip.present.all() and np.array_equal(clip.samples, ramp(0, 4480))
+
+
 def test_chunks_of_one_stamp_are_one_read():
     buffer = AudioBuffer(RATE)
     for first in range(0, 4 * RATE, 160):
