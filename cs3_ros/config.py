@@ -28,7 +28,8 @@ def setting(
     What is declared is checked by ``validate``, which a dataclass calls in ``__post_init__``.
 
     Args:
-        default: the default value; its type is the type of the setting.
+        default: the default value; its type is the type of the setting, a tuple is one of whole
+            numbers and may be given as a list.
         doc: one sentence with the unit.
         minimum: smallest allowed value (inclusive).
         maximum: largest allowed value (inclusive).
@@ -55,6 +56,9 @@ def validate(config: Any) -> None:
             continue  # not a setting: a group of settings that checks itself
         name = f'{type(config).__name__}.{field.name}'
         expected = type(field.default)
+        if expected is tuple:
+            object.__setattr__(config, field.name, _whole_numbers(name, value, meta))
+            continue
         if expected is float and type(value) is int:
             value = float(value)
             object.__setattr__(config, field.name, value)
@@ -69,6 +73,17 @@ def validate(config: Any) -> None:
             raise ValueError(f'{name} = {value!r}: expected a value in [{low}, {high}]')
         if choices and value not in choices:
             raise ValueError(f'{name} = {value!r}: expected one of {", ".join(choices)}')
+
+
+def _whole_numbers(name: str, value: Any, meta: Mapping[str, Any]) -> tuple[int, ...]:
+    """A list of whole numbers, each within the range of the setting."""
+    low, high = meta['minimum'], meta['maximum']
+    numbers = tuple(value) if isinstance(value, (list, tuple)) else (None,)
+    if any(type(number) is not int or not low <= number <= high for number in numbers):
+        raise ValueError(f'{name} = {value!r}: expected a list of whole numbers in [{low}, {high}]')
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f'{name} = {value!r}: expected each number once')
+    return numbers
 
 
 def require(config: Any, *names: str) -> None:

@@ -17,6 +17,7 @@ from cs3_ros.files.fields import shown
 from cs3_ros.files.pcm import FORMATS
 from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.runtime import RuntimeConfig
+from cs3_ros.trigger.assembler import WaitConfig
 from cs3_ros.trigger.buffers import AudioConfig, FrameConfig
 from cs3_ros.trigger.onset import INPUT_RATES, OnsetConfig
 from cs3_ros.verification import VerificationConfig
@@ -102,6 +103,8 @@ class Settings:
     """When something counts as an impact."""
     audio: AudioConfig = field(default_factory=AudioConfig)
     """How sound is buffered and put on the clock."""
+    clip: WaitConfig = field(default_factory=WaitConfig)
+    """How long sound is waited for."""
     frames: FrameConfig = field(default_factory=FrameConfig)
     """How many frames are kept."""
     verification: VerificationConfig = field(default_factory=VerificationConfig)
@@ -113,6 +116,7 @@ class Settings:
 SECTIONS: Mapping[str, type] = {
     'onset': OnsetConfig,
     'audio': AudioConfig,
+    'clip': WaitConfig,
     'frames': FrameConfig,
     'verification': VerificationConfig,
     'runtime': RuntimeConfig,

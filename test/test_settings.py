@@ -29,7 +29,7 @@ def shipped() -> dict:
             flat |= {f'{key}.{name}': inner for name, inner in value.items()}
         else:
             flat[key] = value
-    return flat
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in flat.items()}
 
 
 def test_the_shipped_file_lists_every_setting_with_its_default_and_no_other():

@@ -179,6 +179,8 @@ def _ros(seconds: float, namespace: str) -> Iterator[Finding]:
         found += f'{report.rate_hz:.1f} Hz'
         if report.format:
             found += f', {report.format}'
+        if report.clock:
+            found += f', {report.clock}'
         level, advice = 'ok', ''
         if report.publishers == 0:
             level = 'note' if report.optional else 'warn'

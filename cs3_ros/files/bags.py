@@ -14,10 +14,13 @@ from typing import Any
 from cs3_ros.collision import MAX_PIXELS, NS_PER_S, Frame
 from cs3_ros.files.fields import mapping
 from cs3_ros.files.message_fields import (
+    UNSTAMPED_COST,
     format_from_info,
     frame_from_message,
     sound_from_data,
+    sound_from_unstamped,
     stamp_of,
+    unstamped_refusal,
 )
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.files.regular import one_line
@@ -34,6 +37,7 @@ OWN_TOPICS = (COMPRESSED_TOPIC, RAW_TOPIC, AUDIO_TOPIC, INFO_TOPIC)
 RAW = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 AUDIO = 'audio_common_msgs/msg/AudioDataStamped'
+UNSTAMPED = 'audio_common_msgs/msg/AudioData'
 INFO = 'audio_common_msgs/msg/AudioInfo'
 
 ORIGIN_KEY = 'cs3.media_time_0_ns'
@@ -44,7 +48,7 @@ USUAL_RATES = (8000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000)
 
 # names, fields and types of the ros-drivers package (apt: ros-jazzy-audio-common-msgs)
 _AUDIO_MESSAGES = {
-    'audio_common_msgs/msg/AudioData': 'uint8[] data',
+    UNSTAMPED: 'uint8[] data',
     AUDIO: 'std_msgs/Header header\naudio_common_msgs/AudioData audio',
     INFO: (
         'uint8 channels\nuint32 sample_rate\nstring sample_format\n'
@@ -197,10 +201,15 @@ class BagRecording:
     Args:
         path: folder of the bag, or a single .mcap or .db3 file.
         image_topic: topic of Image or CompressedImage; empty finds it.
-        audio_topic: topic of audio_common_msgs/AudioDataStamped; empty finds it.
+        audio_topic: topic of audio_common_msgs/AudioDataStamped, or AudioData where allowed; empty
+            finds it.
         info_topic: topic of audio_common_msgs/AudioInfo; empty finds it.
         sound_format: overrules AudioInfo.
         max_pixels: height times width of the largest picture that is taken.
+        allow_unstamped: take AudioData, which has no stamps, at the time of its record.
+
+    Attributes:
+        refused_sound: why the sound that there is is not taken; '' where it is, or is none.
 
     Raises:
         FileNotFoundError: there is no such bag.
@@ -217,6 +226,7 @@ class BagRecording:
         info_topic: str = '',
         sound_format: SoundFormat | None = None,
         max_pixels: int = MAX_PIXELS,
+        allow_unstamped: bool = False,
     ) -> None:
         self.bag = Bag(path)
         self.refused_frames = 0
@@ -228,7 +238,19 @@ class BagRecording:
             types = ', '.join(f'{t.name} ({t.msgtype})' for t in self.bag.topics) or 'nothing'
             raise ValueError(f'{self.path}: expected a topic of {RAW} or {COMPRESSED}, has {types}')
         self.image_topic: BagTopic = images
-        self.audio_topic = self._find('audio_topic', audio_topic, (AUDIO,))
+        self.refused_sound = ''
+        unstamped = [t.name for t in self.bag.topics if t.msgtype == UNSTAMPED and t.count]
+        stamped = [t.name for t in self.bag.topics if t.msgtype == AUDIO and t.count]
+        if audio_topic in unstamped or (unstamped and not audio_topic and not stamped):
+            name = audio_topic or unstamped[0]
+            if allow_unstamped:
+                log.warning('%s: %s: %s', self.path, name, UNSTAMPED_COST)
+            else:
+                self.refused_sound, audio_topic = f'{self.path}: {unstamped_refusal(name)}', ''
+        kinds = (AUDIO,) if stamped or not allow_unstamped else (UNSTAMPED,)
+        if allow_unstamped and audio_topic in unstamped:
+            kinds = (UNSTAMPED,)
+        self.audio_topic = self._find('audio_topic', audio_topic, kinds)
         self._info_topic = None
         if self.audio_topic is not None and sound_format is None:
             self._info_topic = self._find('info_topic', info_topic, (INFO,))
@@ -251,7 +273,7 @@ class BagRecording:
                     fmt = None
                     fmt = format_from_info(message.content())
                 elif fmt is not None:
-                    yield sound_from_data(message.content(), fmt)
+                    yield _sound_of(message, fmt)
                 else:
                     raise ValueError('the last AudioInfo cannot be used')
             except ValueError as error:
@@ -300,9 +322,8 @@ class BagRecording:
         assert self.audio_topic is not None
         rate, channels, why = 48_000, 1, 'for 48 kHz mono of 16 bits, for example,'
         messages = itertools.islice(self.bag.messages([self.audio_topic.name]), 100)
-        contents = (message.content() for message in messages)
         try:
-            sounds = [(stamp_of(each), len(each.audio.data)) for each in contents]
+            sounds = [_stamp_and_size(message) for message in messages]
             seconds = (sounds[-1][0] - sounds[0][0]) / NS_PER_S
         except (ValueError, IndexError):  # told when the messages are read
             seconds = 0.0
@@ -335,7 +356,10 @@ class BagRecording:
         """The first stamp of a topic that can be used; empty where there is none."""
         for message in self.bag.messages([topic.name]):
             try:
-                stamp_ns = stamp_of(message.content())
+                if topic.msgtype == UNSTAMPED and self.sound_format is not None:
+                    stamp_ns = _sound_of(message, self.sound_format).stamp_ns
+                else:
+                    stamp_ns = stamp_of(message.content())
             except ValueError:  # reported when the messages are read
                 continue
             if stamp_ns > 0:
@@ -355,6 +379,21 @@ class BagRecording:
         raise ValueError(
             f'{self.path}: not one of {self.image_topic.count} pictures can be decoded: {reason}'
         )
+
+
+def _sound_of(message: BagMessage, fmt: SoundFormat) -> SoundChunk:
+    """The sound of a message, at its stamp or, where it has none, at the time of its record."""
+    if message.topic.msgtype == UNSTAMPED:
+        return sound_from_unstamped(message.content(), fmt, message.log_ns)
+    return sound_from_data(message.content(), fmt)
+
+
+def _stamp_and_size(message: BagMessage) -> tuple[int, int]:
+    """Nanoseconds and bytes of a message of sound."""
+    content = message.content()
+    if message.topic.msgtype == UNSTAMPED:
+        return message.log_ns, len(content.data)
+    return stamp_of(content), len(content.audio.data)
 
 
 def _topic(name: str, info: Any) -> BagTopic:

@@ -70,6 +70,41 @@ def sound_from_data(message: Any, sound_format: SoundFormat) -> SoundChunk:
     return SoundChunk(stamp_of(message), sound_format.rate, samples)
 
 
+def sound_from_unstamped(message: Any, sound_format: SoundFormat, arrived_ns: int) -> SoundChunk:
+    """The sound of an AudioData (audio_common_msgs), which has no stamp.
+
+    Args:
+        message: with the bytes in ``data``.
+        sound_format: how to read them.
+        arrived_ns: when it came, or was recorded: its last sample is not later.
+
+    Returns:
+        A chunk of float32 [N, C].
+
+    Raises:
+        ValueError: the bytes do not fit the format.
+    """
+    samples = decode(message.data, sound_format)
+    length_ns = round(len(samples) * NS_PER_S / sound_format.rate)
+    return SoundChunk(arrived_ns - length_ns, sound_format.rate, samples)
+
+
+UNSTAMPED_COST = (
+    'without stamps, its time of arrival is taken: onsets are as late as what delays the sound, '
+    'and the event frame with them'
+)
+"""What sound without stamps costs, for people."""
+
+
+def unstamped_refusal(topic: str) -> str:
+    """Why sound without stamps is not taken, and what to do."""
+    return (
+        f'{topic} is audio_common_msgs/msg/AudioData, which has no stamps: expected '
+        'AudioDataStamped. Have the driver publish it (audio_capture does, as audio_stamped), or '
+        f'set audio.allow_unstamped to true; {UNSTAMPED_COST}'
+    )
+
+
 def header_stamp_ns(sec: int, nanosec: int) -> int:
     """The stamp of a message header in nanoseconds.
 

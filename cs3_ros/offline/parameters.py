@@ -22,6 +22,10 @@ _READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
     int: (int, 'a whole number'),
     float: (float, 'a number'),
     str: (str, 'a text'),
+    tuple: (
+        lambda text: tuple(map(int, text.strip('[]() ').replace(',', ' ').split())),
+        'whole numbers such as [0, 1]',
+    ),
 }
 """Type of a parameter -> what reads it, and what is expected in words."""
 

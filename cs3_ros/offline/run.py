@@ -49,6 +49,9 @@ class Run:
         pipeline: the stages of the bundle.
         settings: thresholds and buffers.
 
+    Raises:
+        ValueError: the settings do not fit the bundle.
+
     Attributes:
         failed: onset stamp and reason of every event that a stage could not handle.
         on_time: called with every frame and chunk, after ``seconds`` has moved on.
@@ -64,7 +67,8 @@ class Run:
     ) -> None:
         self.failed: list[tuple[int, str]] = []
         self.on_time: Callable[[], None] = lambda: None
-        self.stream = CollisionStream(bundle.clip, settings.onset, settings.audio, settings.frames)
+        clip = settings.clip.of(bundle.clip)
+        self.stream = CollisionStream(clip, settings.onset, settings.audio, settings.frames)
         self._recording = recording
         self._pipeline = pipeline
         self._frame_numbers: dict[int, int] = {}
@@ -140,7 +144,10 @@ def replay(options: argparse.Namespace) -> int:
         info_topic=options.info_topic,
         sound_format=sound_format,
         max_pixels=settings.frames.max_pixels,
+        allow_unstamped=settings.audio.allow_unstamped,
     )
+    if recording.refused_sound:
+        raise ValueError(recording.refused_sound)
     return _process(recording, options, node_config, settings)
 
 
@@ -156,6 +163,7 @@ def _process(
         options.out, 'run', NAMES, force=options.force, source=Path(recording.path)
     )
     check_rate(recording.sound_format.rate)
+    settings.audio.check_channels(recording.sound_format.channels)
     bundle = load_bundle(options.bundle or node_config.bundle)
     if bundle.warning:
         print(f'bundle {bundle.name}: {bundle.warning}', file=sys.stderr)

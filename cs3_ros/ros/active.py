@@ -32,9 +32,10 @@ def make_stream(bundle: Bundle, settings: Settings) -> CollisionStream:
     """The engine for a bundle.
 
     Raises:
-        ValueError: a buffer is too short for the clips of the bundle.
+        ValueError: a buffer is too short for the clips of the bundle, or ``clip`` does not fit it.
     """
-    return CollisionStream(bundle.clip, settings.onset, settings.audio, settings.frames)
+    clip = settings.clip.of(bundle.clip)
+    return CollisionStream(clip, settings.onset, settings.audio, settings.frames)
 
 
 class Active:
@@ -81,6 +82,7 @@ class Active:
             self._counts,
             self._on_frame,
             self._on_sound,
+            settings.audio,
             settings.frames.max_pixels,
         )
         self._worker = Worker(pipeline, config.queue_size, self._on_collision, self._on_error)

@@ -38,6 +38,7 @@ LOSSES = {
         'dropped_samples',
         'bad_chunks',
         'jumps_forward',
+        'splices',
     ),
     'events': (
         'no_frame',
@@ -159,7 +160,7 @@ def skew_s(stream: CollisionStream) -> float | None:
 
 
 def stream_readings(stream: CollisionStream, now_ns: int) -> dict[str, dict[str, str]]:
-    """Ages of the newest frame and sound, and their skew, in seconds.
+    """Ages of the newest frame and sound and their skew in seconds; jitter and drift of the sound.
 
     Args:
         stream: what the inputs push into.
@@ -168,6 +169,10 @@ def stream_readings(stream: CollisionStream, now_ns: int) -> dict[str, dict[str,
     readings: dict[str, dict[str, str]] = {'image': {}, 'audio': {}}
     image, audio = stream.frames.latest, stream.audio
     sound_ns = None if audio is None else audio.end_ns
+    if audio is not None and (clock := audio.clock) is not None:
+        readings['audio']['jitter_ms'] = f'{clock.jitter_ms:.1f}'
+        readings['audio']['drift_ppm'] = f'{clock.drift_ppm:.0f}'
+        readings['audio']['stamps'] = clock.judged
     if image is not None:
         readings['image']['age_s'] = f'{(now_ns - image.stamp_ns) / NS_PER_S:.3f}'
     if sound_ns is not None:

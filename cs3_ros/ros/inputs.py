@@ -7,23 +7,28 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from audio_common_msgs.msg import AudioDataStamped, AudioInfo
+from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from cs3_ros.collision import Frame
+from cs3_ros.files.bags import AUDIO, UNSTAMPED
 from cs3_ros.files.images import compressed_size
 from cs3_ros.files.message_fields import (
+    UNSTAMPED_COST,
     format_from_info,
     frame_from_message,
     sound_from_audio_stamped,
     sound_from_data,
+    sound_from_unstamped,
+    unstamped_refusal,
 )
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.ros import messages
 from cs3_ros.ros.subscription import FollowingSubscription
 from cs3_ros.settings import NodeConfig
+from cs3_ros.trigger.buffers import AudioConfig
 from cs3_ros.trigger.onset import check_rate
 
 UNREAD_CHUNKS = 200
@@ -57,6 +62,7 @@ class Inputs:
         counts: receives ``lost_*`` (by the middleware) and ``refused_*`` (not to be used).
         on_frame: called with every frame.
         on_sound: called with every chunk of sound.
+        audio: which channels are listened to, and whether sound may come without stamps.
         max_pixels: height times width of the largest picture that is taken.
 
     Attributes:
@@ -75,6 +81,7 @@ class Inputs:
         counts: Counter[str],
         on_frame: Callable[[Frame], None],
         on_sound: Callable[[SoundChunk], None],
+        audio: AudioConfig,
         max_pixels: int,
     ) -> None:
         audio_type, self.format = check_audio(config)
@@ -86,8 +93,9 @@ class Inputs:
         self._counts = counts
         self._on_frame = on_frame
         self._on_sound = on_sound
+        self._audio = audio
         self._max_pixels = max_pixels
-        self._unread: deque[AudioDataStamped] = deque()
+        self._unread: deque[tuple[AudioData | AudioDataStamped, int]] = deque()  # and arrival
         self._no_format: ValueError | None = None
         self._subscriptions: list[FollowingSubscription] = []
         self._images: list[FollowingSubscription] = []
@@ -101,12 +109,14 @@ class Inputs:
             self._images.append(
                 self._listen(ImageMessage, 'image', self._image, config.image_depth, 'frames')
             )
+        self._sound_type: type = audio_type
         if config.audio_message == 'AudioStamped':
-            self._listen(audio_type, 'audio', self._audio_stamped, config.audio_depth, 'audio')
+            on_audio = self._audio_stamped
         else:
+            on_audio = self._audio_data
             if self.format is None:
                 self._listen(AudioInfo, 'audio_info', self._audio_info, 10, 'audio')
-            self._listen(AudioDataStamped, 'audio', self._audio_data, config.audio_depth, 'audio')
+        self._sound = self._listen(audio_type, 'audio', on_audio, config.audio_depth, 'audio')
         self.update()
 
     def publishers(self) -> dict[str, dict[str, int]]:
@@ -132,6 +142,24 @@ class Inputs:
         unneeded = self._images[1:] if self._images[0].publishers else []
         for subscription in self._subscriptions:
             subscription.update(listen=subscription not in unneeded)
+        if self._sound_type in (AudioData, AudioDataStamped):
+            self._follow_stamps(self._sound.types)
+
+    def _follow_stamps(self, published: frozenset[str]) -> None:
+        """Take sound without stamps where there is no other and it is allowed; else say why not."""
+        unstamped = UNSTAMPED in published and AUDIO not in published
+        topic, log = self._sound.topic, self._node.get_logger()
+        if not self._audio.allow_unstamped:
+            if unstamped and 'audio' not in self.refusals:
+                self.refusals['audio'] = unstamped_refusal(topic)
+                log.warning(self.refusals['audio'])
+            return
+        wanted = AudioData if unstamped else AudioDataStamped
+        if published and wanted is not self._sound_type:
+            self._sound_type = wanted
+            self._sound.retype(wanted)
+            if unstamped:
+                log.warning(f'{topic}: {UNSTAMPED_COST}')
 
     def destroy(self) -> None:
         """Stop listening."""
@@ -170,34 +198,42 @@ class Inputs:
         else:
             self.format = sound_format
         while self._unread:
-            self._audio_data(self._unread.popleft())
+            self._read(*self._unread.popleft())
 
-    def _audio_data(self, message: AudioDataStamped) -> None:
+    def _audio_data(self, message: AudioData | AudioDataStamped) -> None:
         self.silent_since = time.monotonic()
+        self._read(message, self._node.get_clock().now().nanoseconds)
+
+    def _read(self, message: AudioData | AudioDataStamped, arrived_ns: int) -> None:
         sound_format = self.format
         if sound_format is not None:
-            self._sound(message, lambda: sound_from_data(message, sound_format))
+            if isinstance(message, AudioData):
+                self._take('', lambda: sound_from_unstamped(message, sound_format, arrived_ns))
+            else:
+                frame_id = message.header.frame_id
+                self._take(frame_id, lambda: sound_from_data(message, sound_format))
             return
         if self._no_format is not None:
             self._refuse('audio', self._no_format)
             return
-        self._unread.append(message)
+        self._unread.append((message, arrived_ns))
         if len(self._unread) > UNREAD_CHUNKS:
             self._unread.popleft()
             self._refuse('audio', ValueError(_NO_INFO))
 
     def _audio_stamped(self, message: Any) -> None:
         self.silent_since = time.monotonic()
-        self._sound(message, lambda: sound_from_audio_stamped(message))
+        self._take(message.header.frame_id, lambda: sound_from_audio_stamped(message))
 
-    def _sound(self, message: Any, read: Callable[[], SoundChunk]) -> None:
+    def _take(self, frame_id: str, read: Callable[[], SoundChunk]) -> None:
         try:
             chunk = read()
             check_rate(chunk.rate)
+            self._audio.check_channels(chunk.samples.shape[1])
         except ValueError as error:
             self._refuse('audio', error)
             return
-        self.audio_frame_id = message.header.frame_id
+        self.audio_frame_id = frame_id
         self._on_sound(chunk)
 
     def _refuse(self, what: str, error: ValueError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,14 +61,14 @@ def read(node: Node) -> tuple[NodeConfig, Settings]:
     Raises:
         ValueError: a value is out of range or of the wrong choice; names it.
     """
-    values = {name: node.get_parameter(name).value for name in parameter_names()}
+    values = {name: _value(node.get_parameter(name)) for name in parameter_names()}
     return from_parameters(values, 'parameters')
 
 
 def check_change(node: ManagedNode, changes: Sequence[Parameter]) -> SetParametersResult:
     """Whether the changes, taken together, fit the state and would leave valid settings."""
-    values = {name: node.get_parameter(name).value for name in parameter_names()}
-    new = {p.name: p.value for p in changes if p.name in values and p.value != values[p.name]}
+    values = {name: _value(node.get_parameter(name)) for name in parameter_names()}
+    new = {p.name: _value(p) for p in changes if p.name in values and _value(p) != values[p.name]}
     cold = sorted(name for name in new if not _is_hot(name))
     if cold and node.state != 'unconfigured':
         reason = f'{", ".join(cold)}: the node is {node.state}; {FIX}'
@@ -77,6 +78,15 @@ def check_change(node: ManagedNode, changes: Sequence[Parameter]) -> SetParamete
     except ValueError as error:
         return SetParametersResult(successful=False, reason=str(error))
     return SetParametersResult(successful=True)
+
+
+def _value(parameter: Parameter) -> Any:
+    """A parameter as a setting; an empty list has no type in ROS, and in a file it is no value."""
+    field = field_of(parameter.name)
+    if field is None or type(field.default) is not tuple:
+        return parameter.value
+    is_list = isinstance(parameter.value, (list, tuple, array.array))
+    return tuple(parameter.value) if is_list else () if parameter.value is None else parameter.value
 
 
 def _is_hot(name: str) -> bool:
@@ -94,7 +104,10 @@ def _descriptor(field: Any) -> ParameterDescriptor:
     if meta['choices']:
         descriptor.additional_constraints = f'one of: {", ".join(meta["choices"])}'
     low, high = meta['minimum'], meta['maximum']
-    if low is not None and high is not None:
+    if isinstance(field.default, tuple):
+        descriptor.dynamic_typing = True
+        descriptor.additional_constraints = f'whole numbers in [{low}, {high}]'
+    elif low is not None and high is not None:
         if isinstance(field.default, int):
             descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
         else:

@@ -46,6 +46,9 @@ class FollowingSubscription:
         on_lost: called with the number of messages that were lost on the way or left the queue
             unread. The middleware tells the first kind alone; the numbers that each publisher
             gives its messages tell both.
+
+    Attributes:
+        types: message types that are published on the topic.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class FollowingSubscription:
         self._callback = callback
         self._depth = depth
         self._on_lost = on_lost
+        self.types: frozenset[str] = frozenset()
         self._publisher_ids: frozenset[bytes] = frozenset()
         self._next: list[int] = []  # one number for each publisher, the last used at the end
         self._discovered = time.monotonic() + DISCOVERY_S
@@ -103,6 +107,15 @@ class FollowingSubscription:
             self._qos = wanted
             self._subscription = self._subscribe()
 
+    def retype(self, message_type: Any) -> None:
+        """Receive another type of message, from the next update on.
+
+        Not at once: a topic has one type in a process, and the executor has to let go of the old
+        subscription.
+        """
+        self.destroy()
+        self._message_type = message_type
+
     def destroy(self) -> None:
         """Stop receiving."""
         if self._subscription is not None:
@@ -119,6 +132,7 @@ class FollowingSubscription:
 
     def _wanted(self) -> QoSProfile:
         infos = self._node.get_publishers_info_by_topic(self.topic)
+        self.types = frozenset(info.topic_type for info in infos)
         self._know(infos)
         return matching_qos([info.qos_profile for info in infos], self._depth)
 

@@ -13,10 +13,18 @@ from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 
-from cs3_ros.files.message_fields import format_from_info, frame_from_message
+from cs3_ros.files.bags import UNSTAMPED
+from cs3_ros.files.message_fields import (
+    format_from_info,
+    frame_from_message,
+    sound_from_data,
+    unstamped_refusal,
+)
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.spin import spin_until
 from cs3_ros.ros.subscription import matching_qos
+from cs3_ros.trigger.buffers import AudioBuffer, AudioConfig
+from cs3_ros.trigger.onset import check_rate
 
 DISCOVERY_S = 1.0
 """How long publishers are looked for."""
@@ -56,6 +64,8 @@ class TopicReport:
     """Messages per second."""
     format: str = ''
     """What the last message says of its contents; empty without a message."""
+    clock: str = ''
+    """Of sound: jitter and drift of its stamps and how they were judged; empty where unknown."""
     problem: str = ''
     """Why the node would refuse it, and what to do; empty when all is well."""
 
@@ -81,7 +91,8 @@ def observe(seconds: float, namespace: str = '/cs3') -> list[TopicReport]:
         spin_until(node, lambda: False, DISCOVERY_S)
         inputs = [_Input(node, *each) for each in INPUTS]
         spin_until(node, lambda: False, seconds)
-        reports = [each.report(seconds) for each in inputs]
+        infos = [m for each in inputs for m in each.messages if isinstance(m, AudioInfo)]
+        reports = [each.report(seconds, infos) for each in inputs]
         node.destroy_node()
     return reports
 
@@ -92,7 +103,7 @@ class _Input:
     def __init__(self, node: Node, topic: str, message_class: Any, optional: bool) -> None:
         package = message_class.__module__.split('.')[0]
         infos = node.get_publishers_info_by_topic(topic)
-        self._messages: list[Any] = []
+        self.messages: list[Any] = []
         self._seen: dict[str, Any] = dict(
             topic=topic,
             name=node.resolve_topic_name(topic),
@@ -102,7 +113,11 @@ class _Input:
         )
         other = sorted({info.topic_type for info in infos} - {self._seen['type']})
         if other:
-            advice = 'set the parameter audio_message: AudioStamped' * (other == [AUDIO_STAMPED])
+            advice = ''
+            if other == [AUDIO_STAMPED]:
+                advice = 'set the parameter audio_message: AudioStamped'
+            elif other == [UNSTAMPED] and topic == 'audio':
+                advice = unstamped_refusal(self._seen['name'])
             found = f'{", ".join(other)} is published: expected {self._seen["type"]}'
             self._seen['other_types'] = tuple(other)
             self._seen['problem'] = '; '.join(part for part in (found, advice) if part)
@@ -111,14 +126,44 @@ class _Input:
             best_effort = qos.reliability == ReliabilityPolicy.BEST_EFFORT
             self._seen['qos'] = 'best effort' if best_effort else 'reliable'
             self._seen['latched'] = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
-            node.create_subscription(message_class, topic, self._messages.append, qos)
+            node.create_subscription(message_class, topic, self.messages.append, qos)
 
-    def report(self, seconds: float) -> TopicReport:
-        """What there was to see."""
-        seen = self._seen | {'rate_hz': len(self._messages) / seconds}
-        if self._messages:
-            seen['format'], seen['problem'] = _look_into(self._messages[-1])
+    def report(self, seconds: float, infos: list[AudioInfo]) -> TopicReport:
+        """What there was to see; the sound is read as the last of the infos says."""
+        seen = self._seen | {'rate_hz': len(self.messages) / seconds}
+        if self.messages:
+            seen['format'], seen['problem'] = _look_into(self.messages[-1])
+            if infos and isinstance(self.messages[-1], AudioDataStamped):
+                seen['clock'], seen['problem'] = _clock_of(self.messages, infos[-1])
         return TopicReport(**seen)
+
+
+def _clock_of(sound: list[AudioDataStamped], info: AudioInfo) -> tuple[str, str]:
+    """Jitter and drift of the stamps of sound, and why the node would refuse it."""
+    config = AudioConfig()
+    try:
+        sound_format = format_from_info(info)
+    except ValueError:  # told of its own topic
+        return '', ''
+    try:
+        check_rate(sound_format.rate)
+        buffer = AudioBuffer(sound_format.rate, config)
+        pushed = []
+        for message in sound:
+            chunk = sound_from_data(message, sound_format)
+            if len(chunk.samples):
+                pushed.append(buffer.push(chunk.stamp_ns, config.mix(chunk.samples)))
+    except ValueError as error:
+        return '', str(error)
+    clock = buffer.clock
+    if clock is None:
+        return '', ''
+    missing = sum(each.missing + each.revision.samples for each in pushed) / sound_format.rate
+    lost = f', {missing:.3f} s missing' if missing else ''
+    return (
+        f'jitter {clock.jitter_ms:.1f} ms, drift {clock.drift_ppm:.0f} ppm{lost} ({clock.judged})',
+        '',
+    )
 
 
 def _look_into(message: Any) -> tuple[str, str]:

@@ -15,6 +15,9 @@ from cs3_ros.collision import NS_PER_S, AudioClip, CollisionClip, Frame, Onset
 from cs3_ros.config import setting, validate
 from cs3_ros.trigger.buffers import AudioBuffer, FrameBuffer
 
+SHORTEST_S = 0.05
+"""Least sound after an onset for networks: an impact has its first resonances in it."""
+
 
 @dataclass(frozen=True)
 class ClipConfig:
@@ -38,6 +41,47 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+
+
+@dataclass(frozen=True)
+class WaitConfig:
+    """What of a bundle's ``ClipConfig`` is chosen anew."""
+
+    audio_after_s: float = setting(
+        -1.0,
+        "Seconds of sound after the onset that are waited for; -1 takes the bundle's.",
+        minimum=-1.0,
+        maximum=10.0,
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if -1 < self.audio_after_s < 0:
+            raise ValueError(
+                f"clip.audio_after_s = {self.audio_after_s:g}: expected -1 for the bundle's, or at "
+                'least 0'
+            )
+
+    def of(self, clip: ClipConfig) -> ClipConfig:
+        """The spans of a bundle with what is chosen here.
+
+        Args:
+            clip: the bundle's own.
+
+        Raises:
+            ValueError: longer than what the bundle's networks were made for, or so short that
+                nothing of an impact would be heard.
+        """
+        if self.audio_after_s < 0 or self.audio_after_s == clip.audio_after_s:
+            return clip
+        least = min(SHORTEST_S, clip.audio_after_s)
+        if not least <= self.audio_after_s <= clip.audio_after_s:
+            raise ValueError(
+                f'clip.audio_after_s = {self.audio_after_s:g}: this bundle takes {least:g} to '
+                f'{clip.audio_after_s:g} s, or -1 for the latter; its networks were made for no '
+                'more, and less has nothing of an impact'
+            )
+        return replace(clip, audio_after_s=self.audio_after_s)
 
 
 @dataclass(eq=False)

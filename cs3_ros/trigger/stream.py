@@ -47,17 +47,18 @@ COUNTS: Mapping[str, str] = MappingProxyType(
         'audio_chunks': 'audio chunks stored, whole or in part',
         'gaps': 'gaps in the sound',
         'missing_samples': 'samples marked missing in gaps',
-        'duplicates': 'audio chunks refused because their stamp was there already',
-        'overlaps': 'audio chunks whose head was cut off',
-        'out_of_order': 'audio chunks refused because they came too late',
+        'duplicates': 'audio chunks refused because they came before, with the same stamp',
+        'overlaps': 'audio chunks whose head had come before and was cut off',
+        'out_of_order': 'audio chunks that came too late: refused, or put into the gap before them',
         'dropped_samples': 'samples of such chunks and heads',
         'nonfinite_samples': 'NaN or infinite samples, marked missing',
         'clipped_chunks': 'audio chunks with more than 1 % of the samples at full scale',
-        'bad_chunks': 'audio chunks refused for their shape or rate',
+        'bad_chunks': 'audio chunks refused for their shape, rate or channels',
         'bad_stamps': 'frames and chunks refused because their stamp was not positive',
         'rate_changes': 'changes of sample rate or channel count',
         'resets': 'clock jumps backwards',
         'jumps_forward': 'sound that jumped ahead by more than its buffer',
+        'splices': 'onsets refused because lost sound was found there too late to mark it',
         'onsets': 'onsets heard',
         'no_frame': 'onsets dropped because no frame was near',
         'clips': 'collision clips completed',
@@ -169,7 +170,8 @@ class CollisionStream:
 
         Args:
             stamp_ns: header stamp; which sample it belongs to is in ``AudioConfig``.
-            samples: float32 [N] or, to be averaged, [N, channels], in [-1, 1].
+            samples: float32 [N] or, to be averaged, [N, channels], in [-1, 1]; see
+                ``AudioConfig.channels``.
             rate: samples per second.
         """
         update = Update()
@@ -184,7 +186,13 @@ class CollisionStream:
         ):
             self.counts['bad_chunks'] += 1
             return update
-        mono, channels = _downmixed(samples)
+        channels = 1 if samples.ndim == 1 else samples.shape[1]
+        try:
+            self._audio_config.check_channels(channels)
+        except ValueError:  # doors that can say so check before
+            self.counts['bad_chunks'] += 1
+            return update
+        mono = samples if samples.ndim == 1 else self._audio_config.mix(samples)
         track = self._track_for(rate, channels, update)
         pushed = track.audio.push(stamp_ns, mono)
         if track.went_back(pushed, stamp_ns):
@@ -280,6 +288,9 @@ class CollisionStream:
 
     def _hear(self, track: _AudioTrack, detected: Sequence[DetectedOnset], update: Update) -> None:
         for peak in detected:
+            if track.audio.is_spliced(peak.sample):
+                self.counts['splices'] += 1
+                continue
             stamp_ns = track.audio.time_ns(peak.sample)
             onset = Onset(stamp_ns, peak.peak_dbfs, peak.prominence_db)
             self.counts['onsets'] += 1
@@ -304,7 +315,8 @@ class CollisionStream:
         if pushed.outcome != 'appended':
             self.counts[_COUNTER_OF[pushed.outcome]] += 1
         self.counts['audio_chunks'] += pushed.samples.size > 0
-        self.counts['missing_samples'] += pushed.missing
+        self.counts['gaps'] += pushed.revision.gaps
+        self.counts['missing_samples'] += pushed.missing + pushed.revision.samples
         self.counts['dropped_samples'] += pushed.dropped
         self.counts['nonfinite_samples'] += pushed.nonfinite
         self.counts['clipped_chunks'] += pushed.clipped > CLIPPED_SHARE * pushed.samples.size
@@ -330,11 +342,3 @@ def _check_span(name: str, span_s: float, buffer_s: float) -> None:
 def _is_ahead(newest_ns: int | None, stamp_ns: int) -> bool:
     """Whether a buffer belongs to the time before a clock jumped back to ``stamp_ns``."""
     return newest_ns is not None and newest_ns > stamp_ns + JUMP_BACK_NS
-
-
-def _downmixed(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
-    """The mean of all channels, and how many there are."""
-    if samples.ndim == 1:
-        return samples, 1
-    with np.errstate(invalid='ignore', over='ignore'):  # what is not finite is counted later
-        return samples.mean(axis=1), samples.shape[1]

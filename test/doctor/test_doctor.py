@@ -58,6 +58,7 @@ def report(name: str, **changes) -> SimpleNamespace:
         latched=False,
         rate_hz=0.0,
         format='',
+        clock='',
         problem='',
     )
     return SimpleNamespace(name=name, **values | changes)

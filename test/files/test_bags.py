@@ -472,3 +472,50 @@ def test_cut_off_messages_are_value_errors(keep):
             assert not whole
         else:
             assert whole, f'{msgtype} cut to {keep} bytes was taken'
+
+
+# --- sound without stamps ---
+
+
+def unstamped_bag(path, *more):
+    rng, messages = np.random.default_rng(0), [('/audio_info', 0, info())]
+    kind = 'audio_common_msgs/msg/AudioData'
+    for k in range(20):
+        messages.append(('/image', 1000 + k * 10**8, raw_image(10**9 + k * 10**8)))
+        data = rng.integers(0, 255, 1600, np.uint8)  # 100 ms, recorded when it is complete
+        recorded_ns = 10**9 + (k + 1) * 10**8
+        messages.append(('/audio', recorded_ns, (kind, TYPES[kind](data=data))))
+    return write_bag(path, sorted([*messages, *more], key=lambda each: each[1]))
+
+
+def test_sound_without_stamps_is_taken_at_its_record_where_that_is_allowed(tmp_path, caplog):
+    bag = unstamped_bag(tmp_path / 'bag')
+    refused = BagRecording(bag)
+    assert refused.sound_format is None
+    for words in ('/audio is audio_common_msgs/msg/AudioData', 'AudioDataStamped', 'stamps'):
+        assert words in refused.refused_sound
+    assert 'allow_unstamped' in refused.refused_sound and not caplog.records
+    for name in ('', '/audio'):
+        recording = BagRecording(bag, audio_topic=name, allow_unstamped=True)
+        chunks = [item for item in recording if not isinstance(item, Frame)]
+        assert [chunk.stamp_ns for chunk in chunks] == [10**9 + k * 10**8 for k in range(20)]
+        assert (recording.origin_ns, recording.refused_sound) == (10**9, '')
+    assert 'onsets are as late as what delays the sound' in caplog.text
+    with pytest.raises(ValueError, match='--set audio_rate=8000'):
+        BagRecording(without_topic(bag, tmp_path / 'other', '/audio_info'), allow_unstamped=True)
+
+
+def without_topic(bag, out, name):
+    topics = [topic for topic in Bag(bag).topics if topic.name != name]
+    messages = Bag(bag).messages([topic.name for topic in topics])
+    return write_bag(
+        out, [(m.topic.name, m.log_ns, (m.topic.msgtype, m.content())) for m in messages]
+    )
+
+
+def test_stamped_sound_goes_before_unstamped(tmp_path):
+    bag = unstamped_bag(tmp_path / 'bag', ('/stamped', 5, sound(7 * 10**9)))
+    for allowed in (False, True):
+        recording = BagRecording(bag, allow_unstamped=allowed)
+        assert recording.audio_topic.name == '/stamped' and not recording.refused_sound
+    assert BagRecording(bag, audio_topic='/audio').refused_sound

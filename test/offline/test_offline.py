@@ -282,6 +282,16 @@ def test_a_bag_without_sound_says_so(fake_stages, tmp_path):
         offline.replay(options(bag, tmp_path / 'out'))
 
 
+def test_channels_and_waits_that_are_not_there_are_refused(fake_stages, video, tmp_path):
+    bag = make_bag(video, tmp_path / 'bag')
+    for text, words in {
+        'audio.channels=[0, 7]': r'audio.channels = .0, 7.: the sound has 1 channel',
+        'clip.audio_after_s=9.5': 'clip.audio_after_s = 9.5: this bundle takes',
+    }.items():
+        with pytest.raises(ValueError, match=words):
+            offline.replay(options(bag, tmp_path / 'out', settings=[text], force=True))
+
+
 @pytest.mark.parametrize('command', [offline.run_video, offline.replay])
 def test_what_is_not_there_is_named(fake_stages, tmp_path, command):
     with pytest.raises(FileNotFoundError, match='nothing.mp4'):

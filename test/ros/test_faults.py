@@ -439,7 +439,7 @@ def out_of_order(sound: list[Any]) -> list[Any]:
         (gap, {'gaps': 1, 'missing_samples': 4800, 'audio_chunks': 35}),
         (overlap, {'overlaps': 1, 'dropped_samples': 480, 'audio_chunks': 40}),
         (duplicate, {'duplicates': 3, 'dropped_samples': 2880, 'audio_chunks': 40}),
-        (out_of_order, {'gaps': 1, 'out_of_order': 1, 'audio_chunks': 39}),
+        (out_of_order, {'out_of_order': 1, 'missing_samples': 0, 'audio_chunks': 39}),
     ],
 )
 def test_chunks_in_disorder(rig, disorder, counts) -> None:
@@ -447,7 +447,7 @@ def test_chunks_in_disorder(rig, disorder, counts) -> None:
     onsets = rig.listen(Classification, 'onset')
     rig.send(info_message(), *disorder(sound_messages(click_sound((0.6,), 0.8))))
     assert rig.counted(**counts), rig.status['audio']
-    for counter in set(counts) - {'audio_chunks'}:
+    for counter in {name for name, count in counts.items() if count} - {'audio_chunks'}:
         assert any(f'{counter} +{counts[counter]}' in text for text in rig.warned)
     assert rig.until(lambda: onsets) and abs(onset_times(onsets)[0] - 0.6) < 1e-3
     assert lives(rig)

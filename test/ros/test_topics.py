@@ -7,12 +7,16 @@ import needs
 needs.ros()
 
 import array
+import random
+import re
 import threading
+import time
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
 import rclpy
-from audio_common_msgs.msg import AudioDataStamped, AudioInfo
+from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
 from fakes import (
     blocks,
     click_sound,
@@ -23,6 +27,7 @@ from fakes import (
     picture_message,
     sound_messages,
 )
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -32,11 +37,12 @@ from vision_msgs.msg import Classification
 from cs3_ros.drawing import overlay as draw
 from cs3_ros.files.encodings import decode_image
 from cs3_ros.ros import topics
-from cs3_ros.ros.messages import stamp_to_ns
+from cs3_ros.ros.messages import ns_to_stamp, stamp_to_ns
 from cs3_ros.ros.subscription import matching_qos
 
 BEST_EFFORT = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=1000)
+WORDS = ('jitter', 'drift')
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -118,6 +124,52 @@ def test_sound_before_its_audio_info_is_not_lost(rig) -> None:
     assert rig.counted(audio_chunks=40, gaps=0, refused_audio=0)
     assert rig.until(lambda: onsets)
     assert abs(stamp_to_ns(onsets[0].header.stamp) - 1_000_500_000_000) < 1_000_000
+
+
+@pytest.fixture
+def driver(domain) -> Iterator[Node]:
+    """A node of a participant of its own: in one, a topic has one type."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node('driver', namespace='cs3', context=context)
+    yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_sound_without_stamps_is_refused_with_both_ways_out(driver, rig) -> None:
+    driver.create_publisher(AudioData, 'audio', 10)
+    rig = rig().start()
+    assert rig.until(lambda: 'which has no stamps' in rig.reading('last_refused'))
+    assert 'AudioDataStamped' in rig.reading('last_refused')
+    assert 'audio.allow_unstamped' in rig.reading('last_refused')
+
+
+def test_doctor_tells_both_ways_out_too(driver) -> None:
+    driver.create_publisher(AudioData, 'audio', 10)
+    (audio,) = (each for each in topics.observe(0.2) if each.topic == 'audio')
+    assert 'audio.allow_unstamped' in audio.problem and audio.publishers == 1
+
+
+def test_sound_without_stamps_has_the_time_of_its_arrival(driver, rig) -> None:
+    rig = rig(arguments=['--ros-args', '-p', 'audio.allow_unstamped:=true']).start()
+    onsets = rig.listen(Classification, 'onset')
+    sender = driver.create_publisher(AudioData, 'audio', 100)
+    assert rig.until(lambda: sender.get_subscription_count() == 1)
+    rig.send(info_message())
+    assert rig.until(lambda: '48000' in rig.reading('format'))
+    began = time.time_ns()
+    for message in sound_messages(click_sound((0.5,), 0.8)):
+        if isinstance(message, AudioDataStamped):
+            sender.publish(message.audio)
+    assert rig.counted(audio_chunks=40, gaps=0) and rig.until(lambda: onsets)
+    assert abs(stamp_to_ns(onsets[0].header.stamp) - began) < 3e9
+
+
+def test_channels_that_are_not_there_are_told(rig) -> None:
+    rig = rig(arguments=['--ros-args', '-p', 'audio.channels:=[1]']).start()
+    rig.send(info_message(), *sound_messages(click_sound((0.5,), 0.8)))
+    assert rig.until(lambda: 'the sound has 1 channel' in rig.reading('last_refused'))
 
 
 # ---- transports -------------------------------------------------------------------------------
@@ -305,6 +357,23 @@ def test_observe_sees_rates_formats_and_qos(talker, monkeypatch) -> None:
     assert image.rate_hz > 0 and audio.rate_hz > 0 and audio.qos == 'reliable'
     assert info.format == '44100 Hz, 2 ch, S16LE' and not info.problem
     assert seen['image/compressed'].publishers == 0 == seen['image/compressed'].rate_hz
+
+
+def test_jitter_drift_and_losses_of_live_sound_are_measured() -> None:
+    sound = [m for m in sound_messages(click_sound((), 8.0)) if isinstance(m, AudioDataStamped)]
+    late = random.Random(0)
+    for message in sound:
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        stamp_ns += round((stamp_ns - 10**12) * 1e-3) + late.randrange(20_000_000)
+        message.header.stamp = ns_to_stamp(stamp_ns)
+    text, problem = topics._clock_of(sound, info_message())
+    jitter, drift = (float(re.search(rf'{name} (-?[0-9.]+) ', text)[1]) for name in WORDS)
+    assert problem == '' and 'missing' not in text and 'stamps of 8.0 s' in text
+    assert jitter == pytest.approx(20, abs=1) and drift == pytest.approx(1000, abs=300)
+    lossy, _ = topics._clock_of(sound[:200] + sound[225:], info_message())
+    assert re.search(r', 0\.(49|50|51)\d s missing', lossy)
+    assert topics._clock_of(sound, info_message(coding='mp3')) == ('', '')
+    assert 'expected a multiple' in topics._clock_of(sound, info_message(channels=7))[1]
 
 
 def test_observe_names_what_the_node_would_refuse(talker, monkeypatch) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cs3_ros.collision import NS_PER_S, Frame, Onset
-from cs3_ros.trigger.assembler import ClipAssembler, ClipConfig
+from cs3_ros.trigger.assembler import ClipAssembler, ClipConfig, WaitConfig
 from cs3_ros.trigger.buffers import AudioBuffer, AudioConfig, FrameBuffer, FrameConfig
 
 RATE = 8000
@@ -219,3 +219,17 @@ def test_interleaving_makes_no_difference(onsets, order, frame_span, audio_span)
         assert a.audio.start_ns == b.audio.start_ns
         assert np.array_equal(a.audio.samples, b.audio.samples)
         assert np.array_equal(a.audio.present, b.audio.present)
+
+
+def test_the_wait_of_a_bundle_can_be_shortened_and_not_overrun():
+    bundle = ClipConfig(audio_before_s=1.0, audio_after_s=1.0)
+    assert WaitConfig().of(bundle) is bundle
+    assert WaitConfig(0.25).of(bundle) == ClipConfig(audio_before_s=1.0, audio_after_s=0.25)
+    assert WaitConfig(0.0).of(ClipConfig()) == ClipConfig()
+    for wrong in (0.01, 1.5):
+        with pytest.raises(ValueError, match='takes 0.05 to 1 s'):
+            WaitConfig(wrong).of(bundle)
+    with pytest.raises(ValueError, match='takes 0 to 0 s'):
+        WaitConfig(0.3).of(ClipConfig())
+    with pytest.raises(ValueError, match='expected -1'):
+        WaitConfig(-0.5)
