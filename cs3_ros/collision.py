@@ -231,6 +231,8 @@ class Candidate:
     """bool [H, W] at the frame's size."""
     score: float = 1.0
     """Confidence in [0, 1]."""
+    sounding: float | None = None
+    """How well it fits the sound, in [0, 1]; None where the bundle does not ask."""
 
     @cached_property
     def area(self) -> int:

@@ -5,15 +5,16 @@ localiser is ``Pipeline.decide``::
 
     frames ──> hands.detect ─────────┐
            ├─> localiser.encode ──┐  │
-           └─> masker.encode ──┐  │  │            (prepare: while sound still arrives)
-                               │  │  │
+           ├─> masker.encode ──┐  │  │            (prepare: while sound still arrives)
+           └─> verifier.encode │  │  │
+                     │         │  │  │
     audio ──> localiser.locate <──┘  │            (finish)
-                               │  │  │
-              masker.segment <─┴──┴──┘  boxes and points -> candidate masks  (decide)
-                   │
-              verify (CS3 section 4.3)  candidates -> the one or two colliding objects
+      │              │         │  │  │
+      │       masker.segment <─┴──┴──┘  boxes and points -> candidate masks  (decide)
+      │              │
+      └────> verifier.verify (CS3 section 4.3)  candidates -> the one or two colliding objects
 
-A stage never reaches into another; this module is the only one that knows all four.
+A stage never reaches into another; this module is the only one that knows all of them.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from cs3_ros.collision import (
     Verdict,
 )
 from cs3_ros.runtime import free_gpu_memory, is_out_of_memory
-from cs3_ros.verification import VerificationConfig, verify
+from cs3_ros.verification import ContactVerifier, VerificationConfig
 
 T = TypeVar('T')
 
@@ -78,6 +79,22 @@ class Masker(Protocol):
         """One bool mask [H, W] per prompt; all False where nothing can be cut out."""
 
 
+class Verifier(Protocol):
+    """Which candidates collided."""
+
+    def encode(self, frame: Frame) -> Any:
+        """Everything that needs neither sound nor candidates."""
+
+    def verify(
+        self,
+        encoded: Any,
+        audio: AudioClip,
+        candidates: Sequence[Candidate],
+        config: VerificationConfig,
+    ) -> Verdict:
+        """The zero, one or two that collided, by the thresholds of ``config``, and why."""
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """What ``Pipeline.prepare`` leaves for ``Pipeline.finish``."""
@@ -87,10 +104,11 @@ class Prepared:
     localiser_state: Any
     masker_state: Any
     timings_ms: dict[str, float]
+    verifier_state: Any = None
 
 
 class Pipeline:
-    """The four stages, timed.
+    """The stages, timed.
 
     Args:
         name: name of the bundle, kept in every Collision.
@@ -98,6 +116,7 @@ class Pipeline:
         hands: hand-object detector, or None.
         localiser: sounding-region localiser, or None.
         verification: thresholds of CS3 section 4.3.
+        verifier: the strategy that chooses among candidates; None for ``contact``.
 
     Attributes:
         counts: ``out_of_memory``, stages that ran again after the GPU memory was full.
@@ -113,6 +132,7 @@ class Pipeline:
         hands: HandDetector | None = None,
         localiser: Localiser | None = None,
         verification: VerificationConfig = VerificationConfig(),
+        verifier: Verifier | None = None,
     ) -> None:
         if hands is None and localiser is None:
             raise ValueError(
@@ -124,6 +144,7 @@ class Pipeline:
         self.hands = hands
         self.localiser = localiser
         self.verification = verification
+        self.verifier: Verifier = verifier or ContactVerifier()
         self.counts: Counter[str] = Counter(out_of_memory=0)
         self._turns: defaultdict[str, Lock] = defaultdict(Lock)
 
@@ -163,9 +184,12 @@ class Pipeline:
                 timings, 'localiser_encode', self.localiser.encode, frames, index
             )
         masker_state = self._run(timings, 'masker_encode', self.masker.encode, image)
+        verifier_state = None
+        if not isinstance(self.verifier, ContactVerifier):
+            verifier_state = self._run(timings, 'verifier_encode', self.verifier.encode, frame)
         if self.hands is not None:
             hands = self._run(timings, 'hands', self.hands.detect, frames, index)
-        return Prepared(frame, hands, localiser_state, masker_state, timings)
+        return Prepared(frame, hands, localiser_state, masker_state, timings, verifier_state)
 
     def finish(self, prepared: Prepared, clip: CollisionClip) -> Collision:
         """Locate the sound, cut out the candidates and choose the colliding ones.
@@ -194,7 +218,7 @@ class Pipeline:
         Args:
             prepared: from ``prepare`` on the same frames.
             localisation: the sounding region, from whatever localiser; None where there is none.
-            clip: its onset is used here.
+            clip: its onset and its sound are used here.
         """
         timings = dict(prepared.timings_ms)
         labels, scores, prompts = _prompts(prepared.hands, localisation)
@@ -205,7 +229,15 @@ class Pipeline:
             Candidate(label, mask, score)
             for label, mask, score in zip(labels, masks, scores, strict=True)
         )
-        verdict: Verdict = self._run(timings, 'verify', verify, candidates, self.verification)
+        verdict: Verdict = self._run(
+            timings,
+            'verify',
+            self.verifier.verify,
+            prepared.verifier_state,
+            clip.audio,
+            candidates,
+            self.verification,
+        )
         return Collision(
             onset=clip.onset,
             frame=prepared.frame,

@@ -15,7 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
-from cs3_ros.collision import LABELS, Candidate, Mask, Verdict
+from cs3_ros.collision import LABELS, AudioClip, Candidate, Frame, Mask, Verdict
 from cs3_ros.config import setting, validate
 
 CONTACT_PX = 3.0
@@ -61,16 +61,49 @@ class VerificationConfig:
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """Two candidates, higher priority first, and how near they come in reference pixels."""
+class Pair:
+    """Two candidates and how near they come."""
 
     first: Candidate
+    """The one of higher priority."""
     second: Candidate
+    """The other."""
     distance: float
+    """Least distance of two of their pixels, reference pixels."""
     contact: float
+    """Length of their contact, reference pixels."""
 
     def __str__(self) -> str:
         return f'{self.first.label} and {self.second.label}'
+
+
+@dataclass(frozen=True)
+class ContactConfig:
+    """Settings of ``ContactVerifier``; its thresholds are those of ``VerificationConfig``."""
+
+
+class ContactVerifier:
+    """The strategy ``contact``: by distance and priority alone, as the paper has it.
+
+    Args:
+        config: has no settings.
+    """
+
+    def __init__(self, config: ContactConfig = ContactConfig()) -> None:
+        self.config = config
+
+    def encode(self, frame: Frame) -> None:
+        """It looks at nothing but the masks."""
+
+    def verify(
+        self,
+        encoded: None,
+        audio: AudioClip,
+        candidates: Sequence[Candidate],
+        config: VerificationConfig,
+    ) -> Verdict:
+        """As the function ``verify``; the sound is not heard."""
+        return verify(candidates, config)
 
 
 def verify(
@@ -89,23 +122,54 @@ def verify(
         ``closest_pair``, or, where pairs are tied, ``contact_length`` or ``priority_pair``.
     """
     trace: list[str] = []
-    kept = _clean(sorted(candidates, key=_priority), _common_size(candidates), config, trace)
-    kept = _merge(kept, config.alpha, trace)
-    if not kept:
-        trace.append('No candidate is left: no object.')
-        return Verdict((), 'none', None, tuple(trace))
-    if len(kept) == 1:
-        trace.append(f'{kept[0].label} is the only candidate.')
-        return Verdict((kept[0],), 'only_candidate', None, tuple(trace))
-
-    touching = [p for p in _pairs(kept, config.beta_reference, trace) if p.distance < config.beta]
+    kept = distinct(candidates, config, trace)
+    if len(kept) < 2:
+        return without_choice(kept, trace)
+    touching = touching_pairs(kept, config, trace)
     if not touching:
         trace.append(
             f'No distance is below {config.beta:g} px: one object, {kept[0].label}, by priority.'
         )
         return Verdict((kept[0],), 'single_by_priority', None, tuple(trace))
-    pair, rule = _choose(touching, trace)
+    pair, rule = closest(touching, trace)
     return Verdict((pair.first, pair.second), rule, pair.distance, tuple(trace))
+
+
+def distinct(
+    candidates: Sequence[Candidate], config: VerificationConfig, trace: list[str]
+) -> list[Candidate]:
+    """Candidates of one size without specks and doubles, in order of priority.
+
+    Args:
+        candidates: as ``verify``.
+        config: thresholds.
+        trace: gets a line for each that is resized, dropped or merged.
+    """
+    ordered = sorted(candidates, key=_priority)
+    kept = _clean(ordered, _common_size(candidates), config, trace)
+    return _merge(kept, config.alpha, trace)
+
+
+def without_choice(kept: Sequence[Candidate], trace: list[str]) -> Verdict:
+    """The verdict on no candidate, or on one alone."""
+    if not kept:
+        trace.append('No candidate is left: no object.')
+        return Verdict((), 'none', None, tuple(trace))
+    trace.append(f'{kept[0].label} is the only candidate.')
+    return Verdict((kept[0],), 'only_candidate', None, tuple(trace))
+
+
+def touching_pairs(
+    kept: Sequence[Candidate], config: VerificationConfig, trace: list[str]
+) -> list[Pair]:
+    """The pairs that are in contact, in order of priority.
+
+    Args:
+        kept: from ``distinct``.
+        config: thresholds.
+        trace: gets a line for each pair, in contact or not.
+    """
+    return [p for p in _pairs(kept, config.beta_reference, trace) if p.distance < config.beta]
 
 
 def _priority(candidate: Candidate) -> int:
@@ -186,7 +250,7 @@ def _iou(first: Candidate, second: Candidate) -> float:
     return common / (first.area + second.area - common)
 
 
-def _pairs(candidates: list[Candidate], reference: int, trace: list[str]) -> list[_Pair]:
+def _pairs(candidates: Sequence[Candidate], reference: int, trace: list[str]) -> list[Pair]:
     """All pairs, measured, in order of priority."""
     import cv2
 
@@ -203,7 +267,7 @@ def _pairs(candidates: list[Candidate], reference: int, trace: list[str]) -> lis
     for i, j in combinations(range(len(candidates)), 2):
         i_from_j, j_from_i = squares[j][grids[i]], squares[i][grids[j]]
         near = sum(np.count_nonzero(square <= CONTACT_PX**2) for square in (i_from_j, j_from_i))
-        pair = _Pair(candidates[i], candidates[j], math.sqrt(i_from_j.min()), near / 2)
+        pair = Pair(candidates[i], candidates[j], math.sqrt(i_from_j.min()), near / 2)
         trace.append(
             f'{pair}: distance {pair.distance:.1f} px, contact length {pair.contact:g} px.'
         )
@@ -252,12 +316,15 @@ def _rows_touched(mask: Mask, count: int) -> Mask:
     return touched
 
 
-def _choose(touching: list[_Pair], trace: list[str]) -> tuple[_Pair, str]:
-    """The closest pair; ties go to the longer contact, then to the higher priority."""
-    closest = min(pair.distance for pair in touching)
-    tied = [pair for pair in touching if pair.distance < closest + TIE_PX]
+def closest(touching: Sequence[Pair], trace: list[str]) -> tuple[Pair, str]:
+    """The closest pair and the rule that chose it.
+
+    Ties go to the longer contact, then to the higher priority.
+    """
+    nearest = min(pair.distance for pair in touching)
+    tied = [pair for pair in touching if pair.distance < nearest + TIE_PX]
     if len(tied) == 1:
-        trace.append(f'{tied[0]} chosen: the closest pair, {closest:.1f} px.')
+        trace.append(f'{tied[0]} chosen: the closest pair, {nearest:.1f} px.')
         return tied[0], 'closest_pair'
     longest = max(pair.contact for pair in tied)
     best = [pair for pair in tied if pair.contact == longest]

@@ -209,6 +209,7 @@ def _without(pipeline: Pipeline, stage: str | None) -> Pipeline:
         hands=None if stage == 'hands' else pipeline.hands,
         localiser=None if stage == 'localiser' else pipeline.localiser,
         verification=pipeline.verification,
+        verifier=pipeline.verifier,
     )
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from cs3_ros.pipeline import Pipeline
+from cs3_ros.verification import ContactVerifier
 
 
 class OperationCounter:
@@ -67,5 +68,11 @@ def watched(pipeline: Pipeline, watch: Callable[[str], AbstractContextManager[No
         stages['localiser'] = SimpleNamespace(
             encode=inside('localiser_encode', localiser.encode),
             locate=inside('localiser_locate', localiser.locate),
+        )
+    verifier: Any = pipeline.verifier
+    if not isinstance(verifier, ContactVerifier):
+        stages['verifier'] = SimpleNamespace(
+            encode=inside('verifier_encode', verifier.encode),
+            verify=inside('verify', verifier.verify),
         )
     return Pipeline(pipeline.name, verification=pipeline.verification, **stages)

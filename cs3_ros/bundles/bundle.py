@@ -129,6 +129,7 @@ class Bundle:
             hands=built.get('hands'),
             localiser=built.get('localiser'),
             verification=verification,
+            verifier=built.get('verifier'),
         )
 
     def _build_stage(self, family: str, spec: StageSpec, machine: Runtime | None) -> Any:

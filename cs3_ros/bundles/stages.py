@@ -99,6 +99,16 @@ BUILT_IN: Mapping[str, Mapping[str, StageSpec]] = {
             'cs3_ros.maskers.sam2', 'Sam2Masker', 'Sam2Config', True, ('torch', 'sam2', 'cv2')
         ),
     },
+    'verifier': {
+        'contact': StageSpec('cs3_ros.verification', 'ContactVerifier', 'ContactConfig'),
+        'sounding': StageSpec(
+            'cs3_ros.verifiers.sounding',
+            'SoundingVerifier',
+            'SoundingVerifierConfig',
+            True,
+            (*_TORCH, 'torchvision', 'safetensors', 'cv2'),
+        ),
+    },
 }
 """Stage family -> type in the YAML -> the stage that comes with cs3_ros."""
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.collision import NS_PER_S, Collision, Image, Mask
+from cs3_ros.collision import NS_PER_S, Candidate, Collision, Image, Mask
 from cs3_ros.drawing import lettering
 from cs3_ros.drawing.lettering import BLACK, WHITE, Colour
 
@@ -22,8 +22,9 @@ _PALE = (235, 235, 235)  # of the hands
 def overlay(image: Image, collision: Collision, origin_ns: int = 0) -> Image:
     """The frame with the colliding objects tinted, named and explained.
 
-    Object 1 is orange, object 2 blue, each with its contour and its label; hands are outlined
-    thinly. A caption gives the rule, the contact distance, the onset time and the total time.
+    Object 1 is orange, object 2 blue, each with its contour, its label and, where the bundle asks,
+    how well it fits the sound; hands are outlined thinly. A caption gives the rule, the contact
+    distance, the onset time and the total time.
 
     Args:
         image: RGB uint8 [H, W, 3] of the size of the masks.
@@ -58,7 +59,7 @@ def overlay(image: Image, collision: Collision, origin_ns: int = 0) -> Image:
     masks = [candidate.mask for candidate in collision.objects]
     for mask, colour in zip(masks, OBJECT_COLOURS, strict=False):
         outline(canvas, mask, colour, 2 * line)
-    lettering.tags(canvas, [c.label for c in collision.objects], masks, OBJECT_COLOURS)
+    lettering.tags(canvas, [_named(c) for c in collision.objects], masks, OBJECT_COLOURS)
     lettering.caption(canvas, _facts(collision, origin_ns))
     return canvas
 
@@ -159,6 +160,13 @@ def _tint_labels(canvas: Image, labels: NDArray[np.uint8]) -> None:
 def _corners(box: Sequence[float]) -> NDArray[np.float32]:
     x0, y0, x1, y1 = box
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
+
+
+def _named(candidate: Candidate) -> str:
+    """Label of an object, with its score against the sound where it has one."""
+    if candidate.sounding is None:
+        return candidate.label
+    return f'{candidate.label}, sound {candidate.sounding:.2f}'
 
 
 def _facts(collision: Collision, origin_ns: int) -> list[str]:

@@ -78,6 +78,7 @@ class ResultWriter:
                     score=round(candidate.score, 6),
                     box=list(candidate.box),
                     mask=mask,
+                    sounding=None if candidate.sounding is None else round(candidate.sounding, 6),
                 )
             )
         contact = collision.verdict.contact_px

@@ -27,6 +27,8 @@ from cs3_ros.files.pcm import SoundFormat
 
 IMPACT = 'impact'
 """Class of every ``onset``."""
+SOUNDING = 'sounding'
+"""Class of the hypothesis that says how well an object fits the sound."""
 LABEL_NAMES = ('background', 'first_object', 'second_object')
 """What the values of the mask image are called in ``label_info``."""
 
@@ -104,12 +106,15 @@ def detections_message(header: Header, collision: Collision) -> Detection2DArray
 
     Each has two hypotheses of equal score. The first one's class tells which stage proposed the
     object; the second one's is its name in ``label_info``, so that a detection still finds its
-    pixels where others have sorted or filtered the array.
+    pixels where others have sorted or filtered the array. Where the bundle asks how well objects
+    fit the sound, a third one, ``SOUNDING``, has that as its score.
     """
     array_message = Detection2DArray(header=header)
     for candidate, name in zip(collision.objects, LABEL_NAMES[1:], strict=False):
         x0, y0, x1, y1 = candidate.box
         results = [_hypothesis(text, candidate.score) for text in (candidate.label, name)]
+        if candidate.sounding is not None:
+            results.append(_hypothesis(SOUNDING, candidate.sounding))
         detection = Detection2D(header=header, id=collision.id, results=results)
         detection.bbox.center.position.x = (x0 + x1) / 2
         detection.bbox.center.position.y = (y0 + y1) / 2

@@ -145,3 +145,27 @@ def test_seeds_of_a_split() -> None:
         split_seeds('train', 0, 0)
     with pytest.raises(ValueError, match='1000000 of test'):
         split_seeds('test', 999_999, 2)
+
+
+def test_a_silent_action_changes_the_sound_alone(tmp_path: Path, whole: Scenes) -> None:
+    silent = make_scenes(tmp_path, replace(CONFIG, silent=1.0), SEEDS)
+    assert whole.sounding.all() and not silent.sounding.any()
+    for name in ('image', 'numbers', 'objects'):
+        np.testing.assert_array_equal(getattr(silent, name), getattr(whole, name))
+    np.testing.assert_array_equal(~silent.heard, whole.heard)
+    for k in range(len(SEEDS)):
+        assert not np.array_equal(silent.sound[k], whole.sound[k])
+        scene = silent.scene(k)
+        assert scene.silent and [MATERIALS[~code] for code in silent.heard[k]] == list(
+            scene.materials
+        )
+    assert 'silent' not in (whole.folder / 'store.json').read_text()
+    assert '"silent": 1.0' in (silent.folder / 'store.json').read_text()
+
+
+def test_a_share_of_silent_scenes_leaves_the_others_as_they_are() -> None:
+    mixed = [make_scene(replace(CONFIG, silent=0.5), seed) for seed in range(30, 50)]
+    assert 4 <= sum(scene.silent for scene in mixed) <= 16
+    for scene in mixed[:8]:
+        same = np.array_equal(scene.sound, make_scene(CONFIG, scene.seed).sound)
+        assert same != scene.silent

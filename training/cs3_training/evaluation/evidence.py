@@ -8,17 +8,18 @@ that several variants hear is embedded once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 from torch import Tensor
 
-from cs3_ros.collision import AudioClip, Collision, Image, Localisation, Mask, Prompt
+from cs3_ros.collision import AudioClip, Collision, Image, Localisation, Mask, Prompt, Verdict
 from cs3_ros.localisers.audio_visual import AudioVisualLocaliser
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
 from cs3_ros.pipeline import Localiser, Masker, Pipeline, Prepared
 from cs3_ros.verification import VerificationConfig
+from cs3_ros.verifiers.sounding import SoundingVerifier
 from cs3_training.evaluation.baselines import DRAWS, random_projection
 from cs3_training.evaluation.samples import Sample
 
@@ -47,6 +48,9 @@ class Evidence:
     """Whether it listens."""
     verification: VerificationConfig
     """Thresholds of the bundle's verification."""
+    sounding: Mapping[Variant, Verdict] = field(default_factory=dict)
+    """What the strategy ``sounding`` makes of the candidates of ``own`` under the own sound and
+    under that of another sample; empty where the bundle has no such strategy."""
 
 
 class Evaluator:
@@ -80,26 +84,38 @@ class Evaluator:
             # `locate` waits for it, so what lies on the device is there for the others.
             localiser=None if own is None else self._localisers['own'][0],
             verification=pipeline.verification,
+            verifier=pipeline.verifier,
         )
 
     def look(self, sample: Sample) -> Evidence:
         """Run every variant on one sample."""
-        clip = sample.clip
+        clip, sounding = sample.clip, dict[Variant, Verdict]()
         if self._heat_maps_only:
             found = self._heat_maps(sample)
         else:
             prepared = self._pipeline.prepare(clip.frames, clip.event_index)
             found = {
                 variant: self._pipeline.decide(
-                    prepared, self._locate(variant, prepared.localiser_state, sample), clip
+                    prepared,
+                    self._locate(variant, prepared.localiser_state, sample),
+                    replace(clip, audio=_heard(variant, sample)),
                 )
                 for variant in self._variants
             }
+            if isinstance(self._pipeline.verifier, SoundingVerifier):
+                sounding['own'] = found['own'].verdict
+                sounding['shuffled'] = self._pipeline.verifier.verify(
+                    prepared.verifier_state,
+                    sample.other,
+                    found['own'].candidates,
+                    self._pipeline.verification,
+                )
         return Evidence(
             found,
             has_hands=self._pipeline.hands is not None,
             has_localiser=bool(self._localisers),
             verification=self._pipeline.verification,
+            sounding=sounding,
         )
 
     def _heat_maps(self, sample: Sample) -> dict[Variant, Collision]:
@@ -118,8 +134,12 @@ class Evaluator:
         if not self._localisers:
             return None
         turns = self._localisers.get(variant, self._localisers['own'])
-        audio = sample.other if variant == 'shuffled' else sample.clip.audio
-        return turns[sample.index % len(turns)].locate(encoded, audio)
+        return turns[sample.index % len(turns)].locate(encoded, _heard(variant, sample))
+
+
+def _heard(variant: Variant, sample: Sample) -> AudioClip:
+    """The sound that a variant hears."""
+    return sample.other if variant == 'shuffled' else sample.clip.audio
 
 
 def localisers(

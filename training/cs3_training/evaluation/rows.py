@@ -59,6 +59,16 @@ ROWS: Mapping[str, SystemRow] = {
     ),
     'full_no_crop': SystemRow('Full without crop', 'Full without the second look at the peak.'),
     'full': SystemRow('Full', 'Verification of the right, the left and the AV candidate.'),
+    'full_contact': SystemRow(
+        'Full, by contact', 'The same candidates, chosen by contact and priority alone.'
+    ),
+    'full_sounding': SystemRow(
+        'Full, by sounding', 'The same candidates, chosen by contact and by what fits the sound.'
+    ),
+    'full_sounding_shuffled': SystemRow(
+        'Full, by sounding, shuffled',
+        'The same candidates, chosen by contact and by what fits the sound of another scene.',
+    ),
     'oracle': SystemRow('Oracle', "The truth picks among the full system's candidate masks."),
 }
 """Key of a row -> its words, in the order of the printed table."""
@@ -94,6 +104,12 @@ def predictions(evidence: Evidence, truth: Sequence[Mask]) -> dict[str, list[Mas
         'full': [c.mask for c in own.objects],
         'oracle': best_candidates(own, truth),
     }
+    if evidence.sounding:
+        rows |= {
+            'full_contact': verified(own.candidates),
+            'full_sounding': [c.mask for c in evidence.sounding['own'].objects],
+            'full_sounding_shuffled': [c.mask for c in evidence.sounding['shuffled'].objects],
+        }
     if evidence.has_hands:
         rows |= {
             'right': of('right_hand'),

@@ -77,7 +77,7 @@ def identity(job: Job) -> dict[str, Any]:
         'weights': _digests(bundle),
         'verification': asdict(VerificationConfig()),
         'split': job.split,
-        'world': {**asdict(WorldConfig()), 'first_scene': world.hexdigest()},
+        'world': {**WorldConfig().facts(), 'first_scene': world.hexdigest()},
         'device': choose_device(job.device).type,
     }
     if job.rows:

@@ -30,6 +30,10 @@ PARTS: tuple[tuple[str, str], ...] = (
     ('full', 'full_no_crop'),
     ('full', 'right_left'),
     ('full', 'right_av'),
+    ('full_sounding', 'full_contact'),
+    ('full_sounding', 'full_sounding_shuffled'),
+    ('full_sounding_shuffled', 'full_contact'),
+    ('oracle', 'full_sounding'),
 )
 """Pairs whose difference says what a part is worth."""
 

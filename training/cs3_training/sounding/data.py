@@ -105,7 +105,9 @@ def narration(scenes: Scenes, row: int, rng: np.random.Generator) -> str:
         for one in table[table[:, COLLIDING] == 1]
     ]
     if len(names) == 1:  # it hits the table, the second body that sounds
-        names.append(f'a {MATERIAL_WORDS[MATERIALS[scenes.heard[row, 1]]][0]} table')
+        code = int(scenes.heard[row, 1])
+        table_material = MATERIALS[code if code >= 0 else ~code]
+        names.append(f'a {MATERIAL_WORDS[table_material][0]} table')
     return SCENE_PHRASES[rng.integers(len(SCENE_PHRASES))].format(*names)
 
 

@@ -45,7 +45,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     make.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write to')
     make.add_argument('--split', choices=('train', 'validation', 'test'), required=True)
     make.add_argument('--scenes', type=_count, required=True, metavar='N', help='how many')
+    make.add_argument(
+        '--first', type=_count, default=0, metavar='N',
+        help='number of the first one in its split (default 0; nano learned from the first 20 000 '
+        'of train and chose on the first 400 of validation)',
+    )  # fmt: skip
     make.add_argument('--size', type=_count, default=352, metavar='PIXELS', help='default 352')
+    make.add_argument(
+        '--silent', type=float, default=0.0, metavar='SHARE',
+        help='share of scenes whose action makes no sound (default 0)',
+    )  # fmt: skip
     make.add_argument(
         '--workers', type=_count, default=1, metavar='N', help='processes (default 1)'
     )
@@ -122,8 +131,9 @@ def _make(options: argparse.Namespace) -> int:
         raise ValueError('--scenes and --workers: expected at least 1')
     if not (options.out / 'store.json').exists():  # which is checked on its own
         claim(options.out, 'synth make', force=options.force)
-    seeds = split_seeds(options.split, 0, options.scenes)
-    scenes = make_scenes(options.out, WorldConfig(size=options.size), seeds, options.workers)
+    seeds = split_seeds(options.split, options.first, options.scenes)
+    world = WorldConfig(size=options.size, silent=options.silent)
+    scenes = make_scenes(options.out, world, seeds, options.workers)
     print(f'{options.out}: {len(scenes)} scenes, SHA-256 {scenes.digest}')
     return 0
 

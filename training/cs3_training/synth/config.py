@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from cs3_ros.config import setting, validate
 
@@ -95,6 +96,11 @@ class WorldConfig:
         minimum=0.0, maximum=4.0,
     )  # fmt: skip
 
+    silent: float = setting(
+        0.0, 'Share of scenes whose action makes no sound: other things, out of sight, are heard',
+        minimum=0.0, maximum=1.0,
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
         validate(self)
         if self.distractors_max < self.distractors_min:
@@ -102,3 +108,17 @@ class WorldConfig:
                 f'WorldConfig.distractors_max = {self.distractors_max}: expected at least '
                 f'distractors_min = {self.distractors_min}'
             )
+
+    def __repr__(self) -> str:
+        facts = ', '.join(f'{name}={value!r}' for name, value in self.facts().items())
+        return f'WorldConfig({facts})'
+
+    def facts(self) -> dict[str, Any]:
+        """The settings as JSON data; those that came later only where they say something.
+
+        So what was written before them is still known as that of the same world.
+        """
+        facts = dataclasses.asdict(self)
+        if not self.silent:
+            del facts['silent']
+        return facts

@@ -80,6 +80,15 @@ class Scene:
     negatives: tuple[str, ...]
     """Captions of objects that are not there, each near to one that is."""
 
+    silent: bool = False
+    """Whether the action makes no sound, and something out of sight is heard instead."""
+
+    @property
+    def materials(self) -> tuple[str, str]:
+        """Materials of the two bodies of the action: two objects, or one and the table."""
+        first, second = [*(instance.material for instance in self.colliding), self.table][:2]
+        return first, second
+
     @property
     def colliding(self) -> tuple[Instance, ...]:
         """The one or two colliding objects."""

@@ -30,13 +30,20 @@ class Timing:
 
 
 def make_sound(
-    config: WorldConfig, table_top: TableTop, rng: np.random.Generator
+    config: WorldConfig, table_top: TableTop, rng: np.random.Generator, silent: bool = False
 ) -> tuple[Samples, int, tuple[str, str]]:
-    """Sound of a scene, float32 [N]; its onset in samples; the materials of both bodies."""
+    """Sound of a scene, float32 [N]; its onset in samples; the materials of both bodies.
+
+    Args:
+        config: settings of the world.
+        table_top: what lies there, and what collides.
+        rng: source of the random numbers.
+        silent: the collision is not heard; two things out of sight collide in its place.
+    """
     count = round(config.seconds * config.sample_rate)
     jitter = rng.uniform(-config.jitter_s, config.jitter_s)
     onset = round(count / 2 + jitter * config.sample_rate)
-    bodies = sounding_bodies(config, table_top)
+    bodies = _other_bodies(table_top, rng) if silent else sounding_bodies(config, table_top)
     sound = soundtrack(config, bodies, table_top, Timing(config.sample_rate, count, onset), rng)
     return sound, onset, (bodies[0].material, bodies[1].material)
 

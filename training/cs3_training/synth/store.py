@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,8 @@ class Scenes:
     objects: NDArray[np.int8]
     """[N, SLOTS, 5]: colour, material, shape, colliding, hand; -1 where there is no object."""
     heard: NDArray[np.int8]
-    """Materials of the two bodies that sound, [N, 2]."""
+    """Materials of the two bodies of the action, [N, 2]; where it makes no sound, ``~material``,
+    which is negative."""
     config: WorldConfig
     seeds: range
     folder: Path
@@ -76,6 +77,11 @@ class Scenes:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_scenes, (self.folder,)  # other processes map the files anew
+
+    @property
+    def sounding(self) -> NDArray[np.bool_]:
+        """Whether the action of a scene makes the sound, [N]."""
+        return np.asarray(self.heard[:, 0] >= 0, bool)
 
     def waveform(self, row: int) -> NDArray[np.float32]:
         """Sound float32 [samples] in [-1, 1]."""
@@ -108,7 +114,7 @@ def make_scenes(folder: Path, config: WorldConfig, seeds: range, workers: int = 
     Raises:
         ValueError: the folder holds scenes of other settings or seeds.
     """
-    about = {'format': FORMAT, 'config': asdict(config), 'first': seeds.start, 'count': len(seeds)}
+    about = {'format': FORMAT, 'config': config.facts(), 'first': seeds.start, 'count': len(seeds)}
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / 'store.json'
     rows = range(len(seeds))
@@ -199,9 +205,7 @@ def _make_chunk(
         'numbers': np.stack([scene.instance_map for scene in scenes]),
         'sound': np.stack([np.rint(scene.sound * 32768).astype(np.int16) for scene in scenes]),
         'objects': np.stack([_objects(scene) for scene in scenes]),
-        'heard': np.array(
-            [[MATERIALS.index(name) for name in scene.sound_materials] for scene in scenes], np.int8
-        ),
+        'heard': np.array([_heard(scene) for scene in scenes], np.int8),
     }
     digest = hashlib.sha256()
     for name, part in parts.items():
@@ -210,6 +214,11 @@ def _make_chunk(
         array.flush()
         digest.update(part.tobytes())
     return rows, digest.digest()
+
+
+def _heard(scene: Scene) -> list[int]:
+    codes = [MATERIALS.index(name) for name in scene.materials]
+    return [~code for code in codes] if scene.silent else codes
 
 
 def _objects(scene: Scene) -> NDArray[np.int8]:

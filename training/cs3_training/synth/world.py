@@ -41,7 +41,10 @@ def make_scene(config: WorldConfig, seed: int) -> Scene:
         lay(canvas, numbers, layer.sprite, table_top.camera)
     image = develop(canvas, table_top.camera, rng)
     instances, hands = describe(table_top, numbers)
-    sound, onset, materials = make_sound(config, table_top, np.random.default_rng([seed, 2]))
+    # of a stream of its own, so that the scenes of a world without silent ones stay as they are
+    silent = bool(np.random.default_rng([seed, 4]).random() < config.silent)
+    heard = np.random.default_rng([seed, 2])
+    sound, onset, materials = make_sound(config, table_top, heard, silent)
     words = np.random.default_rng([seed, 3])
     return Scene(
         seed=seed,
@@ -55,6 +58,7 @@ def make_scene(config: WorldConfig, seed: int) -> Scene:
         contact=table_top.contact,
         table=table_top.table.material,
         sound_materials=materials,
+        silent=silent,
         captions=_captions(instances, table_top.table.material, words),
         negatives=false_names(
             [(i.colour, i.material, i.shape) for i in instances], words, _NEGATIVES
