@@ -2,13 +2,22 @@
 
 import contextlib
 import threading
+from dataclasses import replace
 
 import needs
 import numpy as np
 import pytest
 from fakes import BoxMasker
 
-from cs3_ros.collision import AudioClip, CollisionClip, Frame, HandObject, Localisation, Onset
+from cs3_ros.collision import (
+    AudioClip,
+    CollisionClip,
+    Frame,
+    HandObject,
+    Localisation,
+    Onset,
+    Verdict,
+)
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.verification import VerificationConfig
 
@@ -85,6 +94,34 @@ def test_a_collision_carries_its_provenance():
         *('localiser_locate', 'masks', 'verify'),
     }
     assert all(milliseconds >= 0 for milliseconds in result.timings_ms.values())
+
+
+class Verifier:
+    """Takes the last candidate, and says so."""
+
+    def __init__(self):
+        self.calls = []
+
+    def encode(self, frame):
+        self.calls.append(('encode', frame.stamp_ns))
+        return 'seen'
+
+    def verify(self, encoded, audio, candidates, config):
+        self.calls.append((encoded, audio.samples.size, config.beta))
+        return Verdict((replace(candidates[-1], sounding=0.8),), 'mine', None)
+
+
+def test_another_strategy_sees_the_frame_first_and_hears_the_sound_last():
+    verifier, given = Verifier(), clip()
+    config = VerificationConfig(beta=7.0)
+    hands, localiser = Hands(hand('right', (10, 10, 29, 20))), Localiser((50, 30, 60, 40))
+    pipeline = Pipeline('test', Masker(), hands, localiser, config, verifier)
+    prepared = pipeline.prepare(given.frames, given.event_index)
+    assert verifier.calls == [('encode', given.frame.stamp_ns)]
+    result = pipeline.finish(prepared, given)
+    assert verifier.calls[1:] == [('seen', 80, 7.0)]
+    assert [(one.label, one.sounding) for one in result.objects] == [('audio_visual', 0.8)]
+    assert 'verifier_encode' in result.timings_ms and result.verdict.rule == 'mine'
 
 
 def test_prepare_needs_no_sound_and_finish_encodes_no_picture():

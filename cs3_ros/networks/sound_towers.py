@@ -30,9 +30,19 @@ class SoundTower(nn.Module, ABC):
     def spectrogram(self, waveforms: Tensor) -> Tensor:
         """Sounds float32 [B, N] at 16 kHz -> [B, T, 128] as the tower takes them."""
 
+    head: nn.Module
+    """What the transformer leaves -> E."""
+    width: int
+    """Of what the transformer leaves."""
+
     @abstractmethod
+    def pooled(self, spectrogram: Tensor) -> Tensor:
+        """[B, T, 128] -> what the transformer leaves of a sound, [B, width]."""
+
     def forward(self, spectrogram: Tensor) -> Tensor:
         """[B, T, 128] -> [B, E]."""
+        out: Tensor = self.head(self.pooled(spectrogram))
+        return out
 
     @property
     @abstractmethod
@@ -100,7 +110,7 @@ class AstTower(SoundTower):
 
     def __init__(self, sizes: AstSizes, embedding: int) -> None:
         super().__init__()
-        self.sizes = sizes
+        self.sizes, self.width = sizes, sizes.width
         self.model: Any = ASTModel(
             ASTConfig(
                 hidden_size=sizes.width,
@@ -132,10 +142,10 @@ class AstTower(SoundTower):
         fbank = fbank[:, : self.sizes.frames]  # [B, min(T', T), 128]
         return F.pad(fbank, (0, 0, 0, self.sizes.frames - fbank.shape[1]))  # [B, T, 128]
 
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        """[B, T, 128] -> [B, E]: the mean of the tokens CLS and distillation, then the head."""
-        tokens = self.model(spectrogram).last_hidden_state  # [B, 2 + M, width]
-        return self.head((tokens[:, 0] + tokens[:, 1]) / 2)  # [B, width] -> [B, E]
+    def pooled(self, spectrogram: Tensor) -> Tensor:
+        """As ``SoundTower``: the mean of the tokens CLS and distillation."""
+        tokens: Tensor = self.model(spectrogram).last_hidden_state  # [B, 2 + M, width]
+        return (tokens[:, 0] + tokens[:, 1]) / 2  # [B, width]
 
     @property
     def transformer(self) -> nn.Module:
@@ -226,18 +236,18 @@ class BeatsTower(SoundTower):
 
     def __init__(self, beats: Beats, embedding: int) -> None:
         super().__init__()
-        self.beats = beats
-        self.head = _head(beats.config.encoder_embed_dim, embedding)
+        self.beats, self.width = beats, beats.config.encoder_embed_dim
+        self.head = _head(self.width, embedding)
 
     def spectrogram(self, waveforms: Tensor) -> Tensor:
         """As ``SoundTower``, T = 1 + (N - 400) // 160; short sounds get zeros at the end."""
         short = max(MIN_SAMPLES - waveforms.shape[1], 0)
         return beats_fbank(F.pad(waveforms, (0, short)))
 
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        """[B, T, 128] -> [B, E]."""
+    def pooled(self, spectrogram: Tensor) -> Tensor:
+        """As ``SoundTower``: the mean of all tokens."""
         (tokens,) = self.beats(spectrogram, (self.beats.config.encoder_layers,))  # [B, M, width]
-        return self.head(tokens.mean(1))  # [B, M, width] -> [B, width] -> [B, E]
+        return tokens.mean(1)  # [B, M, width] -> [B, width]
 
     @property
     def transformer(self) -> nn.Module:

@@ -97,12 +97,13 @@ class SoundingObjects(nn.Module):
         """Frozen patches that the slots see, and those that the decoder writes.
 
         Args:
-            pixels: from ``vision.pictures``, [B, 3, S, S].
+            pixels: from ``vision.pictures``, [B, 3, S, S]; or, where there is one tower, patches
+                that it has seen before, [B, N, D].
 
         Returns:
             [B, N, D] each; the same where there is one tower.
         """
-        patches = self.vision(pixels)  # [B, N, D]
+        patches = pixels if pixels.ndim == 3 else self.vision(pixels)  # [B, N, D]
         return patches, patches if self.target is None else self.target(pixels)
 
     def look(self, pixels: Tensor) -> Tensor:

@@ -147,7 +147,11 @@ def score_of(cosine: float) -> float:
 
 
 def weigh(
-    scored: Sequence[Candidate], config: VerificationConfig, by: Weighing, trace: list[str]
+    scored: Sequence[Candidate],
+    config: VerificationConfig,
+    by: Weighing,
+    trace: list[str],
+    measured: Sequence[Pair] | None = None,
 ) -> Verdict:
     """Choose among scored candidates.
 
@@ -156,6 +160,7 @@ def weigh(
         config: thresholds of contact.
         by: how much the scores count.
         trace: what was done so far; goes into the verdict.
+        measured: pairs of ``scored`` in contact, where they are known already.
 
     Returns:
         ``rule`` is one of those of ``verification.verify``, or ``single_by_sound``: no pair
@@ -170,7 +175,10 @@ def weigh(
     ]
     if len(kept) < 2:
         return without_choice(kept, trace)
-    pairs = touching_pairs(kept, config, trace)
+    if measured is None:
+        pairs = touching_pairs(kept, config, trace)
+    else:
+        pairs = [pair for pair in measured if pair.first in kept and pair.second in kept]
     if pairs:
         pair, rule = closest([_drawn(pair, by.reach, trace) for pair in pairs], trace)
         true = next(p for p in pairs if (p.first, p.second) == (pair.first, pair.second))

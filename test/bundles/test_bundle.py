@@ -230,6 +230,14 @@ def test_build_hands_the_settings_to_the_stages(tmp_path, modules):
     assert pipeline.hands is not None and pipeline.localiser is not None
 
 
+def test_a_bundle_names_how_candidates_are_chosen(tmp_path, modules):
+    assert load_bundle(write(tmp_path, GOOD)).build().verifier is not None
+    chosen = load_bundle(write(tmp_path, GOOD + 'verifier: {type: contact, level: 4}\n')).build()
+    assert chosen.verifier.config.level == 4.0
+    with pytest.raises(BundleError, match='verifier = .*expected a type, one of contact, sounding'):
+        load_bundle(write(tmp_path, GOOD + 'verifier: {type: ears}\n'))
+
+
 @pytest.mark.parametrize(
     'error',
     [

@@ -18,6 +18,7 @@ from cs3_ros.collision import (
     Onset,
     Verdict,
 )
+from cs3_ros.drawing import lettering
 from cs3_ros.drawing.overlay import OBJECT_COLOURS, answer_picture, heat_map_image, overlay
 
 
@@ -76,6 +77,16 @@ def test_caption_is_white_on_dark_and_in_proportion(size):
     band = overlay(image, collision(image))[-size[1] // 30 :]
     assert (band.max(2) > 200).mean() > 0.01, 'text'
     assert np.median(band) == 32, 'dark band'
+
+
+def test_how_well_an_object_fits_the_sound_stands_on_its_plate(monkeypatch):
+    image, plates = grey(480, 640), []
+    monkeypatch.setattr(lettering, 'tags', lambda canvas, names, *_: plates.append(list(names)))
+    event = collision(image)
+    overlay(image, event)
+    heard = tuple(replace(one, sounding=0.666) for one in event.objects)
+    overlay(image, replace(event, verdict=replace(event.verdict, objects=heard)))
+    assert plates[1] == [f'{label}, sound 0.67' for label in plates[0]] and plates[0]
 
 
 def test_caption_changes_with_what_it_says():

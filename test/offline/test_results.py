@@ -5,6 +5,7 @@ import needs
 needs.opencv()
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -47,6 +48,16 @@ def test_entries_and_pictures_agree(tmp_path) -> None:
         assert np.array_equal(mask > 0, labels == number)
     assert first['objects'][0]['box'] == [3.0, 2.0, 9.0, 10.0]
     assert second['objects'] == [] and second['label_image'] is None
+
+
+def test_how_well_an_object_fits_the_sound_is_written(tmp_path) -> None:
+    found = collision(1_500_000_000, 2)
+    first, second = found.objects
+    objects = (replace(first, sounding=0.123456789), second)
+    found = replace(found, verdict=replace(found.verdict, objects=objects))
+    with output(tmp_path / 'out') as folder:
+        entry = ResultWriter(folder, origin_ns=0).add(found, 0)
+    assert [one['sounding'] for one in entry['objects']] == [0.123457, None]
 
 
 def test_a_second_run_replaces_the_first(tmp_path) -> None:

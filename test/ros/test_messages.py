@@ -6,6 +6,8 @@ import needs
 
 needs.ros()
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
@@ -220,6 +222,19 @@ def test_a_detection_finds_its_pixels_by_the_names_of_label_info() -> None:
         candidate = found.objects[value - 1]
         assert detection.results[0].hypothesis.class_id == candidate.label
         assert candidate.mask[label_image == value].all() and (label_image == value).any()
+
+
+def test_how_well_an_object_fits_the_sound_is_a_third_hypothesis() -> None:
+    found = collision(np.ones((1, 6, 9), bool))
+    (silent,) = messages.detections_message(messages.header(1, 'camera'), found).detections
+    assert len(silent.results) == 2, 'a bundle that does not ask'
+    heard = replace(found.objects[0], sounding=0.75)
+    found = replace(found, verdict=replace(found.verdict, objects=(heard,)))
+    message = over_the_wire(messages.detections_message(messages.header(1, 'camera'), found))
+    (detection,) = message.detections
+    label, name, sound = (one.hypothesis for one in detection.results)
+    assert (label.class_id, name.class_id) == (heard.label, 'first_object')
+    assert (sound.class_id, sound.score) == ('sounding', 0.75)
 
 
 @pytest.mark.parametrize('peak_dbfs, score', [(0.0, 1.0), (-20.0, 0.1), (3.0, 1.0)])

@@ -12,10 +12,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sounding_fakes import tiny_clipseg, tiny_network
 
-from cs3_ros.collision import LABELS, Candidate
+from cs3_ros.collision import LABELS, AudioClip, Candidate, Frame
+from cs3_ros.networks.sounding_checkpoint import save_sounding
+from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_ros.verification import ContactVerifier, VerificationConfig, verify
-from cs3_ros.verifiers.sounding import Weighing, score_of, weigh
+from cs3_ros.verifiers.sounding import (
+    SoundingVerifier,
+    SoundingVerifierConfig,
+    Weighing,
+    score_of,
+    weigh,
+)
 
 NATIVE = VerificationConfig(beta_reference=0, min_area=0.0)
 RIGHT, LEFT, SOUND = LABELS
@@ -94,6 +103,37 @@ def test_scores_lie_between_0_and_1():
 def test_numbers_out_of_their_range_are_refused(numbers):
     with pytest.raises(ValueError, match=next(iter(numbers))):
         Weighing(**numbers)
+
+
+@pytest.fixture
+def verifier(tmp_path):
+    """Tiny networks on disk."""
+    tiny_clipseg().model.save_pretrained(tmp_path / 'clipseg')
+    (tmp_path / 'clipseg' / 'preprocessor_config.json').write_text('{"size": 64}')
+    network = tiny_network('beats', clipseg=True)
+    save_sounding(tmp_path / 'sounding.safetensors', network)
+    config = SoundingVerifierConfig(
+        checkpoint=str(tmp_path / 'sounding.safetensors'), vision=str(tmp_path / 'clipseg')
+    )
+    return SoundingVerifier(config, Runtime(RuntimeConfig('cpu', threads=1)))
+
+
+def test_the_stage_scores_what_is_left_after_merging(verifier):
+    rng = np.random.default_rng(2)
+    frame = Frame.from_rgb(0, rng.integers(0, 256, (40, 100, 3), np.uint8))
+    samples = rng.normal(0, 0.1, 32_000).astype(np.float32)
+    audio = AudioClip(0, 16_000, samples, np.ones(len(samples), bool))
+    given = [candidate(SOUND, 40), candidate(LEFT, 1), candidate(RIGHT, 0)]  # the last two are one
+    encoded = verifier.encode(frame)
+    verdict = verifier.verify(encoded, audio, given, NATIVE)
+    assert verdict.rule == 'single_by_priority' and chosen(verdict) == [RIGHT]
+    union = given[1].mask | given[2].mask
+    expected = verifier.scorer.score(encoded, audio, [union, given[0].mask]).cosine
+    scored = verifier.scored(encoded, audio, given, NATIVE, [])
+    assert [one.sounding for one in scored] == pytest.approx([(1 + c) / 2 for c in expected])
+    assert verdict.objects[0].sounding == scored[0].sounding
+    assert f'audio_visual fits the sound by {scored[1].sounding:.3f}.' in verdict.trace
+    assert verifier.verify(encoded, audio, [], NATIVE).rule == 'none'
 
 
 def test_contact_hears_nothing():

@@ -1,4 +1,4 @@
-"""``cs3-train sounding train``: from scenes to the checkpoint that the scorer loads."""
+"""``cs3-train sounding``: from scenes to the checkpoint that the scorer loads, and its tables."""
 
 from __future__ import annotations
 
@@ -13,16 +13,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sounding_fakes import tiny_clipseg
+import torch
+from sounding_fakes import tiny_beats, tiny_clipseg
 
 from cs3_ros.collision import AudioClip, Frame
 from cs3_ros.localisers.sounding import SoundingScorer, SoundingScorerConfig
+from cs3_ros.networks.beats import beats_checkpoint
 from cs3_ros.networks.checkpoints import read_safetensors
+from cs3_ros.networks.sounding_checkpoint import load_sounding
+from cs3_ros.networks.towers import TextIds, load_vision
 from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_training.cli import main
+from cs3_training.evaluation.sounding import discovery
 from cs3_training.nano.tokens import write_tokenizer
+from cs3_training.sounding.config import load_config
+from cs3_training.sounding.data import Samples, SceneSet
+from cs3_training.sounding.frozen import Frozen
+from cs3_training.sounding.model import Batch, SoundingTask, assemble
+from cs3_training.sounding.validation import fit_of_held
 from cs3_training.synth.config import WorldConfig, split_seeds
-from cs3_training.synth.store import make_scenes
+from cs3_training.synth.store import make_scenes, open_scenes
 
 STAGE = 'steps: 2, batch: 2, workers: 0'
 SETTINGS = f"""
@@ -134,3 +144,86 @@ def test_torchrun_trains_in_several_processes(data, towers, tmp_path, capsys):
         assert notes['step'] == '2' and notes['stage'] == stage
     assert main(words) == 1  # one process draws other noise
     assert 'other settings' in capsys.readouterr().err
+
+
+FROZEN = """
+network: {embedding: 8, use_slots: false, sound: beats, train_sound: false}
+samples: {before_s: 0.5, after_s: 0.5, text_length: 17}
+detect: {steps: 3, batch: 2, lr: 0.01, save_every: 1, workers: 0}
+"""
+
+
+@pytest.fixture(scope='module')
+def beats(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp('beats') / 'beats.pt'
+    torch.save(beats_checkpoint(tiny_beats()), path)
+    return path
+
+
+def frozen_call(data: Path, towers: Path, beats: Path, out: Path, *more: str) -> list[str]:
+    settings = out.parent / 'frozen.yaml'
+    settings.write_text(FROZEN)
+    one = call(data, towers, out, '--stages', 'detect', '--beats', str(beats), *more)
+    one[one.index('--settings') + 1] = str(settings)
+    return one
+
+
+def test_frozen_towers_that_ran_once_give_the_same_loss(data, towers, beats, tmp_path):
+    run = tmp_path / 'run'
+    assert main(frozen_call(data, towers, beats, run, '--freeze')) == 0
+    config = load_config(tmp_path / 'frozen.yaml')
+    left = [np.load(run / 'frozen' / f'{name}.npy') for name in ('patches', 'heard', 'done')]
+    assert left[0].shape == (4, 16, 12) and left[2].all()
+    tower = load_vision(towers)
+    network = assemble(config.network, tower, tiny_beats(), None, config.samples.window)
+    clips, ids = SceneSet(open_scenes(data / 'train')), TextIds(towers, 17)
+    losses = []
+    for frozen in (None, Frozen(left[0], left[1])):
+        samples = Samples(clips, network, ids, config.samples, config.detect, frozen)
+        parts = [samples[number] for number in range(4)]
+        batch = Batch(**{name: torch.stack([one[name] for one in parts]) for name in parts[0]})
+        torch.manual_seed(0)  # draws the patches of the background
+        task = SoundingTask(network, 'detect', config.detect, False, frozen is not None)
+        losses.append(float(task(batch)['total'].detach()))
+    assert losses[1] == pytest.approx(losses[0], rel=2e-3)  # patches are kept in 16 bits
+    assert losses[0] > 0.1
+
+
+def test_what_other_scenes_left_is_not_taken(data, towers, beats, tmp_path, capsys):
+    one = frozen_call(data, towers, beats, tmp_path / 'run', '--freeze')
+    assert main(one) == 0
+    one[one.index('--scenes') + 1] = str(data / 'validation')
+    assert main(one) == 1
+    assert 'holds what other towers left, or of other scenes' in capsys.readouterr().err
+
+
+def test_the_table_of_detection_and_discovery(data, towers, beats, tmp_path, capsys):
+    assert main(frozen_call(data, towers, beats, tmp_path / 'run')) == 0
+    world = WorldConfig(size=96, seconds=1.0, silent=0.5)
+    scenes = make_scenes(tmp_path / 'scenes', world, split_seeds('validation', 8, 6))
+    assert 0 < scenes.sounding.sum() < 6
+    path = tmp_path / 'run' / 'detect' / 'sounding.safetensors'
+    code = main([
+        'sounding', 'evaluate', '--checkpoint', str(path), '--vision', str(towers), '--beats',
+        str(beats), '--scenes', str(tmp_path / 'scenes'), '--device', 'cpu', '--threads', '1',
+        '--json', str(tmp_path / 'rows.json'),
+    ])  # fmt: skip
+    assert code == 0
+    rows = json.loads((tmp_path / 'rows.json').read_text())
+    assert list(rows) == ['random', 'largest mask', str(path), f'{path}, shuffled']
+    assert 0 < rows['random']['top_1'] < 100
+    found = rows[str(path)]['discovery']
+    network = load_sounding(path, load_vision(towers), tiny_beats())
+    expected = discovery(fit_of_held(network, scenes, 6), scenes.sounding)
+    assert (found['roc'], found['precision_recall']) == pytest.approx(
+        (expected.roc, expected.precision_recall)
+    )
+    assert f'6 scenes, {scenes.sounding.sum()} actions sound' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('numbers', [('1', '4'), ('0', '3'), ('0', '0'), ('-2', '4')])
+def test_scenes_that_lend_each_other_no_sound_are_refused(numbers, capsys):
+    first, count = numbers
+    one = ['sounding', 'calibrate', '--bundle', 'nano', f'--first={first}', '--scenes', count]
+    assert main(one) == 1
+    assert 'expected even numbers' in capsys.readouterr().err

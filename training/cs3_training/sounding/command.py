@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cs3_ros.files.jsonfile import add_json
 from cs3_ros.files.output_folder import add_force, claim
 
 
@@ -72,6 +73,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='for the sound tower beats: the official file, or an audio_visual.safetensors',
     )  # fmt: skip
     train.add_argument(
+        '--freeze', action='store_true',
+        help='with --scenes: run the frozen towers once and keep what they leave in OUT/frozen '
+        '(64 KB a scene for nano), several times faster',
+    )  # fmt: skip
+    train.add_argument(
         '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
     )
     train.add_argument(
@@ -79,6 +85,49 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='CPU threads of each process (default: all cores)',
     )  # fmt: skip
     add_force(train, replaces=False)
+    score = actions.add_parser(
+        'evaluate', help='sounding object detection and sounding action discovery on scenes'
+    )
+    score.add_argument(
+        '--checkpoint', type=Path, nargs='+', required=True, metavar='FILE',
+        help='sounding.safetensors of one run or of several to compare',
+    )  # fmt: skip
+    score.add_argument(
+        '--vision', type=Path, required=True, metavar='DIR', help='vision tower of all of them'
+    )
+    score.add_argument(
+        '--beats', type=Path, metavar='FILE', help='where a checkpoint has none, as in train'
+    )
+    score.add_argument(
+        '--scenes', type=Path, required=True, metavar='DIR',
+        help='scenes that nobody learned from; discovery needs some made with synth make --silent',
+    )  # fmt: skip
+    score.add_argument(
+        '--exclude-background', action='store_true',
+        help='leave what no mask covers out of the choice; in the released protocol it takes part',
+    )  # fmt: skip
+    choose = actions.add_parser(
+        'calibrate', help='choose the numbers of the strategy sounding on validation scenes'
+    )
+    choose.add_argument(
+        '--bundle', required=True, metavar='YAML', help='a bundle with verifier: {type: sounding}'
+    )
+    choose.add_argument(
+        '--first', type=int, default=1000, metavar='N',
+        help='first scene of the split validation, even (default 1000)',
+    )  # fmt: skip
+    choose.add_argument(
+        '--scenes', type=int, default=600, metavar='N', help='how many, even (default 600)'
+    )
+    for one in (score, choose):
+        one.add_argument(
+            '--device', choices=('auto', 'cpu', 'cuda'), default='auto',
+            help='default: CUDA if there',
+        )  # fmt: skip
+        one.add_argument(
+            '--threads', type=int, default=0, metavar='N', help='CPU threads (default: all cores)'
+        )
+        add_json(one, 'write the figures here, too')
     masks = actions.add_parser(
         'masks', help='make masks of what hands hold, through clips that have none'
     )
@@ -113,7 +162,72 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ValueError: as that action.
     """
-    return _masks(options) if options.action == 'masks' else _train(options)
+    actions = {'masks': _masks, 'train': _train, 'evaluate': _evaluate, 'calibrate': _calibrate}
+    return actions[options.action](options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    """Print the table.
+
+    Raises:
+        ValueError: there are no such scenes, or a checkpoint does not fit the towers.
+    """
+    from dataclasses import asdict
+
+    from cs3_ros.files.jsonfile import prepare_json, write_json
+    from cs3_ros.localisers.sounding import load_beats_of
+    from cs3_ros.networks.sounding_checkpoint import load_sounding
+    from cs3_ros.networks.towers import load_vision
+    from cs3_ros.runtime import Runtime, RuntimeConfig
+    from cs3_training.sounding.evaluate import Row, as_text, evaluate, without_ears
+    from cs3_training.synth.store import open_scenes
+
+    prepare_json(options.json, options.force)
+    device = Runtime(RuntimeConfig(options.device, 'float32', options.threads)).device
+    scenes, rows = open_scenes(options.scenes), dict[str, Row]()
+    for path in options.checkpoint:
+        beats = load_beats_of(options.beats) if options.beats else None
+        network = load_sounding(path, load_vision(options.vision), beats).to(device)
+        rows = rows or without_ears(network, scenes)
+        rows |= evaluate(network, scenes, str(path), options.exclude_background)
+    print(f'{options.scenes}: {len(scenes)} scenes, {int(scenes.sounding.sum())} actions sound')
+    print(as_text(rows))
+    write_json(options.json, {name: asdict(row) for name, row in rows.items()})
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    """Print the numbers and what they are worth.
+
+    Raises:
+        ValueError: the bundle has no such strategy, or no scenes are asked for.
+    """
+    from dataclasses import asdict
+
+    from cs3_ros.bundles.bundle import load_bundle
+    from cs3_ros.files.jsonfile import prepare_json, write_json
+    from cs3_ros.runtime import RuntimeConfig
+    from cs3_training.evaluation.samples import SyntheticSamples
+    from cs3_training.evaluation.tables import words_of
+    from cs3_training.sounding.calibrate import calibrate
+
+    if options.first < 0 or options.scenes < 2 or options.first % 2 or options.scenes % 2:
+        raise ValueError(
+            f'--first {options.first} --scenes {options.scenes}: expected even numbers, at least '
+            'two scenes: neighbours lend each other their sounds'
+        )
+    prepare_json(options.json, options.force)
+    bundle = load_bundle(options.bundle)
+    pipeline = bundle.build(runtime=RuntimeConfig(options.device, threads=options.threads))
+    samples = SyntheticSamples('validation', bundle.clip)
+    indices = range(options.first, options.first + options.scenes)
+    found = calibrate(pipeline, samples, indices)
+    for name, value in asdict(found.chosen).items():
+        print(f'{name}: {value:g}')
+    print(f'contact {found.contact:.2f}, sounding {found.sounding:.2f} mIoU')
+    print(f'gain {words_of(found.gain)}, of it by the sound {words_of(found.by_sound)}')
+    write_json(options.json, asdict(found))
+    return 0
 
 
 def _masks(options: argparse.Namespace) -> int:
@@ -166,8 +280,9 @@ def _train(options: argparse.Namespace) -> int:
         if rank() == 0 and not list(options.out.glob('*/state.pt')):  # which are checked
             claim(options.out, 'sounding train', force=options.force)
         wait_for_all()  # the others would fill the folder that is claimed
+        frozen = _frozen(options, config, clips, towers, runtime.device)
         last = train_stages(
-            config, clips, towers, options.out, stages, options.start, judge, runtime.device
+            config, clips, towers, options.out, stages, options.start, judge, runtime.device, frozen
         )
         if rank() == 0:
             print(last)
@@ -197,6 +312,30 @@ def _data(options: argparse.Namespace, config: Any) -> tuple[Any, Any]:
             'cs3-train synth make --split validation'
         )
     return clips, DetectionScore(judges, options.judged)
+
+
+def _frozen(options: argparse.Namespace, config: Any, clips: Any, towers: Any, device: Any) -> Any:
+    """What frozen towers leave of the scenes, where that is asked for."""
+    if not options.freeze:
+        return None
+    from cs3_training.processes import rank, wait_for_all
+    from cs3_training.sounding.frozen import freeze
+    from cs3_training.sounding.model import assemble
+
+    if options.scenes is None:
+        raise ValueError('--freeze: clips have many pictures; give it with --scenes')
+    parts = towers.vision, towers.beats, towers.text, config.samples.window, towers.ast
+    network = assemble(config.network, *parts)
+    sounds = not config.network.train_sound
+    if rank():
+        wait_for_all()  # the first process computes, the others open what it left
+    about = {
+        name: towers.about[name] for name in ('vision', 'beats', 'ast') if name in towers.about
+    }
+    found = freeze(clips.scenes, network, options.out / 'frozen', about, sounds, device)
+    if not rank():
+        wait_for_all()
+    return found
 
 
 def _towers(options: argparse.Namespace, config: Any) -> Any:

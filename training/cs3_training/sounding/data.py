@@ -21,6 +21,7 @@ from cs3_ros.collision import Image
 from cs3_ros.networks.sounding import SoundingObjects
 from cs3_training.loop import Epochs
 from cs3_training.sounding.config import SampleConfig, StageConfig
+from cs3_training.sounding.frozen import Frozen
 from cs3_training.synth.store import COLLIDING, COLOUR, HAND, MATERIAL, SHAPE, Scenes
 from cs3_training.synth.vocabulary import (
     COLOURS,
@@ -120,6 +121,7 @@ class Samples(Dataset[dict[str, Tensor]]):
         ids: texts to token ids.
         config: what is taken of a clip.
         stage: pictures of a clip, and seed.
+        frozen: what the frozen towers left of the clips; None lets them run in each step.
     """
 
     def __init__(
@@ -129,22 +131,31 @@ class Samples(Dataset[dict[str, Tensor]]):
         ids: Callable[[Sequence[str]], Tensor],
         config: SampleConfig,
         stage: StageConfig,
+        frozen: Frozen | None = None,
     ) -> None:
-        self._clips, self._network, self._ids = clips, network, ids
+        self._clips, self._network, self._ids, self._frozen = clips, network, ids, frozen
         self._config, self._stage = config, stage
         self._epochs = Epochs(len(clips), stage.seed)
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         """The fields of ``model.Batch`` without their batch axis."""
-        config, network = self._config, self._network
-        sample = self._sample(self._epochs.index(number), number)
-        pictures = torch.from_numpy(np.stack(sample.pictures))  # [T, H, W, 3]
+        config, network, frozen = self._config, self._network, self._frozen
+        index = self._epochs.index(number)
+        sample = self._sample(index, number)
         masks = object_patches(network, sample.masks, config.objects)  # [T, O, N]
+        if frozen is None:
+            pixels = network.vision.pictures(torch.from_numpy(np.stack(sample.pictures)))
+        else:
+            pixels = torch.from_numpy(frozen.patches[index][None].astype(np.float32))  # [1, N, D]
+        if frozen is None or frozen.heard is None:
+            sound = network.cut(torch.from_numpy(sample.sound)[None])[0]  # [n]
+        else:
+            sound = torch.from_numpy(np.array(frozen.heard[index]))  # [width]
         return {
-            'pixels': network.vision.pictures(pictures),  # [T, 3, S, S]
+            'pixels': pixels,  # [T, 3, S, S] or [1, N, D]
             'masks': masks,
             'valid': masks[0].any(),
-            'sound': network.cut(torch.from_numpy(sample.sound)[None])[0],  # [n]
+            'sound': sound,
             'ids': self._ids([sample.text])[0],  # [L]
         }
 

@@ -36,13 +36,15 @@ class Batch:
     """Clips as ``data.Samples`` gives them, on the device."""
 
     pixels: Tensor
-    """Pictures as the vision tower takes them, float32 [B, T, 3, S, S]."""
+    """Pictures as the vision tower takes them, float32 [B, T, 3, S, S], or the frozen patches that
+    it left, [B, T, N, D]."""
     masks: Tensor
     """Patches of the objects, bool [B, T, O, N]."""
     valid: Tensor
     """Whether the first picture has an object, bool [B]."""
     sound: Tensor
-    """The part that is heard, from ``SoundingObjects.cut``, float32 [B, samples] at 16 kHz."""
+    """The part that is heard, from ``SoundingObjects.cut``, float32 [B, samples] at 16 kHz; or what
+    a frozen sound tower left of it, ``SoundTower.pooled``, [B, width]."""
     ids: Tensor
     """Token ids of the texts, int64 [B, L]."""
 
@@ -101,15 +103,22 @@ class SoundingTask(nn.Module):
         stage: one of ``STAGES``.
         config: settings of that stage.
         train_sound: whether the sound tower learns, or its head alone.
+        pooled_sounds: whether batches hold what the frozen sound tower left of the sounds.
 
     Raises:
         ValueError: the network lacks what the stage needs.
     """
 
     def __init__(
-        self, network: SoundingObjects, stage: str, config: StageConfig, train_sound: bool = True
+        self,
+        network: SoundingObjects,
+        stage: str,
+        config: StageConfig,
+        train_sound: bool = True,
+        pooled_sounds: bool = False,
     ) -> None:
         super().__init__()
+        self._pooled_sounds = pooled_sounds
         self.network, self.stage, self.config = network, stage, config
         network.requires_grad_(False)
         if stage == 'slots':
@@ -142,8 +151,7 @@ class SoundingTask(nn.Module):
         patches = network.embed_patches(batch.pixels.flatten(0, 1))  # [B*T, N, E]
         patches = patches.unflatten(0, shape).float()  # [B, T, N, E]
         v = gather(_pooled(patches, batch.masks))  # [A, E]
-        spectrogram = network.sound.spectrogram(batch.sound)  # [B, frames, 128]
-        a = gather(network.embed_sound(spectrogram).float())  # [A, E]
+        a = gather(self._heard(batch.sound).float())  # [A, E]
         valid = gather(batch.valid)  # [A]
         if isinstance(config, DetectConfig):
             beside = background_masks(batch.masks, config.background_share, config.union_background)
@@ -159,6 +167,13 @@ class SoundingTask(nn.Module):
         agreed = consensus(v, a, t, config.video_power, config.text_power)
         total = contrast + config.consensus_weight * agreed
         return {'contrast': contrast, 'consensus': agreed, 'total': total}
+
+    def _heard(self, sound: Tensor) -> Tensor:
+        """``Batch.sound`` -> [B, E]."""
+        network = self.network
+        if self._pooled_sounds:
+            return network.aligner.audio_aligner(network.sound.head(sound))  # [B, width] -> [B, E]
+        return network.embed_sound(network.sound.spectrogram(sound))  # [B, samples] -> [B, E]
 
     def _reconstruct(self, batch: Batch) -> Tensor:
         """Mean squared error of the patches that are written again."""

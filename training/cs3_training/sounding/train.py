@@ -25,6 +25,7 @@ from cs3_training.loop import TrainingLoop, batches
 from cs3_training.processes import rank, wait_for_all
 from cs3_training.sounding.config import STAGES, SoundingConfig
 from cs3_training.sounding.data import Samples, SoundingSet
+from cs3_training.sounding.frozen import Frozen
 from cs3_training.sounding.model import Batch, SoundingTask, assemble
 
 CHECKPOINT = 'sounding.safetensors'
@@ -60,6 +61,7 @@ class SoundingTrainer(TrainingLoop[SoundingTask]):
             last. Where it uses labels, say so: training itself uses none.
         start: what the stage begins with, as the checkpoint tells it.
         before: ``state.pt`` of the stage whose optimiser goes on.
+        frozen: as ``data.Samples``.
 
     Raises:
         ValueError: the run in the folder has other settings, data or towers.
@@ -78,6 +80,7 @@ class SoundingTrainer(TrainingLoop[SoundingTask]):
         judge: Judge | None = None,
         start: str = 'random',
         before: Path | None = None,
+        frozen: Frozen | None = None,
     ) -> None:
         stage = config.stage(task.stage).for_samples(len(clips))
         about = {
@@ -85,11 +88,12 @@ class SoundingTrainer(TrainingLoop[SoundingTask]):
             'data': clips.digest,
             'start': start,
             'optimiser': 'new' if before is None else 'goes on',
+            **({} if frozen is None else {'towers': 'frozen, patches in 16 bits'}),
             'settings': json.dumps({n: asdict(config)[n] for n in ('network', 'samples')}),
             **towers.about,
         }
         self._stage, self._with_beats = stage, config.network.train_sound
-        self._samples = Samples(clips, task.network, towers.ids, config.samples, stage)
+        self._samples = Samples(clips, task.network, towers.ids, config.samples, stage, frozen)
         validate = None if judge is None else lambda one: judge(one.network)
         groups = [(list(task.parameters()), stage.lr)]
         super().__init__(task, stage, folder, groups, validate, about)
@@ -134,6 +138,7 @@ def train_stages(
     start: Path | None = None,
     judge: Judge | None = None,
     device: torch.device = torch.device('cpu'),
+    frozen: Frozen | None = None,
 ) -> Path:
     """Run stages in their order, each from what the one before left.
 
@@ -147,6 +152,7 @@ def train_stages(
         start: checkpoint that the first of them begins with instead.
         judge: as ``SoundingTrainer``; not for ``slots``, whose network hears nothing yet.
         device: where it is trained.
+        frozen: as ``data.Samples``.
 
     Returns:
         The checkpoint of the last stage.
@@ -167,7 +173,8 @@ def train_stages(
             last = next((path for path in reversed(earlier) if path.is_file()), None)
         network = _begin(config, towers, last)
         stage, about = config.stage(name), 'random' if last is None else digest_of(last)
-        task = SoundingTask(network, name, stage, config.network.train_sound).to(device)
+        pooled = frozen is not None and frozen.heard is not None
+        task = SoundingTask(network, name, stage, config.network.train_sound, pooled).to(device)
         before = None
         if last is not None and last.parent.name != 'slots':
             beside = last.with_name('state.pt')
@@ -176,7 +183,10 @@ def train_stages(
             print(f'{name}: begins with {"random weights" if last is None else last}', flush=True)
         chosen = None if name == 'slots' else judge
         folder = out / name
-        SoundingTrainer(task, clips, config, towers, folder, chosen, about, before).run()
+        trainer = SoundingTrainer(
+            task, clips, config, towers, folder, chosen, about, before, frozen
+        )
+        trainer.run()
         wait_for_all()  # the first process writes what all go on from
         last = folder / CHECKPOINT
     assert last is not None

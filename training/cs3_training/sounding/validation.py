@@ -7,8 +7,11 @@ import torch
 from numpy.typing import NDArray
 
 from cs3_ros.localisers.sounding import heat_map, region_means
-from cs3_ros.networks.sounding import SoundingObjects
-from cs3_training.evaluation.sounding import LEAST_PIXELS, candidates, is_hit, top_1
+from cs3_ros.networks.sounding import SoundingObjects, pool
+from cs3_training.evaluation.sounding import LEAST_PIXELS, Candidates, candidates, is_hit, top_1
+from cs3_training.sounding.data import SceneSet, object_patches
+from cs3_training.sounding.losses import cosines
+from cs3_training.sounding.mask_files import OBJECTS
 from cs3_training.synth.store import COLLIDING, HANDS, Scenes
 
 
@@ -35,19 +38,41 @@ class DetectionScore:
         self._scenes, self._count = scenes, min(count, len(scenes))
         self._shift, self._exclude = int(shuffle), exclude_background
 
-    @torch.no_grad()
     def __call__(self, network: SoundingObjects) -> float:
         """Share of the scenes with a hit, in [0, 1]."""
-        return top_1(np.array([self._is_hit(network, row) for row in range(self._count)]))
+        return top_1(self.hits(network))
+
+    def rows(self) -> list[int]:
+        """The scenes that count: those whose action makes the sound."""
+        return [row for row in range(self._count) if self._scenes.sounding[row]]
+
+    @torch.no_grad()
+    def hits(self, network: SoundingObjects) -> NDArray[np.bool_]:
+        """Whether each of ``rows`` is a hit, bool [N]."""
+        return np.array([self._is_hit(network, row) for row in self.rows()], bool)
+
+    def chance(self, network: SoundingObjects) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Without ears: the chance that any candidate is a hit, [N], and whether the largest is."""
+        some, largest = [], []
+        for row in self.rows():
+            found = self._candidates(network, row)
+            some.append(found.positive.mean() if len(found.positive) else 0.0)
+            areas = found.masks.sum((1, 2))
+            largest.append(is_hit(areas, found.positive))
+        return np.array(some), np.array(largest, bool)
+
+    def _candidates(self, network: SoundingObjects, row: int) -> Candidates:
+        device = next(network.parameters()).device
+        others, colliding = scene_masks(self._scenes, row)
+        both = torch.from_numpy(np.concatenate([others, colliding])).to(device)  # [P + O, H, W]
+        seen = network.vision.masks(both)  # [P + O, S, S]
+        rest, positive = seen[: len(others)].cpu().numpy(), seen[len(others) :].cpu().numpy()
+        least = round(LEAST_PIXELS * (network.vision.size / 224) ** 2)
+        return candidates(rest, positive, least)
 
     def _is_hit(self, network: SoundingObjects, row: int) -> bool:
         scenes, device = self._scenes, next(network.parameters()).device
-        pool, colliding = scene_masks(scenes, row)
-        both = torch.from_numpy(np.concatenate([pool, colliding])).to(device)  # [P + O, H, W]
-        seen = network.vision.masks(both)  # [P + O, S, S]
-        pooled, positive = seen[: len(pool)].cpu().numpy(), seen[len(pool) :].cpu().numpy()
-        least = round(LEAST_PIXELS * (network.vision.size / 224) ** 2)
-        found = candidates(pooled, positive, least)
+        found = self._candidates(network, row)
         image = torch.from_numpy(np.array(scenes.image[row]))[None].to(device)  # [1, H, W, 3]
         sound = torch.from_numpy(scenes.waveform((row + self._shift) % len(scenes)))
         patches = network.embed_patches(network.vision.pictures(image))[0]  # [N, E]
@@ -55,6 +80,31 @@ class DetectionScore:
         heat = heat_map(patches, heard, network.vision.size)  # [S, S]
         means, rest = region_means(heat, torch.from_numpy(found.masks).to(device))  # [M], []
         return is_hit(means.cpu().numpy(), found.positive, float(rest), self._exclude)
+
+
+@torch.no_grad()
+def fit_of_held(network: SoundingObjects, scenes: Scenes, count: int) -> NDArray[np.float32]:
+    """How well what hands hold fits the sound: the score of sounding action discovery.
+
+    Args:
+        network: on the device where it is.
+        scenes: with their truth.
+        count: how many of them, from the first one on.
+
+    Returns:
+        Cosines [count]; 0 where no hand holds anything.
+    """
+    clips, device = SceneSet(scenes), next(network.parameters()).device
+    found = []
+    for row in range(count):
+        sample = clips.sample(row, 1, OBJECTS, np.random.default_rng(row))
+        image = torch.from_numpy(sample.pictures[0])[None].to(device)  # [1, H, W, 3]
+        patches = network.embed_patches(network.vision.pictures(image))  # [1, N, E]
+        masks = object_patches(network, sample.masks, OBJECTS).to(device)  # [1, O, N]
+        seen = pool(patches, masks).mean(1)  # [1, O, E] -> [1, E]
+        heard = network.hear(torch.from_numpy(sample.sound)[None].to(device))  # [1, E]
+        found.append(float(cosines(seen, heard)))
+    return np.array(found, np.float32)
 
 
 def scene_masks(scenes: Scenes, row: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
