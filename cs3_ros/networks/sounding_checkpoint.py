@@ -123,7 +123,7 @@ def _parts(
     """Prefix of the tensors -> network."""
     alone = isinstance(sound, BeatsTower) and not with_beats
     parts: dict[str, nn.Module] = {'aligner': aligner}
-    parts['head' if alone else 'sound'] = sound.head if alone else sound  # type: ignore[assignment]
+    parts['head' if alone else 'sound'] = sound.head if alone else sound
     if slots is not None:
         parts['slots'] = slots
     return parts

@@ -28,6 +28,10 @@ FAR_LEFT, FAR_RIGHT = (0, 70, 20, 90), (70, 70, 90, 90)
 HALF_B = (40, 20, 50, 40)
 
 
+BY_SOUND = {'full_contact', 'full_sounding', 'full_sounding_shuffled'}
+"""Rows of bundles whose verifier is ``sounding``."""
+
+
 def area(box: Box) -> Mask:
     mask = np.zeros((100, 100), bool)
     x0, y0, x1, y1 = (int(edge) for edge in box)

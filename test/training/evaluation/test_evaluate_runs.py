@@ -10,7 +10,7 @@ import json
 
 import numpy as np
 import pytest
-from evaluation_fakes import result
+from evaluation_fakes import BY_SOUND, result
 
 from cs3_ros.files.output_folder import MARKER
 from cs3_training import cli
@@ -211,7 +211,7 @@ def test_the_command_on_tiny_networks(cs3_home, tmp_path, capsys):
     call += ['--report', str(out), '--json', str(tmp_path / 'rows.json')]
     assert cli.main(call) == 0
     rows = json.loads((tmp_path / 'rows.json').read_text())
-    assert set(rows) == set(ROWS) and rows['full']['n'] == 2
+    assert set(rows) == set(ROWS) - BY_SOUND and rows['full']['n'] == 2
     assert set(rows['full']) == {'miou', 'auc', 'ci', 'n', 'over'}
     assert {path.name for path in out.iterdir()} == {
         'report.html',
