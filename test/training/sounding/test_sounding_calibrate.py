@@ -15,7 +15,7 @@ from evaluation_fakes import known_pipeline, known_sample
 from cs3_ros.collision import LABELS, Candidate
 from cs3_ros.verification import VerificationConfig, touching_pairs
 from cs3_ros.verifiers.sounding import SoundingVerifier, Weighing
-from cs3_training.sounding.calibrate import Scored, calibrate, combinations, look, score
+from cs3_training.sounding.calibrate import Scored, calibrate, combinations, look
 
 CONFIG = VerificationConfig()
 
@@ -38,8 +38,9 @@ def scene(scores: tuple[float, ...], *true: int) -> Scored:
 
 def test_numbers_are_scored_by_what_they_choose():
     scenes = [scene((0.4, 0.6, 0.5), 1), scene((0.8, 0.2, 0.7), 0)]
-    assert score(scenes, CONFIG, Weighing()).tolist() == [0, 1]
-    assert score(scenes, CONFIG, Weighing(lead=0.1)).tolist() == [1, 1]
+    assert [one.score(CONFIG, Weighing()) for one in scenes] == [0, 1]
+    assert [one.score(CONFIG, Weighing(lead=0.1)) for one in scenes] == [1, 1]
+    assert [one.score(CONFIG, Weighing()) for one in scenes] == [0, 1], 'what is known is not mixed'
 
 
 def test_those_that_count_nothing_come_first():

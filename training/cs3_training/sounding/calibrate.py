@@ -7,13 +7,13 @@ candidates, and the one of the best mean score is taken. The tests see none of t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.collision import Candidate, Mask
+from cs3_ros.collision import Candidate, Label, Mask
 from cs3_ros.files.progress import Bar
 from cs3_ros.metrics import sample_score
 from cs3_ros.pipeline import Pipeline
@@ -38,6 +38,16 @@ class Scored:
     """Distinct ones, with ``sounding``."""
     pairs: Sequence[Pair]
     """Those in contact."""
+    known: dict[tuple[Label, ...], float] = field(default_factory=dict)
+    """Scores of the answers so far: few differ, and masks take long to compare."""
+
+    def score(self, config: VerificationConfig, by: Weighing) -> float:
+        """Score under some numbers, in [0, 1]."""
+        objects = weigh(self.candidates, config, by, [], self.pairs).objects
+        answer = tuple(one.label for one in objects)
+        if answer not in self.known:
+            self.known[answer] = sample_score(self.truth, [one.mask for one in objects])
+        return self.known[answer]
 
 
 @dataclass(frozen=True)
@@ -79,17 +89,6 @@ def look(pipeline: Pipeline, sample: Sample) -> tuple[Scored, Scored]:
     return found[0], found[1]
 
 
-def score(
-    scenes: Sequence[Scored], config: VerificationConfig, by: Weighing
-) -> NDArray[np.float64]:
-    """Score of each scene under some numbers, [N] in [0, 1]."""
-    found = []
-    for scene in scenes:
-        verdict = weigh(scene.candidates, config, by, [], scene.pairs)
-        found.append(sample_score(scene.truth, [one.mask for one in verdict.objects]))
-    return np.array(found)
-
-
 def combinations() -> Iterator[Weighing]:
     """All that are tried."""
     for gap, reach, lead in product(GAPS, REACHES, LEADS):
@@ -110,10 +109,10 @@ def calibrate(pipeline: Pipeline, samples: SyntheticSamples, indices: range) -> 
     looked = [look(pipeline, samples[k]) for k in Bar(indices, 'scenes', disable=None)]
     own, other = [one for one, _ in looked], [one for _, one in looked]
     config = pipeline.verification
-    scores = {by: score(own, config, by) for by in combinations()}
+    scores = {by: _scores(own, config, by) for by in combinations()}
     best = max(scores, key=lambda by: scores[by].mean())  # the first of equals
     contact, chosen = scores[Weighing()], scores[best]
-    shuffled = score(other, config, best)
+    shuffled = _scores(other, config, best)
     groups = [k // 2 for k in indices]  # partners share their sounds
     return Calibration(
         chosen=best,
@@ -123,3 +122,9 @@ def calibrate(pipeline: Pipeline, samples: SyntheticSamples, indices: range) -> 
         gain=compare(list(chosen), list(contact), groups),
         by_sound=compare(list(chosen), list(shuffled), groups),
     )
+
+
+def _scores(
+    scenes: Sequence[Scored], config: VerificationConfig, by: Weighing
+) -> NDArray[np.float64]:
+    return np.array([scene.score(config, by) for scene in scenes])
