@@ -233,5 +233,5 @@ def as_text(tables: Tables) -> str:
     lines.append('')
     for (first, second), difference in tables.differences.items():
         name = f'{ROWS[first].title} - {ROWS[second].title}'
-        lines.append(f'{name:45}{words_of(difference)}')
+        lines.append(f'{name:58}{words_of(difference)}')
     return '\n'.join(lines)
