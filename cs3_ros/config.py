@@ -7,6 +7,7 @@ descriptors) and the YAML files, so that a default, a range or a text is written
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -77,7 +78,8 @@ def validate(config: Any) -> None:
 
 def _whole_numbers(name: str, value: Any, meta: Mapping[str, Any]) -> tuple[int, ...]:
     """A list of whole numbers, each within the range of the setting."""
-    low, high = meta['minimum'], meta['maximum']
+    low, high = meta.get('minimum'), meta.get('maximum')
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
     numbers = tuple(value) if isinstance(value, (list, tuple)) else (None,)
     if any(type(number) is not int or not low <= number <= high for number in numbers):
         raise ValueError(f'{name} = {value!r}: expected a list of whole numbers in [{low}, {high}]')
