@@ -83,8 +83,6 @@ def _whole_numbers(name: str, value: Any, meta: Mapping[str, Any]) -> tuple[int,
     numbers = tuple(value) if isinstance(value, (list, tuple)) else (None,)
     if any(type(number) is not int or not low <= number <= high for number in numbers):
         raise ValueError(f'{name} = {value!r}: expected a list of whole numbers in [{low}, {high}]')
-    if len(set(numbers)) < len(numbers):
-        raise ValueError(f'{name} = {value!r}: expected each number once')
     return numbers
 
 

@@ -51,6 +51,10 @@ class AudioConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        if len(set(self.channels)) < len(self.channels):
+            raise ValueError(
+                f'AudioConfig.channels = {list(self.channels)}: expected each channel once'
+            )
 
     def check_channels(self, count: int) -> None:
         """Refuse sound that has not all the channels asked for.

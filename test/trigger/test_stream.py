@@ -436,3 +436,8 @@ def test_a_small_jump_back_is_followed_and_disorder_is_not():
         stream.push_audio(stamp_ns, chunk, rate)
     assert stream.counts['resets'] == 1
     assert stream.audio is not None and stream.audio.end_ns == stamps[-1] + 20_000_000
+
+
+def test_a_channel_is_named_once():
+    with pytest.raises(ValueError, match=r'channels = \[1, 1\]: expected each channel once'):
+        AudioConfig(channels=(1, 1))
