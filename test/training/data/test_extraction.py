@@ -197,18 +197,23 @@ def test_any_number_of_workers_makes_the_same(
 def test_a_killed_run_goes_on(
     whole: Path, epic: tuple[Path, Path], tmp_path: Path, seed: int
 ) -> None:
-    """kill -9 of the command, until a run comes to its end by itself."""
+    """kill -9 of the command and its workers, until a run comes to its end by itself."""
     rng, out = random.Random(seed), tmp_path / 'out'
     command = [sys.executable, '-m', 'cs3_training.cli', *call(epic, out, '--workers', '2')]
     kept: dict[str, float] = {}
     kills = 0
     for _ in range(3):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             process.wait(rng.uniform(0.8, 3.0))
             break
         except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             kills += 1
         for path in out.glob('shard-??????.tar'):
