@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     from cs3_training.localiser.train import CHECKPOINT, TrainConfig, Trainer, load_config
     from cs3_training.localiser.validation import HeatMapScore
     from cs3_training.processes import process_group, rank
-    from cs3_training.synth.store import open_scenes
+    from cs3_training.synth.store import open_judges, open_scenes
 
     runtime = Runtime(RuntimeConfig(options.device, 'float32', options.threads))
     with process_group(runtime.on_gpu):
@@ -90,12 +90,7 @@ def run(options: argparse.Namespace) -> int:
             'clipseg': digest_of(clipseg / 'model.safetensors'),
         }
         if options.validation:
-            judges = open_scenes(options.validation)
-            if judges.digest == pairs.digest:
-                raise ValueError(
-                    f'--validation {options.validation}: the scenes to learn from; make others '
-                    'with cs3-train synth make --split validation'
-                )
+            judges = open_judges(options.validation, pairs.digest)
             validate = HeatMapScore(judges, options.judged)
             about['validation_data'] = f'{options.judged} of {judges.digest}'
         if rank() == 0 and not (options.out / 'state.pt').exists():  # which is checked on its own

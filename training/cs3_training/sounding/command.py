@@ -294,7 +294,7 @@ def _data(options: argparse.Namespace, config: Any) -> tuple[Any, Any]:
     from cs3_training.sounding.clips import ClipSet
     from cs3_training.sounding.data import SceneSet
     from cs3_training.sounding.validation import DetectionScore
-    from cs3_training.synth.store import open_scenes
+    from cs3_training.synth.store import open_judges, open_scenes
 
     clips: Any
     if options.clips is not None:
@@ -305,13 +305,7 @@ def _data(options: argparse.Namespace, config: Any) -> tuple[Any, Any]:
         clips = SceneSet(open_scenes(options.scenes), options.masks)
     if options.validation is None:
         return clips, None
-    judges = open_scenes(options.validation)
-    if clips.digest.startswith(judges.digest):
-        raise ValueError(
-            f'--validation {options.validation}: the scenes to learn from; make others with '
-            'cs3-train synth make --split validation'
-        )
-    return clips, DetectionScore(judges, options.judged)
+    return clips, DetectionScore(open_judges(options.validation, clips.digest), options.judged)
 
 
 def _frozen(options: argparse.Namespace, config: Any, clips: Any, towers: Any, device: Any) -> Any:

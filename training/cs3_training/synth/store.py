@@ -140,6 +140,25 @@ def make_scenes(folder: Path, config: WorldConfig, seeds: range, workers: int = 
     return open_scenes(folder)
 
 
+def open_judges(folder: Path, learned: str) -> Scenes:
+    """The scenes of ``--validation``.
+
+    Args:
+        folder: as ``open_scenes``.
+        learned: begins with the digest of the scenes to learn from.
+
+    Raises:
+        ValueError: as ``open_scenes``, or they are those to learn from.
+    """
+    judges = open_scenes(folder)
+    if learned.startswith(judges.digest):
+        raise ValueError(
+            f'--validation {folder}: the scenes to learn from; make others with cs3-train synth '
+            'make --split validation'
+        )
+    return judges
+
+
 def open_scenes(folder: Path) -> Scenes:
     """The scenes of a folder, as ``make_scenes`` left it.
 
