@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import array
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 from vision_msgs.msg import (
+    BoundingBox3D,
     Classification,
     Detection2D,
     Detection2DArray,
+    Detection3D,
+    Detection3DArray,
     LabelInfo,
     ObjectHypothesis,
     ObjectHypothesisWithPose,
@@ -24,6 +29,9 @@ from vision_msgs.msg import (
 from cs3_ros.collision import NS_PER_S, Collision, Image, Onset
 from cs3_ros.files.bags import INFO
 from cs3_ros.files.pcm import SoundFormat
+from cs3_ros.space.camera import Points
+from cs3_ros.space.contact import Extent
+from cs3_ros.space.turns import quaternion_of
 
 IMPACT = 'impact'
 """Class of every ``onset``."""
@@ -128,6 +136,44 @@ def label_info_message(header: Header) -> LabelInfo:
     """vision_msgs/LabelInfo of the mask image."""
     classes = [VisionClass(class_id=k, class_name=name) for k, name in enumerate(LABEL_NAMES)]
     return LabelInfo(header=header, class_map=classes, threshold=0.0)
+
+
+def point(values: Points) -> Point:
+    """geometry_msgs/Point of x, y, z."""
+    return Point(x=float(values[0]), y=float(values[1]), z=float(values[2]))
+
+
+def detections_3d_message(
+    header: Header,
+    detections: Detection2DArray,
+    extents: Sequence[Extent | None],
+    turn: Points,
+    shift: Points,
+) -> Detection3DArray:
+    """vision_msgs/Detection3DArray of the objects that have depth.
+
+    Each has id and hypotheses of its flat detection; its box is turned as the camera is.
+
+    Args:
+        header: of the frame that the boxes are given in.
+        detections: one per label of the mask image.
+        extents: of the same objects, in the optical frame; None where depth is missing.
+        turn: rotation [3, 3] from the optical frame to that frame.
+        shift: translation [3].
+    """
+    array_message = Detection3DArray(header=header)
+    x, y, z, w = quaternion_of(turn)
+    for flat, extent in zip(detections.detections, extents, strict=False):
+        if extent is None:
+            continue
+        place = point(turn @ extent.centre + shift)
+        pose = Pose(position=place, orientation=Quaternion(x=x, y=y, z=z, w=w))
+        width, height, depth = (float(v) for v in extent.size)
+        box = BoundingBox3D(center=pose, size=Vector3(x=width, y=height, z=depth))
+        array_message.detections.append(
+            Detection3D(header=header, id=flat.id, results=flat.results, bbox=box)
+        )
+    return array_message
 
 
 def _hypothesis(class_id: str, score: float) -> ObjectHypothesisWithPose:

@@ -59,7 +59,7 @@ class Spinner:
         node: its callbacks run in ``spin``.
     """
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: Node | LifecycleNode) -> None:
         self._node = node
         self._executor: Any = _events_executor() or SingleThreadedExecutor()
         self._executor.add_node(node)

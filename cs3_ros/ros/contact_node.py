@@ -1,0 +1,365 @@
+"""Where in space two objects touched: masks of a collision meet the depth image of their frame.
+
+Masks come long after their frame, so depth and camera_info wait for them in a Cache of
+message_filters, looked up by stamp. What is computed is in ``cs3_ros.space``; this node matches and
+publishes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PointStamped
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray, Detection3DArray
+
+from cs3_ros.collision import MAX_PIXELS, NS_PER_S
+from cs3_ros.config import from_mapping, setting, validate
+from cs3_ros.ros import messages
+from cs3_ros.ros.environment import ros
+from cs3_ros.ros.messages import stamp_to_ns
+from cs3_ros.ros.spin import Interrupts, Spinner
+from cs3_ros.ros.subscription import FollowingSubscription
+from cs3_ros.space.camera import Camera, Depth, camera_of, masks_at, metres
+from cs3_ros.space.contact import Contact, SpaceConfig, find_contact, find_extent
+from cs3_ros.space.turns import rotation_matrix
+
+MOST_PENDING = 8
+"""Events that wait for depth or a transform; the oldest is given up for a further one."""
+HOUSEKEEPING_S = 0.1
+DIAGNOSTICS_S = 1.0
+INFOS = 100
+"""camera_info messages that are kept."""
+
+
+@dataclass(frozen=True)
+class ContactConfig:
+    """Settings of the node beside those of ``SpaceConfig``; all are read at its start.
+
+    Raises:
+        ValueError: a setting is outside its range.
+    """
+
+    target_frame: str = setting(
+        '', 'Frame that points are given in, through tf2; empty: optical frame of the camera.'
+    )
+    rectified: bool = setting(
+        False, 'The picture is rectified: P of camera_info holds, not K and D.'
+    )
+    max_offset_s: float = setting(
+        0.04, 'Most by which the depth may be older or newer than the masks, s.', minimum=0.0
+    )
+    wait_s: float = setting(
+        0.5, 'How long masks wait for depth that comes after them, and for tf, s.', minimum=0.0
+    )
+    depth_mb: float = setting(
+        200.0,
+        'Memory for depth that waits for masks, MB: as long as the slowest event takes, at least.',
+        minimum=1.0,
+        maximum=16_384.0,
+    )
+    space: SpaceConfig = field(default_factory=SpaceConfig)
+    """How contact and extent are read off a depth image."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    """Masks of one collision."""
+
+    masks: Image
+    detections: Detection2DArray
+    until: float
+    """When it is given up, seconds of ``time.monotonic``."""
+
+
+def from_apt(module: str) -> Any:
+    """A Python module that comes from apt alone.
+
+    Raises:
+        ImportError: names the package that has to be installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        apt = f'ros-jazzy-{module.replace("_", "-")}'
+        raise ImportError(
+            f'the contact node needs {module} ({error}): `apt install {apt}`, and source '
+            '/opt/ros/jazzy/setup.bash'
+        ) from error
+
+
+class ContactNode(Node):
+    """Publishes ``contact_point`` and ``detections_3d`` for what ``collision_masks`` show.
+
+    Listens to ``collision_masks``, ``detections``, ``depth`` (registered to the camera, 32FC1 or
+    16UC1, REP 118) and ``camera_info``. Parameters are the fields of ``ContactConfig`` and
+    ``SpaceConfig``.
+
+    Args:
+        options: further arguments of rclpy's node.
+
+    Attributes:
+        counts: events, contacts, and why there was none; shown on ``/diagnostics``.
+
+    Raises:
+        ImportError: message_filters, cv_bridge or tf2_ros is missing; names the apt package.
+        ValueError: a parameter is out of range or unknown.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._filters = from_apt('message_filters')
+        bridge = from_apt('cv_bridge')
+        super().__init__('cs3_contact', **{'namespace': 'cs3', **options})
+        self._bridge, self._bridge_error = bridge.CvBridge(), bridge.CvBridgeError
+        try:
+            self.config = self._declared()
+            self._tf = from_apt('tf2_ros') if self.config.target_frame else None
+        except (ValueError, ImportError):
+            self.destroy_node()
+            raise
+        if self._tf is not None:
+            self._transforms = self._tf.Buffer()
+            self._tf_listener = self._tf.TransformListener(self._transforms, self)
+        self.counts: Counter[str] = Counter(events=0, contacts=0)
+        self._told: Counter[str] = Counter()
+        self._why = ''
+        self._pending: deque[Waiting] = deque()
+        self._depth_bytes = 0
+        self._depth = self._cache(1)
+        self._infos = self._cache(INFOS)
+        masks, detections = self._filters.SimpleFilter(), self._filters.SimpleFilter()
+        self._pairs = self._filters.TimeSynchronizer([masks, detections], MOST_PENDING)
+        self._pairs.registerCallback(self._wait)
+        self._subscriptions_ = [
+            self._listen(Image, 'depth', self._on_depth, 5),
+            self._listen(CameraInfo, 'camera_info', self._infos.add, 10),
+            self._listen(Image, 'collision_masks', partial(self._on_half, masks), 10),
+            self._listen(Detection2DArray, 'detections', partial(self._on_half, detections), 10),
+        ]
+        self._point_out = self.create_publisher(PointStamped, 'contact_point', 10)
+        self._detections_out = self.create_publisher(Detection3DArray, 'detections_3d', 10)
+        self._diagnostics_out = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        wall = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(HOUSEKEEPING_S, self._keep_house, clock=wall)
+        self.create_timer(DIAGNOSTICS_S, self._publish_diagnostics, clock=wall)
+
+    def _declared(self) -> ContactConfig:
+        """The parameters, declared by the fields of the settings."""
+        values: dict[type, dict[str, Any]] = {ContactConfig: {}, SpaceConfig: {}}
+        for cls, found in values.items():
+            for each in dataclasses.fields(cls):
+                if 'doc' in each.metadata:
+                    described = ParameterDescriptor(
+                        description=each.metadata['doc'], read_only=True
+                    )
+                    parameter = self.declare_parameter(each.name, each.default, described)
+                    found[each.name] = parameter.value
+        space = from_mapping(SpaceConfig, values[SpaceConfig], 'parameters')
+        return from_mapping(ContactConfig, {**values[ContactConfig], 'space': space}, 'parameters')
+
+    def _cache(self, size: int) -> Any:
+        return self._filters.Cache(self._filters.SimpleFilter(), size)
+
+    def _listen(self, kind: type, topic: str, callback: Any, depth: int) -> FollowingSubscription:
+        def lost(count: int) -> None:
+            self.counts[f'lost_{topic}'] += count
+
+        return FollowingSubscription(self, kind, topic, callback, depth, lost)
+
+    def _on_depth(self, message: Image) -> None:
+        """Keep it, within the memory that depth may take."""
+        size = len(message.data)
+        if message.height * message.width > MAX_PIXELS or size > self.config.depth_mb * 1e6:
+            return self._refuse(
+                'refused_depth', f'depth of {message.width}x{message.height}: too large'
+            )
+        self.counts['depth'] += 1
+        if size != self._depth_bytes:
+            self._depth_bytes = size
+            self._depth = self._cache(max(1, int(self.config.depth_mb * 1e6 / max(size, 1))))
+        self._depth.add(message)
+        self._answer()
+
+    def _on_half(self, halves: Any, message: Any) -> None:
+        halves.signalMessage(message)
+        self._answer()  # not by the synchroniser, which is locked while it calls
+
+    def _wait(self, masks: Image, detections: Detection2DArray) -> None:
+        self.counts['events'] += 1
+        if len(self._pending) >= MOST_PENDING:
+            self._pending.popleft()
+            self._refuse('dropped', f'more than {MOST_PENDING} collisions wait for depth')
+        self._pending.append(Waiting(masks, detections, time.monotonic() + self.config.wait_s))
+
+    def _answer(self) -> None:
+        """Whatever can be answered by now, in its order."""
+        while self._pending:
+            try:
+                if not self._answered(self._pending[0]):
+                    return
+            except Exception as error:  # the node never dies of data
+                self._refuse('failed', f'{type(error).__name__}: {error}')
+                self.get_logger().debug(traceback.format_exc())
+            self._pending.popleft()
+
+    def _answered(self, event: Waiting) -> bool:
+        """Publish what an event gives, or say why there is nothing; False: it has to wait."""
+        stamp = event.masks.header.stamp
+        late = time.monotonic() >= event.until
+        depth, newer = self._nearest(self._depth, stamp)
+        if depth is None and not newer and not late:
+            return False
+        info, _ = self._nearest(self._infos, stamp, any_before=True)
+        if depth is None or info is None:
+            what = 'no_camera_info' if info is None else 'no_depth_image'
+            offset = f'none within {self.config.max_offset_s} s of the masks'
+            self._refuse(what, f'{what}: {"none yet" if info is None else offset}')
+            return True
+        header = Header(stamp=stamp, frame_id=info.header.frame_id or event.masks.header.frame_id)
+        try:
+            turn, shift = self._transform(header)
+        except self._tf_error as error:
+            if late:
+                self._refuse('no_transform', str(error))
+            return late
+        if self.config.target_frame:
+            header.frame_id = self.config.target_frame
+        try:
+            values = self._metres(depth)
+            height, width = values.shape
+            camera = camera_of(info, self.config.rectified).scaled(width, height)
+            labels = self._bridge.imgmsg_to_cv2(event.masks, desired_encoding='mono8')
+            masks = masks_at(labels, (height, width))
+        except (ValueError, self._bridge_error) as error:
+            self._refuse('refused_depth', str(error))
+            return True
+        self._publish(event.detections, header, masks, values, camera, turn, shift)
+        return True
+
+    @property
+    def _tf_error(self) -> type[Exception]:
+        """What a transform that is not there raises."""
+        error: type[Exception] = LookupError if self._tf is None else self._tf.TransformException
+        return error
+
+    def _nearest(self, cache: Any, stamp: Any, any_before: bool = False) -> tuple[Any, bool]:
+        """The message nearest to a stamp, None where it is too far off; is there a newer one?
+
+        Args:
+            cache: of messages with headers.
+            stamp: of the masks.
+            any_before: take the last one before it, however old: it is latched.
+        """
+        at = Time.from_msg(stamp)
+        before, after = cache.getElemBeforeTime(at), cache.getElemAfterTime(at)
+        found = [message for message in (before, after) if message is not None]
+        if any_before:
+            return (before or after), after is not None
+
+        def offset(message: Any) -> int:
+            return abs(stamp_to_ns(message.header.stamp) - stamp_to_ns(stamp))
+
+        best = min(found, key=offset, default=None)
+        far = best is not None and offset(best) > self.config.max_offset_s * NS_PER_S
+        return (None if far else best), after is not None
+
+    def _metres(self, message: Image) -> Depth:
+        """A depth message in metres.
+
+        Raises:
+            ValueError, CvBridgeError: it is none.
+        """
+        picture = self._bridge.imgmsg_to_cv2(message, desired_encoding='passthrough')
+        return metres(np.asarray(picture), message.encoding)
+
+    def _transform(self, header: Header) -> tuple[np.ndarray, np.ndarray]:
+        """Rotation [3, 3] and translation [3] from the optical frame to the frame asked for."""
+        if self._tf is None:
+            return np.eye(3), np.zeros(3)
+        found = self._transforms.lookup_transform(
+            self.config.target_frame, header.frame_id, Time.from_msg(header.stamp)
+        ).transform
+        q, t = found.rotation, found.translation
+        return rotation_matrix((q.x, q.y, q.z, q.w)), np.array([t.x, t.y, t.z])
+
+    def _publish(
+        self,
+        detections: Detection2DArray,
+        header: Header,
+        masks: Sequence[np.ndarray],
+        depth: Depth,
+        camera: Camera,
+        turn: np.ndarray,
+        shift: np.ndarray,
+    ) -> None:
+        found = find_contact(masks[0], masks[1], depth, camera, self.config.space)
+        if isinstance(found, Contact):
+            self.counts['contacts'] += 1
+            point = messages.point(turn @ found.point + shift)
+            self._point_out.publish(PointStamped(header=header, point=point))
+        else:
+            self._refuse(found, f'no contact point: {found}')
+        extents = [find_extent(mask, depth, camera, self.config.space) for mask in masks]
+        solid = messages.detections_3d_message(header, detections, extents, turn, shift)
+        self.counts['objects_without_depth'] += len(detections.detections) - len(solid.detections)
+        if solid.detections:
+            self._detections_out.publish(solid)
+
+    def _refuse(self, what: str, why: str) -> None:
+        self.counts[what] += 1
+        self._why = why
+        self.get_logger().warning(why, throttle_duration_sec=5.0)
+
+    def _keep_house(self) -> None:
+        for subscription in self._subscriptions_:
+            subscription.update()
+        self._answer()
+
+    def _publish_diagnostics(self) -> None:
+        rises = self.counts - self._told
+        self._told = Counter(self.counts)
+        bad = {k: v for k, v in rises.items() if k not in ('events', 'contacts', 'depth')}
+        text = ', '.join(f'{name} +{rise}' for name, rise in sorted(bad.items()))
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.WARN if bad else DiagnosticStatus.OK,
+            name=f'{self.get_fully_qualified_name().lstrip("/")}: contact',
+            message=f'{text}: {self._why}' if bad else f'{self.counts["contacts"]} contacts',
+            values=[KeyValue(key=key, value=str(self.counts[key])) for key in sorted(self.counts)],
+        )
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._diagnostics_out.publish(DiagnosticArray(header=header, status=[status]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until it is interrupted.
+
+    Args:
+        arguments: ROS arguments (``--ros-args ...``); None takes those of the process.
+    """
+    with Interrupts() as interrupts, ros(arguments):
+        node = ContactNode()
+        spinner = Spinner(node)
+        try:
+            spinner.spin(lambda: interrupts.noted)
+        finally:
+            spinner.close()
+            node.destroy_node()
+    return 0
