@@ -99,6 +99,7 @@ setup(
             'cs3_node = cs3_ros.launcher:node',
             # for ros2 run and launch files
             'mic = cs3_ros.launcher:mic',
+            'contact_node = cs3_ros.launcher:contact_node',
             'bag_play = cs3_ros.launcher:bag_play',
         ]
     },

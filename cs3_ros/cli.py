@@ -18,6 +18,7 @@ COMMANDS = {
     'bag': 'cs3_ros.ros.command',
     'node': 'cs3_ros.ros.command',
     'mic': 'cs3_ros.ros.command',
+    'contact': 'cs3_ros.ros.command',
     'fetch': 'cs3_ros.bundles.command',
     'bundles': 'cs3_ros.bundles.command',
     'doctor': 'cs3_ros.doctor.command',
@@ -25,7 +26,7 @@ COMMANDS = {
     'demo': 'cs3_ros.demo.command',
 }
 """Command -> its module with ``add_parser(commands)`` and ``run(options)``, light to import."""
-_NODES = ('node', 'mic', 'bag play')
+_NODES = ('node', 'mic', 'contact', 'bag play')
 """Commands that are ROS nodes: they take ``--ros-args ...``, and ROS takes the signals."""
 
 
@@ -67,6 +68,11 @@ def node() -> NoReturn:
 def mic() -> int:
     """``ros2 run cs3_ros mic``: as ``cs3 mic``."""
     return _as_node(['mic', *sys.argv[1:]])
+
+
+def contact_node() -> int:
+    """``ros2 run cs3_ros contact_node``: as ``cs3 contact``."""
+    return _as_node(['contact', *sys.argv[1:]])
 
 
 def bag_play() -> int:

@@ -48,6 +48,14 @@ def mic() -> int:
     return cli.mic()
 
 
+def contact_node() -> int:
+    """Contact points from depth, for launch files."""
+    _enter()
+    from cs3_ros import cli
+
+    return cli.contact_node()
+
+
 def bag_play() -> int:
     """The player, for launch files."""
     _enter()

@@ -8,7 +8,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventH
 from launch.event_handlers import OnProcessIO
 from launch.events.process import ProcessExited, ProcessIO
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
@@ -58,6 +58,25 @@ ARGUMENTS = [
         default_value='',
         description='Topic that tells the format of the sound (audio_common_msgs/AudioInfo). '
         'Empty: audio_info in the namespace.',
+    ),
+    DeclareLaunchArgument(
+        'depth_topic',
+        default_value='',
+        description='Topic of depth images registered to the camera (32FC1 or 16UC1), such as '
+        '/camera/aligned_depth_to_color/image_raw. Given, a second node publishes contact_point '
+        'and detections_3d; it needs message_filters and cv_bridge from apt. Empty: no such node.',
+    ),
+    DeclareLaunchArgument(
+        'camera_info_topic',
+        default_value='',
+        description='Topic of the calibration (sensor_msgs/CameraInfo) of that depth. '
+        'Empty: camera_info in the namespace.',
+    ),
+    DeclareLaunchArgument(
+        'target_frame',
+        default_value='',
+        description='Frame that contact_point and detections_3d are given in, through tf2. '
+        'Empty: the optical frame of the camera.',
     ),
     DeclareLaunchArgument(
         'transport',
@@ -145,8 +164,9 @@ def start_node(context: LaunchContext) -> list:
         on_exit=end_with_node if end_on_failure and not respawn else None,
         output='screen',
     )
+    beside = contact_node(value)
     if not end_on_failure:
-        return [node]
+        return [node, *beside]
 
     def end_if_told(event: ProcessIO) -> None:
         if failed := FAILED.search(event.text):
@@ -163,7 +183,33 @@ def start_node(context: LaunchContext) -> list:
         for before, after in transitions
     ]
     handlers.append(OnProcessIO(target_action=node, on_stdout=end_if_told, on_stderr=end_if_told))
-    return [*map(RegisterEventHandler, handlers), node]
+    return [*map(RegisterEventHandler, handlers), node, *beside]
+
+
+def contact_node(value: dict[str, str]) -> list:
+    """The node that turns masks and depth into points, where there is a topic of depth."""
+    if not value['depth_topic']:
+        return []
+    given = {k: v for k, v in (('target_frame', value['target_frame']),) if v}
+    if value['use_sim_time']:
+        given['use_sim_time'] = value['use_sim_time'] == 'true'
+    remappings = [('depth', value['depth_topic'])]
+    if value['camera_info_topic']:
+        remappings.append(('camera_info', value['camera_info_topic']))
+    return [
+        Node(
+            package='cs3_ros',
+            executable='contact_node',
+            name='cs3_contact',
+            namespace=value['namespace'],
+            parameters=[given] if given else [],
+            remappings=remappings,
+            additional_env=launched_environment(os.environ),
+            respawn=value['respawn'] == 'true',
+            respawn_delay=RESPAWN_DELAY_S,
+            output='screen',
+        )
+    ]
 
 
 def end(context: LaunchContext, problem: str) -> None:

@@ -24,6 +24,7 @@ COMMANDS = [
     ['bag', 'play'],
     ['node'],
     ['mic'],
+    ['contact'],
     ['fetch'],
     ['bundles'],
     ['doctor'],

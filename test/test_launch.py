@@ -322,3 +322,23 @@ def test_the_stub_refuses_what_launch_refuses():
 def test_the_real_launch_accepts_the_files(launch_file):
     pytest.importorskip('launch_ros', reason='launch_ros comes from apt, on a robot')
     assert launch_stub.load(ROOT / 'launch' / launch_file).entities
+
+
+def test_depth_brings_the_contact_node(start):
+    assert len(start('cs3.launch.py').processes) == 1
+    arguments = dict(depth_topic='/camera/depth', camera_info_topic='/camera/info')
+    context = start(
+        'cs3.launch.py', **arguments, target_frame='base_link', use_sim_time='true', respawn='true'
+    )
+    contact = of_depth(context)
+    assert contact.package == 'cs3_ros' and contact.node_name == '/cs3/cs3_contact'
+    assert contact.remappings == {'depth': '/camera/depth', 'camera_info': '/camera/info'}
+    assert contact.parameters == [{'target_frame': 'base_link', 'use_sim_time': True}]
+    assert contact.respawn and contact.additional_env == ENVIRONMENT
+    plain = of_depth(start('cs3.launch.py', depth_topic='/depth'))
+    assert (plain.parameters, plain.remappings) == ([], {'depth': '/depth'})
+
+
+def of_depth(context):
+    (process,) = [p for p in context.processes if p.cmd[:1] == ['contact_node']]
+    return process

@@ -1,4 +1,4 @@
-"""``cs3 node``, ``cs3 mic`` and ``cs3 bag``: their options. Light to import, and without ROS."""
+"""``cs3 node``, ``mic``, ``contact``, ``bag``: their options. Light to import, and without ROS."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     mic.add_argument('--device', help='name or index of `python -m sounddevice`; default device')
     mic.add_argument('--rate', type=int, help='samples per second (parameter rate)')
     mic.add_argument('--channels', type=int, help='channels to record (parameter channels)')
+    commands.add_parser(
+        'contact',
+        help='contact points in space from masks and depth; --ros-args ... are handed on',
+        description='Publish where in space two objects touched, from the masks of the node and a '
+        'registered depth image; --ros-args ... are handed on.',
+    )
 
 
 def _add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,6 +74,10 @@ def run(options: argparse.Namespace) -> int:
         from cs3_ros.ros import microphone
 
         return microphone.main(options)
+    if options.command == 'contact':
+        from cs3_ros.ros import contact_node
+
+        return contact_node.main(before_given([], options.ros_arguments))
     if options.bag_command == 'play':
         from cs3_ros.ros import player
 

@@ -349,10 +349,13 @@ class ContactNode(Node):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until it is interrupted.
+    """Run the node until it is interrupted; returns 0.
 
     Args:
         arguments: ROS arguments (``--ros-args ...``); None takes those of the process.
+
+    Raises:
+        ImportError, ValueError: as ``ContactNode`` does.
     """
     with Interrupts() as interrupts, ros(arguments):
         node = ContactNode()

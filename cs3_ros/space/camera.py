@@ -71,7 +71,7 @@ class Camera:
         """
         at = np.asarray(pixels, np.float64).reshape(-1, 2)
         plain: Points = (at - (self.cx, self.cy)) / (self.fx, self.fy)
-        if any(self.distortion) and len(at):
+        if self.distortion and len(at):
             import cv2
 
             matrix = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
@@ -120,8 +120,9 @@ def camera_of(info: Any, rectified: bool = False) -> Camera:
     if roi.width and roi.height:
         width, height = int(roi.width), int(roi.height)
         cx, cy = cx - roi.x_offset, cy - roi.y_offset
-    distortion = () if rectified else tuple(float(v) for v in info.d)
-    model = str(info.distortion_model) if any(distortion) else ''
+    bent = not rectified and any(info.d)
+    distortion = tuple(float(v) for v in info.d) if bent else ()
+    model = str(info.distortion_model) if bent else ''
     camera = Camera(width, height, fx, fy, cx, cy, model, distortion)
     binning = max(int(info.binning_x), 1), max(int(info.binning_y), 1)
     return (

@@ -10,12 +10,15 @@ import numpy as np
 from cs3_ros.collision import Mask
 from cs3_ros.config import setting, validate
 from cs3_ros.space.camera import Camera, Depth, Points
-from cs3_ros.space.shapes import fit_plane, fit_sphere
+from cs3_ros.space.shapes import Plane, fit_plane, fit_sphere
 
 MOST_SAMPLES = 128
 """Places along the meeting line that are looked at."""
 MOST_POINTS = 4000
 """Points of an object that a shape is fitted to."""
+TIGHT, LOOSE = (0.004, 0.03), (0.004, 0.12)
+"""Most by which points may be off a shape, in the median: metres, and share of the radius. Cheap
+depth cameras have 5 mm of noise at 0.7 m, a median of 3.4 mm."""
 
 Missing = Literal['one_object', 'apart', 'no_depth', 'gap']
 """Why there is no contact point: fewer than two masks; masks too far apart in the picture; no depth
@@ -75,8 +78,8 @@ class Contact:
     """[3]."""
     gap_m: float
     """How far apart the two surfaces are there."""
-    hidden: bool = False
-    """Whether the front object hides it, so that it is concluded from the shapes of both."""
+    by_shape: bool = False
+    """Whether it is concluded from the shapes of both: of two round ones none is in sight there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +99,9 @@ def find_contact(
 
     Along the line on which the masks meet, the median depth of each object is taken on its own
     side. An object in front of another has a wide gap to it; what touches in sight has none. So the
-    place with the least gap is it, or the middle of those that have it. Where all gaps are wide,
-    the front object hides the contact: a sphere completes it, a plane or a sphere the other one.
+    place with the least gap is it, or the middle of those that have it. A round object hides its
+    contact, or turns away from the camera there: then a sphere and what it touches, a plane or
+    another sphere, tell it.
 
     Args:
         first: bool [H, W].
@@ -127,18 +131,19 @@ def find_contact(
     least = float(np.nanmin(gaps))
     same = gaps <= least + config.same_gap_m  # False for NaN
     places, z = at[same], sides[same].mean(axis=1)
-    if least > config.same_gap_m:
-        points = [_points(mask & known, depth, camera) for mask in inner]
-        line = camera.rays(places) * z[:, None]
-        front = int(np.nanmedian(sides[:, 0] - sides[:, 1]) > 0)
-        hidden = _hidden_contact(points[front], points[1 - front], line)
-        if hidden is not None:
-            return hidden
+    line = camera.rays(places) * z[:, None]
+    points = [_points(mask & known, depth, camera) for mask in inner]
+    front = int(np.nanmedian(sides[:, 0] - sides[:, 1]) > 0)
+    # what touches in sight needs no shape, unless that shape leaves no doubt
+    allowed = LOOSE if least > config.same_gap_m else TIGHT
+    for near, far in ((front, 1 - front), (1 - front, front)):
+        if found := _contact_of_shapes(points[near], points[far], line, allowed):
+            return found
     if least > config.max_gap_m:
         return 'gap'
     middle = int(np.argmin(np.linalg.norm(places - np.median(places, axis=0), axis=1)))
-    near = np.linalg.norm(places - places[middle], axis=1) <= 2 * half
-    point = camera.rays(places[middle][None])[0] * np.median(z[near])
+    around = np.linalg.norm(places - places[middle], axis=1) <= 2 * half
+    point = camera.rays(places[middle][None])[0] * np.median(z[around])
     return Contact(point, float(gaps[same][middle]))
 
 
@@ -208,34 +213,38 @@ def _points(mask: Mask, depth: Depth, camera: Camera) -> Points:
     return camera.rays(np.stack([columns, rows], 1)) * depth[rows, columns, None].astype(np.float64)
 
 
-def _hidden_contact(front: Points, back: Points, line: Points) -> Contact | None:
-    """Where the far side of an object touches what is behind it; None where the shapes do not tell.
+def _contact_of_shapes(
+    round_one: Points, other: Points, line: Points, allowed: tuple[float, float]
+) -> Contact | None:
+    """Where a sphere touches another sphere or a plane; None where the shapes do not tell.
 
     Args:
-        front: [N, 3], visible points of the object in front.
-        back: [M, 3], of the other one.
+        round_one: [N, 3], visible points of the object that may be a sphere.
+        other: [M, 3], of the other one.
         line: [L, 3], where their masks meet.
+        allowed: most by which points may be off their shape: metres, and share of the radius.
     """
-    ball = fit_sphere(front)
-    if ball is None:
+
+    def fits(off_m: float, radius: float) -> bool:
+        return off_m <= allowed[0] + allowed[1] * radius
+
+    ball = fit_sphere(round_one)
+    if ball is None or not fits(ball.off_m, ball.radius):
         return None
-    centre, radius = ball
-    around = np.linalg.norm(back - centre, axis=1) <= 2.5 * radius
-    if (support := fit_plane(back[around])) is not None:
-        middle, normal = support
-        normal = normal * np.sign(normal @ (middle - centre) or 1.0)
-        away = float(normal @ (middle - centre))
-    elif (other := fit_sphere(back)) is not None:
-        between = other[0] - centre
-        normal = between / np.linalg.norm(between)
-        away = float(np.linalg.norm(between)) - other[1]
-    else:
+    around = other[np.linalg.norm(other - ball.centre, axis=1) <= 2.5 * ball.radius]
+    flat, second = fit_plane(around), fit_sphere(other)
+    if second is not None and fits(second.off_m, second.radius):
+        if flat is None or second.off_m < 0.8 * flat.off_m:
+            between = second.centre - ball.centre
+            away = float(np.linalg.norm(between))
+            flat = Plane(ball.centre + between * (1 - second.radius / away), between / away, 0.0)
+    if flat is None or not fits(flat.off_m, ball.radius):
         return None
-    gap = abs(away - radius)
-    point = centre + normal * (away + radius) / 2
-    if gap > 0.3 * radius or np.linalg.norm(line - point, axis=1).min() > 2 * radius:
-        return None
-    return Contact(point, gap, hidden=True)
+    away = float(flat.normal @ (flat.middle - ball.centre))
+    gap = abs(abs(away) - ball.radius)
+    point = ball.centre + flat.normal * np.sign(away) * (abs(away) + ball.radius) / 2
+    far_off = np.linalg.norm(line - point, axis=1).min() > 2 * ball.radius
+    return None if gap > 0.3 * ball.radius or far_off else Contact(point, gap, by_shape=True)
 
 
 def _median_near(

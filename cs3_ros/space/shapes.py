@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from cs3_ros.space.camera import Points
 
 MANY = 50
 """Fewer points tell no shape."""
-MOST_UNEVEN_M = 0.012
-"""Root mean square deviation, noise of the depth camera included, above which there is no plane."""
+STEPS = 5
+"""Of Gauss-Newton."""
 
 
-def fit_sphere(points: Points) -> tuple[Points, float] | None:
-    """Centre and radius of the sphere that fits visible points; None where none does.
+@dataclass(frozen=True, eq=False)
+class Sphere:
+    """A sphere through points."""
 
-    Algebraic least squares first, then five steps of Gauss-Newton on the distances, the farthest
-    tenth of the points left out.
+    centre: Points
+    """[3]."""
+    radius: float
+    """Metres."""
+    off_m: float
+    """Median distance of the points from it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A plane through points."""
+
+    middle: Points
+    """[3], a point of it."""
+    normal: Points
+    """[3], of length 1."""
+    off_m: float
+    """Median distance of the points from it."""
+
+
+def fit_sphere(points: Points) -> Sphere | None:
+    """The sphere through visible points; None where there are few, or none that is seen so.
+
+    Algebraic least squares first, then Gauss-Newton on the distances, the farthest tenth of the
+    points left out.
     """
     if len(points) < MANY:
         return None
@@ -25,30 +51,28 @@ def fit_sphere(points: Points) -> tuple[Points, float] | None:
     solved = np.linalg.lstsq(np.c_[2 * at, np.ones(len(at))], (at**2).sum(axis=1), rcond=None)[0]
     centre = solved[:3]
     radius = float(np.sqrt(max(solved[3] + centre @ centre, 0)))
-    off = np.zeros(len(at))
-    for _ in range(5):
+    for _ in range(STEPS):
         away = np.linalg.norm(at - centre, axis=1)
         off = away - radius
         kept = (np.abs(off) <= np.quantile(np.abs(off), 0.9)) & (away > 0)
         jacobian = np.c_[-(at[kept] - centre) / away[kept, None], -np.ones(kept.sum())]
         step = np.linalg.lstsq(jacobian, -off[kept], rcond=None)[0]
         centre, radius = centre + step[:3], radius + float(step[3])
-    if not radius > 0 or np.median(np.abs(off)) > 0.15 * radius:
-        return None
     seen = float(np.ptp(at, axis=0)[:2].max())
-    return (centre + origin, radius) if radius <= seen else None
+    if not 0 < radius <= seen:  # a larger one would show but a part of itself: rather a plane
+        return None
+    off_m = float(np.median(np.abs(np.linalg.norm(at - centre, axis=1) - radius)))
+    return Sphere(centre + origin, radius, off_m)
 
 
-def fit_plane(points: Points) -> tuple[Points, Points] | None:
-    """A point and the unit normal of the plane that fits points; None where none does."""
+def fit_plane(points: Points) -> Plane | None:
+    """The plane through points, the farthest third of them left out; None where there are few."""
     if len(points) < MANY:
         return None
-    middle = np.median(points, axis=0)
-    for kept in (0.8, 0.9):
-        normal = np.linalg.svd(points - middle, full_matrices=False)[2][2]
-        off = np.abs((points - middle) @ normal)
-        points = points[off <= np.quantile(off, kept)]
-        middle = points.mean(axis=0)
-    normal = np.linalg.svd(points - middle, full_matrices=False)[2][2]
-    off = (points - middle) @ normal
-    return (middle, normal) if np.sqrt((off**2).mean()) <= MOST_UNEVEN_M else None
+    kept = points
+    for share in (0.8, 0.9, 1.0):
+        middle = kept.mean(axis=0)
+        normal = np.linalg.svd(kept - middle, full_matrices=False)[2][2]
+        off = np.abs((kept - middle) @ normal)
+        kept = kept[off <= np.quantile(off, share)]
+    return Plane(middle, normal, float(np.median(np.abs((points - middle) @ normal))))

@@ -25,10 +25,12 @@ PUBLIC = {
     'vision_msgs/msg/LabelInfo': '3d37df4015cdf660cc851c51897f2acd957e1ca6205ba0a99aebffb9406b0783',
     'vision_msgs/msg/Detection2DArray': '214274120007f4a683866481336b7031'
     '0268cfa107aebe9d594a6acf75bda968',
+    'vision_msgs/msg/Detection3DArray': '793f5eab9595ac1c0da07873cc859db4'
+    '2eae51f0ee76056db8562515d830e018',
 }
 """Type hashes in the code generated from ros-drivers/audio_common and ros-perception/vision_msgs.
 
-A hash covers the nested types, so that these seven pin all thirteen definitions.
+A hash covers the nested types, so that these eight pin all sixteen definitions.
 """
 
 
