@@ -119,8 +119,9 @@ class Sam2Masker:
     def segment(self, encoded: Sam2Encoded, prompts: Sequence[Prompt]) -> list[Mask]:
         """One bool mask [H, W] per prompt.
 
-        Of a prompt with a box only the box is used, as in the paper, unless ``points_in_box``. Where SAM 2 finds nothing in
-        it the filled box is the mask; a box outside of the picture gives an empty one.
+        Of a prompt with a box only the box is used, as in the paper, unless ``points_in_box``.
+        Where SAM 2 finds nothing in it the filled box is the mask; a box outside of the picture
+        gives an empty one.
 
         Args:
             encoded: from ``encode``.

@@ -100,10 +100,8 @@ def test_two_candidates_from_the_first_key_to_the_manifest(
             person.drag((5, 470))
             browser.press('p', '+')
             person.drag((20, 20), (60, 20), (60, 60))
-            painted = drawings(folder)[first]['objects'][0]
-            assert (
-                len(painted['include']) == len(painted['exclude']) == len(painted['strokes']) == 1
-            )
+            drawn = drawings(folder)[first]['objects'][0]
+            assert [len(drawn[name]) for name in ('include', 'exclude', 'strokes')] == [1, 1, 1]
             browser.press('r')
             person.drag((20, 20), (60, 60))
             browser.press('u', 'u')  # neither was meant
@@ -144,9 +142,8 @@ def test_two_candidates_from_the_first_key_to_the_manifest(
         assert not [text for text in browser.complaints if '400' not in text]
     frames = read_manifest(folder / 'out' / 'manifest.jsonl')
     assert [frame.id for frame in frames] == [first, second]
-    assert frames[0].frame_ns == pytest.approx(
-        clip.click_frames[0] * NS_PER_S / FRAME_RATE, abs=1e6
-    )
+    frame_s = clip.click_frames[0] / FRAME_RATE
+    assert frames[0].frame_ns == pytest.approx(frame_s * NS_PER_S, abs=1e6)
     assert frames[0].onset_ns == round(clip.click_times_s[0], 3) * NS_PER_S
     assert frames[0].video.resolve() == clip.path and frames[0].group == 'drawn'
     ours, other = frames[0].load_masks()

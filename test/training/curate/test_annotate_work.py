@@ -165,8 +165,8 @@ def test_a_drawing_survives_json() -> None:
         ('onset_ns', -1), ('frame_ns', 1.5), ('frame_ns', 1 << 70), ('verdict', 'perhaps'),
         ('objects', 3), ('objects', [0, 0, 0]), ('objects.0', 'a'), ('objects.0.box', [1, 2, 3]),
         ('objects.0.box', [9, 9, 1, 1]), ('objects.0.box', [0, 0, 1, float('nan')]),
-        ('objects.0.include', [[1]]), ('objects.0.include', [[1, 1e9]]), ('objects.0.include', 'ab'),
-        ('objects.0.exclude', [[1, 1]] * 1000), ('objects.1.strokes.0.add', 1),
+        ('objects.0.include', [[1]]), ('objects.0.include', [[1, 1e9]]),
+        ('objects.0.include', 'ab'), ('objects.0.exclude', [[1, 1]] * 1000), ('objects.1.strokes.0.add', 1),
         ('objects.1.strokes.0.radius', 0), ('objects.1.strokes.0.points', []),
         ('objects.1.strokes.0.points', [[0, '1']]), ('objects.1.strokes', [{}] * 3000),
     ],
@@ -186,7 +186,7 @@ def test_the_brush_adds_and_takes_away() -> None:
     empty = np.zeros((50, 80), bool)
     line = ((20.0, 25.0), (60.0, 25.0))
     thick = painted(empty, (Stroke(True, 10.0, line),))
-    assert thick.sum() == pytest.approx(40 * 20 + np.pi * 100, rel=0.04)
+    assert thick.sum() == pytest.approx(40 * 20 + np.pi * 100, rel=0.08)
     hole = painted(thick, (Stroke(False, 5.0, ((40.0, 25.0),)),))
     assert not hole[25, 40] and hole[25, 20] and not (hole & ~thick).any()
     assert painted(hole, (Stroke(True, 8.0, ((40.0, 25.0),)),))[25, 40]

@@ -149,10 +149,9 @@ def painted(mask: Mask, strokes: tuple[Stroke, ...]) -> Mask:
         value = (int(stroke.add),)
         # pixel (x, y) covers [x, x + 1): its centre is OpenCV's (x, y)
         points = np.round((np.array(stroke.points) - 0.5) * scale).astype(np.int32)  # [K, 2]
-        # OpenCV's discs and lines are a pixel wider than they are told to be
-        radius = round((stroke.radius - 0.5) * scale)
+        radius = round(stroke.radius * scale)
         for x, y in points.tolist():
             cv2.circle(canvas, (x, y), radius, value, -1, shift=FRACTION_BITS)
-        width = max(round(2 * stroke.radius) - 1, 1)
+        width = max(round(2 * stroke.radius), 1)
         cv2.polylines(canvas, [points], False, value, width, shift=FRACTION_BITS)
     return canvas > 0

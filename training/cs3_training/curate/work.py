@@ -1,9 +1,9 @@
-"""The work of annotating a list of candidates: on disk after every change, whole whenever it ends.
+"""Annotating a list of candidates: on disk after every change, whole whenever it ends.
 
-In its folder lie ``drawings/ID.json`` (what was drawn, see ``drawing``), and for each candidate that
-is done ``masks/ID_1.png``, ``masks/ID_2.png`` and its line of ``manifest.jsonl``. The manifest is
-written last, and before masks change a line is taken out of it, so that it never names what is not
-there.
+In its folder lie ``drawings/ID.json`` (what was drawn, see ``drawing``), and for each candidate
+that is done ``masks/ID_1.png``, ``masks/ID_2.png`` and its line of ``manifest.jsonl``. The manifest
+is written last, and a line is taken out of it before its masks change, so that it never names what
+is not there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The annotation files: CS3 for EPIC and Ego4D, EPIC-SOUNDS, Ego4DSounds, and those of ``curate``."""
+"""The annotation files: CS3 for EPIC and Ego4D, EPIC-SOUNDS, Ego4DSounds, and ``curate``."""
 
 from __future__ import annotations
 

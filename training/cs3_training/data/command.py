@@ -19,7 +19,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Declare the command."""
     parser = commands.add_parser(
         'extract',
-        help='cut the segments of EPIC-KITCHENS, Ego4D or own videos into shards; goes on if cut off',
+        help='cut the segments of EPIC-KITCHENS, Ego4D or own videos into shards; goes on if '
+        'cut off',
     )
     parser.add_argument('dataset', choices=get_args(Dataset), help='whose videos and annotations')
     parser.add_argument(
@@ -28,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )  # fmt: skip
     parser.add_argument(
         '--annotations', type=Path, required=True, metavar='FILE',
-        help='CSV of CS3 or EPIC-SOUNDS, TSV of Ego4DSounds; of own videos that of curate candidates',
+        help='CSV of CS3 or EPIC-SOUNDS, TSV of Ego4DSounds, CSV of curate candidates',
     )  # fmt: skip
     parser.add_argument(
         '--out', type=Path, required=True, metavar='SHARDS', help='folder to write to'

@@ -121,7 +121,7 @@ def write_manifest(
     """
     lines = []
     for frame in frames:
-        line = {
+        line: dict[str, Any] = {
             'id': frame.id,
             'video': _relative(frame.video, path),
             'onset_s': frame.onset_ns / NS_PER_S,
@@ -129,7 +129,7 @@ def write_manifest(
             'masks': [_relative(mask, path) for mask in frame.masks],
             'group': frame.group,
         }
-        lines.append(json.dumps(line | more.get(frame.id, {})) + '\n')
+        lines.append(json.dumps({**line, **more.get(frame.id, {})}) + '\n')
     write_text(path, ''.join(lines))
 
 

@@ -19,8 +19,8 @@ from cs3_training.data.records import Segment
 CONTEXT_NS = NS_PER_S
 """Sound before and after a segment: half of the 2 s that the networks hear."""
 LOUDEST_NS = 3 * NS_PER_S // 2
-"""Ego4D and own videos: pictures come from this long a window about the loudest sample; CS3 draws its length from
-0.5 s to this."""
+"""Ego4D and own videos: pictures come from this long a window about the loudest sample or the
+onset; CS3 draws its length from 0.5 s to this."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def picture_times_ns(segment: Segment, sound: Sound, cutting: Cutting) -> list[i
     """Times of its pictures, rising.
 
     The chosen frame of an evaluation segment alone. Else the middles of equal parts: of the whole
-    segment for EPIC, of ``LOUDEST_NS`` about the onset, else the loudest sample, moved to stay inside, for Ego4D and own
-    videos.
+    segment for EPIC, of ``LOUDEST_NS`` about the onset, else the loudest sample, moved to stay
+    inside, for Ego4D and own videos.
 
     Args:
         segment: what is cut.
