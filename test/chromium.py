@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -37,17 +38,25 @@ class Chromium:
     def __init__(self, profile: Path, size: tuple[int, int] = (1000, 800)) -> None:
         self.complaints: list[str] = []
         self._number, self._buffer = 0, b''
-        ours, theirs = os.pipe(), os.pipe()  # what we read, what it reads
+        (self._read, its_write), (its_read, self._write) = os.pipe(), os.pipe()
+        # above 9, so that neither is closed when it becomes descriptor 3 or 4
+        high = [fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in (its_read, its_write)]
         command = [program() or 'chromium', *OPTIONS, f'--user-data-dir={profile}', 'about:blank']
-        redirected = f'exec "$@" 3<&{theirs[0]} 4>&{ours[1]}'
+        redirected = f'exec "$@" 3<&{high[0]} 4>&{high[1]}'
         self._process = subprocess.Popen(
             ['bash', '-c', redirected, 'bash', *command],
-            pass_fds=(theirs[0], ours[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            pass_fds=high, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        os.close(theirs[0])
-        os.close(ours[1])
-        self._read, self._write = ours[0], theirs[1]
+        for each in (its_read, its_write, *high):
+            os.close(each)
         self._session = ''
+        try:
+            self._begin(size)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _begin(self, size: tuple[int, int]) -> None:
         targets = self.call('Target.getTargets')['targetInfos']
         (page,) = [target['targetId'] for target in targets if target['type'] == 'page']
         attached = self.call('Target.attachToTarget', targetId=page, flatten=True)
