@@ -9,6 +9,7 @@ needs.training()
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,31 @@ def test_the_command_with_clap_and_then_a_shard(
     assert 'unknown key(s) loudness' in capsys.readouterr().err
     assert main([*words, '--head', str(videos / 'e.mp4')]) == 1
     assert 'no safetensors file' in capsys.readouterr().err
+
+
+def test_what_was_found_is_cut_and_annotated(
+    videos: Path, cs3_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The three commands that docs/curate.md begins with; the page itself has a test of its own."""
+    from cs3_ros.maskers.grabcut import GrabCutMasker
+    from cs3_training.curate import classifiers
+    from cs3_training.curate.drawing import DrawnObject
+    from cs3_training.curate.work import Work
+    from cs3_training.data.manifest import read_manifest
+
+    monkeypatch.setattr(classifiers, 'ClapClassifier', lambda *_: Listener())
+    found = tmp_path / 'found'
+    words = ['--videos', str(videos), '--out']
+    more = ['--workers', '1', '--device', 'cpu', '--validation', '0']
+    assert main(['curate', 'candidates', *words, str(found), *more]) == 0
+    words = ['--annotations', str(found / 'train.csv'), *words, str(tmp_path / 'shards')]
+    assert main(['extract', 'own', *words, '--workers', '1']) == 0
+    report = json.loads((tmp_path / 'shards' / 'report.json').read_text())
+    assert report['samples'] == 3 and report['pictures'] == 3 * 12
+    segments = read_own(found / 'train.csv')
+    work = Work(segments, find_videos(videos, None), tmp_path, GrabCutMasker())
+    box = DrawnObject((5.0, 5.0, 40.0, 40.0))
+    work.save(0, replace(work.drawing(0), objects=(box,), verdict='done'))
+    (frame,) = read_manifest(tmp_path / 'manifest.jsonl')
+    assert frame.onset_ns == segments[0].onset_ns and frame.group == segments[0].video
+    assert abs(frame.frame_ns - frame.onset_ns) < NS_PER_S / 50
