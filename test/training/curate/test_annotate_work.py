@@ -168,7 +168,8 @@ def test_a_drawing_survives_json() -> None:
         ('objects.0.include', [[1]]), ('objects.0.include', [[1, 1e9]]),
         ('objects.0.include', 'ab'), ('objects.0.exclude', [[1, 1]] * 1000),
         ('objects.1.strokes.0.add', 1), ('objects.1.strokes.0.radius', 0),
-        ('objects.1.strokes.0.points', []), ('objects.1.strokes.0.points', [[0, '1']]), ('objects.1.strokes', [{}] * 3000),
+        ('objects.1.strokes.0.points', []), ('objects.1.strokes.0.points', [[0, '1']]),
+        ('objects.1.strokes', [{}] * 3000),
     ],
 )  # fmt: skip
 def test_bad_drawings_are_refused(place: str, value: Any) -> None:

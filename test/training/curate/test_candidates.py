@@ -96,7 +96,7 @@ def test_narrations_become_windows(videos: Path) -> None:
     narrations = [
         Narration('0', 'a (1)', 3_600_000_000, 'puts the pan down'),
         Narration('1', 'a (1)', 7_000_000_000, 'talks', ('speech',)),
-        Narration('2', 'a (1)', 6_000_000_000, 'waits'),
+        Narration('2', 'a (1)', 6_600_000_000, 'waits'),
         Narration('3', 'a (1)', 99 * NS_PER_S, 'leaves'),
     ]
     heard = listen_to(videos / 'a (1).mkv', Listening(), narrations)
@@ -137,6 +137,16 @@ def test_what_is_no_collision_is_counted(task: Task, tmp_path: Path) -> None:
     report = gather(task, Listener(lambda sound: 'water'), 'fake', tmp_path / 'b', 1, False)
     assert report['kept'] == 0 and report['dropped']['no_collision'] == 4
     assert not list(tmp_path.glob('*/*.csv'))
+
+
+def test_names_that_fit_no_table_are_told(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / 'in').mkdir()
+    for name in ('.hidden.mkv', 'n' * 161 + '.mkv', 'a\nb.mkv', 'end .mkv'):
+        shutil.copy(videos / 'b.mkv', tmp_path / 'in' / name)
+    found = find_videos(tmp_path / 'in', None)
+    assert len(found) == 3
+    report = gather(Task(found, Listening()), Listener(), 'fake', tmp_path / 'out', 2, False)
+    assert set(report['unreadable']) == set(found) and report['kept'] == 0
 
 
 def test_a_run_that_was_cut_off_goes_on(task: Task, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )  # fmt: skip
     one.add_argument(
         '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
-        help='processes that listen (default: one for each core)',
+        help='threads that listen (default: one for each core)',
     )  # fmt: skip
     other = what.add_parser('head', help='train the classes of EPIC-SOUNDS on BEATs; goes on')
     other.add_argument(

@@ -12,16 +12,16 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 
 from cs3_ros.collision import NS_PER_S
-from cs3_ros.files.atomic import write_text
+from cs3_ros.files.atomic import clear_parts, write_text
 from cs3_ros.files.jsonfile import read_json, write_json
 from cs3_ros.files.output_folder import claim, locked
 from cs3_ros.files.progress import Bar
@@ -77,7 +77,7 @@ def gather(
         classifier: what tells collisions from other sounds.
         about: what the classifier is, with its digest.
         folder: new, empty or of an earlier run with the same settings.
-        workers: processes that listen, at least 1.
+        workers: threads that listen, at least 1.
         force: work in a folder of other things, too.
 
     Raises:
@@ -89,6 +89,8 @@ def gather(
     with locked(folder):
         _check_settings(folder, {**task.about(), 'classifier': about})
         (folder / ACCOUNTS).mkdir(exist_ok=True)
+        for each in (folder, folder / ACCOUNTS):
+            clear_parts(each)
         names = [name for name in task.videos if name not in task.social]
         left = [name for name in names if not _account_path(folder, name).is_file()]
         with Bar(total=len(names), unit='video', disable=None) as bar:
@@ -115,37 +117,38 @@ def gather(
 def _listened(
     task: Task, names: Sequence[str], workers: int
 ) -> Iterator[tuple[str, Heard | dict[str, Any]]]:
-    """What was heard in each video, in any order; of one that cannot be read its account."""
+    """What was heard in each video, in any order; of one that cannot be read its account.
+
+    In threads: decoding, which is most of it, lets the others run.
+    """
     narrated = task.narrations
     calls = {
         name: (task.videos[name], task.settings, None if narrated is None else narrated[name])
         for name in names
     }
-    if workers <= 1 or len(names) <= 1:
-        for name, call in calls.items():
-            yield name, _listen(*call)
-        return
-    with ProcessPoolExecutor(min(workers, len(names)), get_context('spawn')) as pool:
+    stop = Event()
+    with ThreadPoolExecutor(workers) as pool:
         try:
             # a few at a time: what was heard in all videos together need not fit the memory
             waiting = iter(calls.items())
             doing: dict[Future[Heard | dict[str, Any]], str] = {}
             while True:
                 while len(doing) < 2 * workers and (following := next(waiting, None)) is not None:
-                    doing[pool.submit(_listen, *following[1])] = following[0]
+                    doing[pool.submit(_listen, *following[1], stop)] = following[0]
                 if not doing:
                     return
                 done = next(as_completed(doing))
                 yield doing.pop(done), done.result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            stop.set()
+            pool.shutdown(cancel_futures=True)
 
 
 def _listen(
-    path: Path, settings: Listening, narrations: Sequence[Narration] | None
+    path: Path, settings: Listening, narrations: Sequence[Narration] | None, stop: Event
 ) -> Heard | dict[str, Any]:
     try:
-        return listen_to(path, settings, narrations)
+        return listen_to(path, settings, narrations, stop)
     except (ValueError, OSError) as error:
         return {'kept': [], 'dropped': {}, 'problems': [], 'unreadable': str(error)}
 

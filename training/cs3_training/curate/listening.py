@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S
 from cs3_ros.config import setting, validate
+from cs3_ros.files.fields import expect
 from cs3_ros.files.media import VideoFile
 from cs3_ros.trigger.decimation import make_detector
 from cs3_ros.trigger.onset import OnsetConfig
 from cs3_training.curate.narrations import Narration
+from cs3_training.data.annotations import OWN_VIDEO
 from cs3_training.data.excerpts import RATE, Sound, sounds_in
 from cs3_training.data.records import Segment
 
@@ -78,8 +82,15 @@ class _Moment:
     text: str = ''
 
 
+class Stopped(Exception):
+    """Nobody wants to know any more."""
+
+
 def listen_to(
-    path: Path, settings: Listening, narrations: Sequence[Narration] | None = None
+    path: Path,
+    settings: Listening,
+    narrations: Sequence[Narration] | None = None,
+    stop: Event | None = None,
 ) -> Heard:
     """The candidates of a video.
 
@@ -87,17 +98,22 @@ def listen_to(
         path: of the video; its name without ending is the name of the video.
         settings: what is one.
         narrations: moments of this video; None lets the onset detector find them.
+        stop: ends it early, from another thread.
 
     Raises:
         OSError: the file is no longer there.
-        ValueError: it cannot be read, or its sound is of an odd rate.
+        ValueError: it cannot be read, its sound is of an odd rate, or its name fits no table.
+        Stopped: as ``stop`` says.
     """
+    name, stop = path.stem, stop or Event()
+    good = re.fullmatch(OWN_VIDEO, name) is not None and name.isprintable()
+    expect(good and name == name.strip(), 'name', name, 'at most 160 letters, not hidden')
     video, dropped = VideoFile(path), Counter[str]()
     if video.sound_format is None:
         return Heard([], Counter({'without_sound': 1}), [])
     problems: list[str] = []
     if narrations is None:
-        moments = [_Moment(t, dbfs) for t, dbfs in onsets_in(video, settings.onset)]
+        moments = [_Moment(t, dbfs) for t, dbfs in onsets_in(video, settings.onset, stop)]
         dropped['onsets'] = len(moments)
     else:
         moments = []
@@ -113,26 +129,36 @@ def listen_to(
     kept = _apart(inside, settings.apart_s, dropped)
     spans = [_window(moment.time_ns, end_ns) for moment in kept]
     found: dict[int, Candidate] = {}
-    for k, sound in sounds_in(video, spans, problems):
+    for k, sound in sounds_in(video, spans, problems) if spans else ():
+        if stop.is_set():
+            raise Stopped
         if not sound.heard.any() or level_dbfs(sound) < settings.minimum_rms_dbfs:
             dropped['quiet'] += 1
             continue
         moment = kept[k]
         onset_ns = moment.time_ns if narrations is None else _loudest_ns(sound)
-        found[k] = _candidate(path.stem, spans[k], onset_ns, moment.text, sound)
+        found[k] = _candidate(name, spans[k], onset_ns, moment.text, sound)
     if problems or video.problems:
         problems = [*video.problems, *problems]
     return Heard([found[k] for k in sorted(found)], +dropped, problems)
 
 
-def onsets_in(video: VideoFile, config: OnsetConfig) -> Iterator[tuple[int, float]]:
+def onsets_in(video: VideoFile, config: OnsetConfig, stop: Event) -> Iterator[tuple[int, float]]:
     """Media time and level (dBFS) of each onset of a video's sound.
+
+    Args:
+        video: the file.
+        config: thresholds.
+        stop: ends it early, from another thread.
 
     Raises:
         ValueError: its sound is of a rate that cannot be listened to.
+        Stopped: as ``stop`` says.
     """
     detector, rate, first_ns, count = None, 0, 0, 0
     for chunk in video.sound():
+        if stop.is_set():
+            raise Stopped
         if detector is None or chunk.rate != rate:
             if detector is not None:
                 for onset in detector.flush():

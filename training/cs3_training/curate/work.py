@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from cs3_ros.collision import NS_PER_S, Frame, Mask, Prompt
-from cs3_ros.files.atomic import replacing
+from cs3_ros.files.atomic import clear_parts, replacing
 from cs3_ros.files.fields import expect, shown
 from cs3_ros.files.jsonfile import read_json, write_json
 from cs3_ros.files.media import VideoFile
@@ -61,6 +61,7 @@ class Work:
         self._cut: OrderedDict[Any, Mask] = OrderedDict()
         for name in ('drawings', 'masks'):
             (folder / name).mkdir(exist_ok=True)
+            clear_parts(folder / name)
         for segment in self.segments:
             path = self._drawing_path(segment)
             if path.is_file():

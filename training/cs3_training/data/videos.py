@@ -33,7 +33,7 @@ def find_videos(folder: Path, names: Collection[str] | None) -> dict[str, Path]:
         for file in sorted(files):
             path = Path(place, file)
             asked = wanted is None or path.stem in wanted
-            if not asked or path.suffix.lower() not in ENDINGS:
+            if not asked or file.startswith('.') or path.suffix.lower() not in ENDINGS:
                 continue
             if path.stem in found:
                 raise ValueError(
