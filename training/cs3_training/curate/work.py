@@ -8,6 +8,8 @@ is not there.
 
 from __future__ import annotations
 
+import json
+import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,14 +20,13 @@ from typing import Any
 import numpy as np
 
 from cs3_ros.collision import NS_PER_S, Frame, Mask, Prompt
-from cs3_ros.files.atomic import clear_parts, replacing
+from cs3_ros.files.atomic import clear_parts, replacing, write_text
 from cs3_ros.files.fields import expect, shown
 from cs3_ros.files.jsonfile import read_json, write_json
 from cs3_ros.files.media import VideoFile
 from cs3_ros.pipeline import Masker
 from cs3_training.curate.clip import Clip, load_clip
 from cs3_training.curate.drawing import Drawing, as_data, painted, read_drawing
-from cs3_training.data.manifest import EvaluationFrame, write_manifest
 from cs3_training.data.records import Segment
 
 MANIFEST = 'manifest.jsonl'
@@ -196,23 +197,31 @@ class Work:
         return [folder / f'{segment.id}_{k + 1}.png' for k in range(len(drawing.objects))]
 
     def _write_manifest(self) -> None:
-        frames, more = [], {}
+        lines = []
         for segment in self.segments:
             drawing = self._drawings.get(segment.id)
-            if drawing is None or drawing.verdict != 'done':
-                continue
-            video = self._videos.get(segment.video, Path(f'{segment.video}.mp4'))
-            group = segment.video[:3] if segment.dataset == 'epic' else segment.video
-            masks = tuple(self._mask_paths(segment, drawing))
-            frames.append(
-                EvaluationFrame(segment.id, video, drawing.onset_ns, drawing.frame_ns, masks, group)
-            )
-            more[segment.id] = {
-                'class': segment.label,
-                'start_s': segment.start_ns / NS_PER_S,
-                'stop_s': segment.stop_ns / NS_PER_S,
-            }
-        write_manifest(self.folder / MANIFEST, frames, more)
+            if drawing is not None and drawing.verdict == 'done':
+                lines.append(json.dumps(self._line(segment, drawing)) + '\n')
+        write_text(self.folder / MANIFEST, ''.join(lines))
+
+    def _line(self, segment: Segment, drawing: Drawing) -> dict[str, Any]:
+        """What the manifest says of a candidate that is done."""
+        folder = self.folder.absolute()
+        video = self._videos.get(segment.video, folder / f'{segment.video}.mp4')
+        masks = [path.relative_to(self.folder) for path in self._mask_paths(segment, drawing)]
+        epic, official = segment.dataset == 'epic', segment.dataset != 'own'
+        return {
+            'id': segment.id,
+            'video': os.path.relpath(video.absolute(), folder),
+            'onset_s': drawing.onset_ns / NS_PER_S,
+            'frame_s': drawing.frame_ns / NS_PER_S,
+            'masks': [path.as_posix() for path in masks],
+            # frames of a participant's kitchen are alike
+            'group': segment.video[:3] if epic else segment.video,
+            'dataset': segment.dataset if official else '',
+            'label': segment.label,
+            'duration_s': (segment.stop_ns - segment.start_ns) / NS_PER_S,
+        }
 
 
 def _nearest(clip: Clip, time_ns: int) -> Frame:

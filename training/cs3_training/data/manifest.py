@@ -10,11 +10,9 @@ Times are seconds of media time, paths are relative to the manifest. A line may 
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import MAX_PIXELS, NS_PER_S, Mask
-from cs3_ros.files.atomic import write_text
 from cs3_ros.files.fields import expect, items, mapping, number, text
 from cs3_ros.files.jsonfile import load_json
 from cs3_ros.files.regular import check_regular
@@ -104,37 +101,6 @@ def read_manifest(path: Path) -> list[EvaluationFrame]:
         raise ValueError(f'{path}: {bad} bad line(s): {"; ".join(told)}')
     expect(bool(frames), f'{path}', '', 'a JSON object on each line')
     return frames
-
-
-def write_manifest(
-    path: Path, frames: Iterable[EvaluationFrame], more: Mapping[str, Mapping[str, Any]]
-) -> None:
-    """Write a manifest, whole or not at all; its paths are relative to it.
-
-    Args:
-        path: the file.
-        frames: its lines.
-        more: id -> what else its line says.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    lines = []
-    for frame in frames:
-        line: dict[str, Any] = {
-            'id': frame.id,
-            'video': _relative(frame.video, path),
-            'onset_s': frame.onset_ns / NS_PER_S,
-            'frame_s': frame.frame_ns / NS_PER_S,
-            'masks': [_relative(mask, path) for mask in frame.masks],
-            'group': frame.group,
-        }
-        lines.append(json.dumps({**line, **more.get(frame.id, {})}) + '\n')
-    write_text(path, ''.join(lines))
-
-
-def _relative(file: Path, manifest: Path) -> str:
-    return os.path.relpath(file.absolute(), manifest.parent.absolute())
 
 
 def find_masks(folder: Path, ids: Collection[str]) -> dict[str, tuple[Path, ...]]:
