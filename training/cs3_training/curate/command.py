@@ -108,8 +108,9 @@ def candidates(options: argparse.Namespace) -> int:
     settings = listening(options.set)
     videos = find_videos(options.videos, None)
     narrations: dict[str, list[Narration]] | None = None
+    source = ''
     if options.narrations:
-        narrations = {}
+        narrations, source = {}, digest_of(options.narrations)
         for narration in read_narrations(options.narrations):
             if narration.video in videos:
                 narrations.setdefault(narration.video, []).append(narration)
@@ -135,7 +136,7 @@ def candidates(options: argparse.Namespace) -> int:
             if (path := folder / name).is_file()
         )  # fmt: skip
     about = f'{type(classifier).__name__} {digest_of(weights)}'
-    task = Task(videos, settings, narrations, frozenset(social), options.validation)
+    task = Task(videos, settings, narrations, source, frozenset(social), options.validation)
     report = gather(task, classifier, about, options.out, options.workers, options.force)
     print(as_text(report))
     print(options.out / REPORT)

@@ -52,6 +52,8 @@ class Task:
     """What is a candidate."""
     narrations: Mapping[str, Sequence[Narration]] | None = None
     """Video -> its narrations; None lets the onset detector find the moments."""
+    source: str = ''
+    """SHA-256 of the file of the narrations."""
     social: frozenset[str] = frozenset()
     """Videos that are left out: people are heard in them more than things."""
     validation: float = 0.1
@@ -59,12 +61,8 @@ class Task:
 
     def about(self) -> dict[str, Any]:
         """All that decides what is found in a video, but for the classifier."""
-        digest = hashlib.sha256(repr(self.narrations and sorted(self.narrations.items())).encode())
-        return {
-            'format': FORMAT,
-            'settings': asdict(self.settings),
-            'narrations': None if self.narrations is None else digest.hexdigest(),
-        }
+        settings = asdict(self.settings)
+        return {'format': FORMAT, 'settings': settings, 'narrations': self.source}
 
 
 def gather(
