@@ -44,14 +44,14 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_work(video: Path, tmp_path: Path) -> Any:
-    def make() -> Work:
+    def make(masker: Any = GrabCutMasker()) -> Work:
         spans = [(0.2, 0.8), (0.4, 0.9)]
         segments = [
             Segment(f'v_{k}', 'own', 'v', round(start * NS_PER_S), round(stop * NS_PER_S), 'x', 0.5)
             for k, (start, stop) in enumerate(spans)
         ]
         gone = replace(segments[0], id='gone_0', video='gone')
-        return Work([*segments, gone], {'v': video}, tmp_path, GrabCutMasker())
+        return Work([*segments, gone], {'v': video}, tmp_path, masker)
 
     return make
 
@@ -142,6 +142,18 @@ def test_an_end_at_any_write_leaves_a_manifest_that_holds(
         assert set(named) <= set(names(tmp_path))
         reached.add((finished, bool(named)))
     assert reached == {(False, False), (False, True), (True, False)}
+
+
+def test_a_masker_with_networks_takes_points_beside_the_box(make_work: Any) -> None:
+    from cs3_ros.bundles.bundle import load_bundle
+    from cs3_ros.runtime import RuntimeConfig
+
+    masker = load_bundle('nano').build_masker(RuntimeConfig('cpu'), points_in_box=True)
+    work = make_work(masker)
+    drawing = replace(work.drawing(0), objects=(replace(BOX, include=(), exclude=()), BOX))
+    alone, corrected = work.save(0, drawing)
+    assert alone.shape == corrected.shape == (48, 64) and alone.any()
+    assert not np.array_equal(alone, corrected)
 
 
 def test_a_damaged_drawing_is_told(make_work: Any, tmp_path: Path) -> None:

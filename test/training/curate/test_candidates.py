@@ -219,21 +219,29 @@ def test_files_of_narrations(tmp_path: Path) -> None:
     assert social_videos(metadata) == {'b'}
 
 
-def test_the_command_with_clap_and_then_a_shard(
+def test_the_command_with_clap(
     videos: Path, cs3_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Tiny weights say anything: what counts is that a table of theirs can be cut."""
+    """Tiny weights say anything, but of every sound."""
+    (tmp_path / 'in').mkdir()
+    shutil.copy(videos / 'b.mkv', tmp_path / 'in')
     out = tmp_path / 'out'
-    words = ['curate', 'candidates', '--videos', str(videos), '--out', str(out), '--workers', '1']
+    words = ['curate', 'candidates', '--videos', str(tmp_path / 'in'), '--out', str(out)]
     status = main([*words, '--device', 'cpu', '--validation', '0'])
     printed = capsys.readouterr().out
     report = json.loads((out / 'report.json').read_text())
     assert status == (0 if report['kept'] else 1)
-    assert f'{report["kept"]} candidates' in printed
-    assert main([*words, '--set', 'loudness=3']) == 1
-    assert 'unknown key(s) loudness' in capsys.readouterr().err
-    assert main([*words, '--head', str(videos / 'e.mp4')]) == 1
-    assert 'no safetensors file' in capsys.readouterr().err
+    assert report['kept'] + sum(report['dropped'].values()) == report['onsets'] == 1
+    assert f'1 videos, 1 onsets: {report["kept"]} candidates' in printed
+    for more, said in (
+        (('--set', 'loudness=3'), 'unknown key(s) loudness'),
+        (('--set', 'apart_s=x'), 'expected NAME=NUMBER'),
+        (('--head', str(videos / 'e.mp4')), 'no safetensors file'),
+        (('--clap', 'nowhere'), 'cs3 fetch zero_shot'),
+        (('--validation', '2'), '--validation 2'),
+    ):
+        assert main([*words, *more]) == 1
+        assert said in capsys.readouterr().err
 
 
 def test_what_was_found_is_cut_and_annotated(
