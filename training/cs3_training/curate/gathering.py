@@ -117,7 +117,7 @@ def _listened(
 ) -> Iterator[tuple[str, Heard | dict[str, Any]]]:
     """What was heard in each video, in any order; of one that cannot be read its account.
 
-    In threads: decoding, which is most of it, lets the others run.
+    In threads: PyAV decodes outside of Python's lock.
     """
     narrated = task.narrations
     calls = {
@@ -156,7 +156,8 @@ def _account(heard: Heard, classifier: Classifier) -> dict[str, Any]:
     dropped, kept = Counter(heard.dropped), []
     for first in range(0, len(heard.candidates), BATCH):
         batch = heard.candidates[first : first + BATCH]
-        probabilities = classifier(np.stack([each.heard for each in batch]))  # [B, C]
+        sounds = np.stack([each.heard for each in batch]).astype(np.float32)  # [B, N]
+        probabilities = classifier(sounds / np.float32(1 << 15))  # [B, N] -> [B, C]
         for candidate, row in zip(batch, probabilities, strict=True):
             label = classifier.labels[int(row.argmax())]
             if label in CLASSES:

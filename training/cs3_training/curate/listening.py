@@ -55,7 +55,7 @@ class Candidate:
 
     segment: Segment
     """Its times; without class."""
-    heard: NDArray[np.float32]
+    heard: NDArray[np.int16]
     """[``HEARD``] at ``RATE``, the onset in the middle where the window allows it."""
     digest: str
     """SHA-256 of the sound of the whole window: the same in copies of a video."""
@@ -223,6 +223,6 @@ def _candidate(
     middle = round((onset_ns - start_ns) * RATE / NS_PER_S)
     first = max(min(middle - HEARD // 2, len(sound.samples) - HEARD), 0)
     samples = sound.samples[first : first + HEARD]
-    heard = np.zeros(HEARD, np.float32)
-    heard[: len(samples)] = samples.astype(np.float32) / np.float32(1 << 15)
+    heard = np.zeros(HEARD, np.int16)
+    heard[: len(samples)] = samples
     return Candidate(segment, heard, hashlib.sha256(sound.samples.tobytes()).hexdigest())
