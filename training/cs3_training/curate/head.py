@@ -1,4 +1,4 @@
-"""A head on BEATs that tells the 44 classes of EPIC-SOUNDS, and its file (method.md E6)."""
+"""A head on BEATs that tells the 44 classes of EPIC-SOUNDS, and its file."""
 
 from __future__ import annotations
 
