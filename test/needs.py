@@ -65,3 +65,10 @@ def launch() -> None:
         get_package_share_directory('cs3_ros')
     except PackageNotFoundError:
         pytest.skip('cs3_ros is in no sourced workspace: colcon build', allow_module_level=True)
+
+
+def annotate() -> None:
+    """What serves the page of cs3-train annotate."""
+    training()
+    lacking = "pip install -c requirements/constraints.txt -e 'training[annotate]'"
+    _packages(lacking, 'starlette', 'uvicorn')

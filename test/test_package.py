@@ -20,9 +20,13 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope='module')
 def setup_arguments():
     """The keyword arguments that setup.py gives to setuptools."""
+    return given_to_setuptools(ROOT)
+
+
+def given_to_setuptools(folder):
     captured = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
+        patch.chdir(folder)
         patch.setattr('setuptools.setup', captured.update)
         runpy.run_path('setup.py')
     return captured
@@ -115,6 +119,21 @@ def test_every_requirement_is_pinned_within_its_range(setup_arguments, pins, mac
             (pin,) = [line for line in lines if applies(line, machine)]
             ((operator, version),) = [(s.operator, s.version) for s in pin.specifier]
             assert operator == '==' and requirement.specifier.contains(version), requirement
+
+
+def test_what_the_training_adds_is_pinned_and_shipped(pins):
+    training = given_to_setuptools(ROOT / 'training')
+    for text in [each for extra in training['extras_require'].values() for each in extra]:
+        requirement = Requirement(text)
+        (pin,) = pins[canonicalize_name(requirement.name)]
+        ((operator, version),) = [(s.operator, s.version) for s in pin.specifier]
+        assert operator == '==' and requirement.specifier.contains(version), requirement
+        assert {s.operator for s in requirement.specifier} & {'<', '=='}, requirement
+    package = ROOT / 'training' / 'cs3_training'
+    patterns = training['package_data']['cs3_training']
+    shipped = {path for pattern in patterns for path in package.glob(pattern)}
+    for ending in ('html', 'js', 'css', 'yaml'):
+        assert set(package.rglob(f'*.{ending}')) <= shipped
 
 
 def test_every_requirement_has_an_upper_bound(setup_arguments):

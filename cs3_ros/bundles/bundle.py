@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cs3_ros.bundles.needs import (
@@ -21,7 +22,7 @@ from cs3_ros.bundles.weights import WeightFile, how_to_bring, locate, missing, p
 from cs3_ros.config import from_mapping
 from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.packages import is_installed
-from cs3_ros.pipeline import Pipeline
+from cs3_ros.pipeline import Masker, Pipeline
 from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_ros.trigger.assembler import ClipConfig
 from cs3_ros.verification import VerificationConfig
@@ -116,12 +117,7 @@ class Bundle:
                 f'bundle {self.name!r} lacks {len(lacking)} of {len(self.weights)} files of '
                 f'weights, first {lacking[0].path}: {how_to_bring(lacking[0], self.name)}'
             )
-        machine = None
-        if self.has_networks:
-            try:
-                machine = Runtime(runtime)
-            except (ImportError, RuntimeError) as error:
-                raise BundleError(f'bundle {self.name!r}: {error}') from error
+        machine = self._machine(runtime) if self.has_networks else None
         built = {name: self._build_stage(name, spec, machine) for name, spec in self.specs.items()}
         return Pipeline(
             self.name,
@@ -132,11 +128,40 @@ class Bundle:
             verifier=built.get('verifier'),
         )
 
-    def _build_stage(self, family: str, spec: StageSpec, machine: Runtime | None) -> Any:
+    def build_masker(self, runtime: RuntimeConfig = RuntimeConfig(), **settings: Any) -> Masker:
+        """Load the masker alone, for a person who draws the prompts.
+
+        Args:
+            runtime: as for ``build``.
+            settings: in place of the bundle's; what this masker has no setting of is left out.
+
+        Raises:
+            BundleError: as ``build``, of the masker.
+        """
+        spec = self.specs['masker']
+        machine = self._machine(runtime) if spec.networks else None
+        masker: Masker = self._build_stage('masker', spec, machine, settings)
+        return masker
+
+    def _machine(self, runtime: RuntimeConfig) -> Runtime:
+        try:
+            return Runtime(runtime)
+        except (ImportError, RuntimeError) as error:
+            raise BundleError(f'bundle {self.name!r}: {error}') from error
+
+    def _build_stage(
+        self,
+        family: str,
+        spec: StageSpec,
+        machine: Runtime | None,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Any:
         values = {name: value for name, value in self.stages[family].items() if name != 'type'}
         where = f'bundle {self.name!r}, {family}'
         try:
             cls, config_type = spec.load()
+            names = {field.name for field in dataclasses.fields(config_type)}
+            values |= {name: value for name, value in settings.items() if name in names}
             config: Any = from_mapping(config_type, values, where)
         except ImportError as error:
             raise BundleError(f'{where}: {with_fix(error, spec)}') from error

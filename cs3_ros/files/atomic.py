@@ -36,6 +36,16 @@ def replacing(path: Path, token: str = '') -> Iterator[Path]:
         raise
 
 
+def clear_parts(folder: Path) -> None:
+    """Remove what writers that were killed left half-written in a folder; nobody else writes there.
+
+    Parts of a writer with a token of its own stay.
+    """
+    for path in folder.iterdir():
+        if path.is_file() and re.search(r'\.[0-9a-f]{8}\.part(\.[^./]*)?$', path.name):
+            path.unlink()
+
+
 def part_of(name: str, token: str) -> str:
     """The name that a part with this token was to take; a name that is no such part as it is.
 

@@ -50,6 +50,10 @@ class Sam2Config:
     multimask: bool = setting(
         False, 'Predict three masks per prompt and take the one with the best estimated IoU.'
     )
+    points_in_box: bool = setting(
+        False,
+        'Use the points of a prompt that has a box, too; the papers take the box alone.',
+    )
     max_hand_iou: float = setting(
         0.5,
         'A mask from points alone with a larger IoU with a hand is rejected: it is the hand.',
@@ -115,8 +119,9 @@ class Sam2Masker:
     def segment(self, encoded: Sam2Encoded, prompts: Sequence[Prompt]) -> list[Mask]:
         """One bool mask [H, W] per prompt.
 
-        Of a prompt with a box only the box is used, as in the paper. Where SAM 2 finds nothing in
-        it the filled box is the mask; a box outside of the picture gives an empty one.
+        Of a prompt with a box only the box is used, as in the paper, unless ``points_in_box``.
+        Where SAM 2 finds nothing in it the filled box is the mask; a box outside of the picture
+        gives an empty one.
 
         Args:
             encoded: from ``encode``.
@@ -128,7 +133,8 @@ class Sam2Masker:
                 finite.
         """
         height, width = encoded.size
-        asked = [_corners_and_points(prompt, height, width) for prompt in prompts]
+        with_points = self.config.points_in_box
+        asked = [_asked(prompt, height, width, with_points) for prompt in prompts]
         visible = [k for k, points in enumerate(asked) if points is not None]
         masks = [np.zeros((height, width), bool) for _ in prompts]
         if visible:
@@ -187,30 +193,34 @@ def _place(model: Sam2, runtime: Runtime) -> Sam2:
     return model.eval().requires_grad_(False).to(runtime.device)
 
 
-def _corners_and_points(prompt: Prompt, height: int, width: int) -> tuple[Points, list[int]] | None:
+def _asked(
+    prompt: Prompt, height: int, width: int, points_in_box: bool
+) -> tuple[Points, list[int]] | None:
     """What SAM 2 is asked: points [K, 2] in pixels and their labels; None if none is visible."""
     limit = np.array([width, height], np.float32)
+    groups, labels = [np.zeros((0, 2), np.float32)], list[int]()
     if prompt.box is not None:
         corners = np.array(prompt.box, np.float32).reshape(2, 2)
         _finite(corners)
         corners = np.clip(corners, 0, limit)
         if (corners[1] - corners[0] < LEAST_SIDE).any():
             return None
-        return corners, [TOP_LEFT, BOTTOM_RIGHT]
-    if not len(prompt.positive_points):
+        groups, labels = [corners], [TOP_LEFT, BOTTOM_RIGHT]
+        if not points_in_box:
+            return corners, labels
+    elif not len(prompt.positive_points):
         raise ValueError(
             'SAM 2 needs a box or at least one positive point, the prompt has neither: leave out '
             'prompts of empty hands'
         )
-    points, labels = [], []
     for group, label in ((prompt.positive_points, POSITIVE), (prompt.negative_points, NEGATIVE)):
         _finite(group)
         inside = group[((group >= 0) & (group < limit)).all(1)]
-        if label == POSITIVE and not len(inside):
+        if label == POSITIVE and prompt.box is None and not len(inside):
             return None
-        points.append(inside)
+        groups.append(inside)
         labels += [label] * len(inside)
-    return np.concatenate(points).astype(np.float32), labels
+    return np.concatenate(groups).astype(np.float32), labels
 
 
 def _finite(points: Points) -> None:

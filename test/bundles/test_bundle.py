@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -404,3 +405,13 @@ def test_a_package_without_what_a_stage_reaches_for_is_named(tmp_path, modules, 
 def test_a_wrong_list_of_weights_is_a_bundle_error(tmp_path, weights, words):
     with pytest.raises(BundleError, match=f"mine.yaml', {words}"):
         load_bundle(write(tmp_path, GOOD + weights))
+
+
+def test_a_masker_is_built_alone_with_settings_of_its_own(monkeypatch):
+    needs.opencv()
+    bundle = load_bundle('lite')
+    monkeypatch.setitem(sys.modules, 'mediapipe', None)  # nothing else is loaded
+    masker = bundle.build_masker(points_in_box=True, core=0.5)
+    assert type(masker).__name__ == 'GrabCutMasker' and masker.config.core == 0.5
+    with pytest.raises(BundleError, match='core = 7'):
+        bundle.build_masker(core=7.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cs3_ros.files.atomic import replacing, write_text
+from cs3_ros.files.atomic import clear_parts, replacing, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -85,3 +85,18 @@ def test_a_place_that_cannot_be_written_is_an_os_error(tmp_path):
         with pytest.raises(OSError):
             write_text(path, 'x')
     assert names(tmp_path) == []
+
+
+def test_parts_of_killed_writers_are_cleared(tmp_path):
+    (tmp_path / 'folder.0123abcd.part').mkdir()
+    for name in (
+        'a.json',
+        'a.0123abcd.part.json',
+        'a.0123abcd.part',
+        'a.part.json',
+        'a.xyz.part.b',
+    ):
+        (tmp_path / name).write_text('x')
+    clear_parts(tmp_path)
+    left = ['a.json', 'a.part.json', 'a.xyz.part.b', 'folder.0123abcd.part']
+    assert names(tmp_path) == left

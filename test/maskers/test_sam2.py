@@ -236,6 +236,20 @@ def test_prompts_of_one_batch_have_the_logits_that_each_has_alone(official, netw
     assert (filled[0] - logits[0]).abs().max() > 1e-3
 
 
+def test_points_correct_a_box_where_asked(official, checkpoint, masker):
+    image = picture()
+    prompt = Prompt(BOX, points((60, 50)), points((20, 20), (500, 500)))
+    expected, _, _ = predictor(official, image).predict(
+        box=np.array(BOX), point_coords=points((60, 50), (20, 20)),
+        point_labels=np.array([1, 0]), multimask_output=False,
+    )  # fmt: skip
+    corrected = build(checkpoint, points_in_box=True)
+    (mask,) = corrected.segment(corrected.encode(image), [prompt])
+    np.testing.assert_array_equal(mask, expected[0].astype(bool))
+    (alone,) = masker.segment(masker.encode(image), [prompt])
+    assert not np.array_equal(mask, alone)
+
+
 def test_a_box_is_asked_alone(masker):
     encoded = masker.encode(picture())
     plain, dotted = masker.segment(

@@ -12,6 +12,8 @@ from cs3_ros.files.interrupts import Terminated, interruptible
 COMMANDS = {
     'synth': 'cs3_training.synth.command',
     'extract': 'cs3_training.data.command',
+    'curate': 'cs3_training.curate.command',
+    'annotate': 'cs3_training.curate.annotate_command',
     'train': 'cs3_training.localiser.command',
     'evaluate': 'cs3_training.evaluation.command',
     'nano': 'cs3_training.nano.command',

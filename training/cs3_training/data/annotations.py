@@ -1,8 +1,10 @@
-"""The official annotation files: CS3 for EPIC and Ego4D, EPIC-SOUNDS, Ego4DSounds."""
+"""The annotation files: CS3 for EPIC and Ego4D, EPIC-SOUNDS, Ego4DSounds, and ``curate``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +21,15 @@ EGO4D_COLUMNS = (
     *('annotation_id', 'video_id', 'start_timestamp', 'stop_timestamp', 'class', 'score'),
 )
 """Of CS3 for Ego4D."""
+OWN_COLUMNS = (*EGO4D_COLUMNS, 'onset_timestamp', 'description')
+"""Of ``cs3-train curate candidates``."""
 EGO4D_SOUNDS_COLUMNS = (
     *('video_uid', 'narration_source', 'narration_ind', 'clip_start', 'clip_end'),
 )
 """Of Ego4DSounds, a table with tabs."""
 
 EPIC_VIDEO = r'P\d\d_\d{2,3}'
+OWN_VIDEO = r'[^/.][^/]{0,159}'
 EGO4D_VIDEO = r'(grp-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 
 NEAR_NS = 100_000_000
@@ -42,6 +47,8 @@ def read_segments(path: Path, dataset: Dataset) -> list[Segment]:
         FileNotFoundError: there is no such file.
         ValueError: as ``tables.read_table``.
     """
+    if dataset == 'own':
+        return read_own(path)
     if dataset == 'epic':
         return (read_epic_sounds if 'class_id' in header(path) else read_epic)(path)
     tabs = 'narration_source' in header(path, '\t')
@@ -65,6 +72,11 @@ def read_ego4d(path: Path) -> list[Segment]:
     return read_table(path, EGO4D_COLUMNS, _ego4d)
 
 
+def read_own(path: Path) -> list[Segment]:
+    """The tables of ``cs3-train curate candidates``; raises as ``read_table``."""
+    return read_table(path, OWN_COLUMNS, _own)
+
+
 def read_ego4d_sounds(path: Path) -> list[Segment]:
     """The TSV files of Ego4DSounds, which have no classes; raises as ``read_table``."""
     return read_table(path, EGO4D_SOUNDS_COLUMNS, _ego4d_sounds, '\t')
@@ -83,6 +95,17 @@ def _ego4d(row: Row) -> Segment:
     wanted = 'the UID of the video, begin and end: UID_1.00_4.00'
     name = row.text('annotation_id', rf'{video}_\d+\.\d\d_\d+\.\d\d', wanted)
     return _timed(row, name, 'ego4d', video, _collision(row), row.number('score', 0, 1))
+
+
+def _own(row: Row) -> Segment:
+    video = row.text('video_id', OWN_VIDEO, 'the name of a video without its ending')
+    wanted = f'the name of the video, begin and end: {video}_1.00_4.00'
+    name = row.text('annotation_id', rf'{re.escape(video)}_\d+\.\d\d_\d+\.\d\d', wanted)
+    segment = _timed(row, name, 'own', video, _collision(row), row.number('score', 0, 1))
+    onset = row.clock_ns('onset_timestamp')
+    good = segment.start_ns <= onset <= segment.stop_ns
+    expect(good, 'onset_timestamp', row.text('onset_timestamp'), 'a time within the segment')
+    return replace(segment, onset_ns=onset)
 
 
 def _timed(

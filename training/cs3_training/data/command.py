@@ -6,9 +6,10 @@ import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cs3_ros.files.output_folder import add_force
+from cs3_training.data.records import Dataset
 
 TOLD = 5
 """So many of a list are printed; the report has all."""
@@ -18,17 +19,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Declare the command."""
     parser = commands.add_parser(
         'extract',
-        help='cut the segments of EPIC-KITCHENS or Ego4D from your videos into shards; goes on if '
+        help='cut the segments of EPIC-KITCHENS, Ego4D or own videos into shards; goes on if '
         'cut off',
     )
-    parser.add_argument('dataset', choices=('epic', 'ego4d'), help='whose videos and annotations')
+    parser.add_argument('dataset', choices=get_args(Dataset), help='whose videos and annotations')
     parser.add_argument(
         '--videos', type=Path, required=True, metavar='DIR',
         help='folder with the videos under their official names, in it or below',
     )  # fmt: skip
     parser.add_argument(
         '--annotations', type=Path, required=True, metavar='FILE',
-        help='CSV of CS3 or EPIC-SOUNDS, TSV of Ego4DSounds',
+        help='CSV of CS3 or EPIC-SOUNDS, TSV of Ego4DSounds, CSV of curate candidates',
     )  # fmt: skip
     parser.add_argument(
         '--out', type=Path, required=True, metavar='SHARDS', help='folder to write to'

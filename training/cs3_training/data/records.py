@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Dataset = Literal['epic', 'ego4d']
+Dataset = Literal['epic', 'ego4d', 'own']
+"""Whose videos: ``own`` for those that ``cs3-train curate`` looked through."""
 
 CLASSES = (
     'metal-only-collision',
@@ -48,11 +49,11 @@ class Segment:
 
     id: str
     """Unique in its file: ``P01_01_0``, ``{video}_{start}_{stop}``; of Ego4DSounds
-    ``{video}_{narration source}_{narration number}``."""
+    ``{video}_{narration source}_{narration number}``; of ``own`` as of Ego4D-CS3."""
     dataset: Dataset
     """Whose video it is."""
     video: str
-    """Name of the video file without its ending: ``P01_01``, or a UID of Ego4D."""
+    """Name of the video file without its ending: ``P01_01``, a UID of Ego4D, any of ``own``."""
     start_ns: int
     """Begin, at least 0."""
     stop_ns: int
@@ -68,6 +69,8 @@ class Segment:
     """What people wrote about it: the description or the narration."""
     noises: tuple[str, ...] = ()
     """Which of ``NOISES`` are heard, too."""
+    onset_ns: int | None = None
+    """Time of the impact where one was found in the sound; None in official files."""
 
     @property
     def collides(self) -> bool:

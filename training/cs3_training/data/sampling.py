@@ -19,8 +19,8 @@ from cs3_training.data.records import Segment
 CONTEXT_NS = NS_PER_S
 """Sound before and after a segment: half of the 2 s that the networks hear."""
 LOUDEST_NS = 3 * NS_PER_S // 2
-"""Ego4D: pictures come from this long a window about the loudest sample; CS3 draws its length from
-0.5 s to this."""
+"""Ego4D and own videos: pictures come from this long a window about the loudest sample or the
+onset; CS3 draws its length from 0.5 s to this."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def picture_times_ns(segment: Segment, sound: Sound, cutting: Cutting) -> list[i
     """Times of its pictures, rising.
 
     The chosen frame of an evaluation segment alone. Else the middles of equal parts: of the whole
-    segment for EPIC, of ``LOUDEST_NS`` about the loudest sample, moved to stay inside, for Ego4D.
+    segment for EPIC, of ``LOUDEST_NS`` about the onset, else the loudest sample, moved to stay
+    inside, for Ego4D and own videos.
 
     Args:
         segment: what is cut.
@@ -66,7 +67,10 @@ def picture_times_ns(segment: Segment, sound: Sound, cutting: Cutting) -> list[i
     start, length = segment.start_ns, _window_ns(segment)
     if length < segment.stop_ns - start:
         latest = segment.stop_ns - length
-        start = min(max(loudest_ns(segment, sound) - length // 2, start), latest)
+        middle = segment.onset_ns
+        if middle is None:
+            middle = loudest_ns(segment, sound)
+        start = min(max(middle - length // 2, start), latest)
     return [start + (2 * k + 1) * length // (2 * count) for k in range(count)]
 
 
@@ -81,7 +85,7 @@ def picture_count(segment: Segment, cutting: Cutting) -> int:
 
 def _window_ns(segment: Segment) -> int:
     length = segment.stop_ns - segment.start_ns
-    return min(length, LOUDEST_NS) if segment.dataset == 'ego4d' else length
+    return length if segment.dataset == 'epic' else min(length, LOUDEST_NS)
 
 
 def loudest_ns(segment: Segment, sound: Sound) -> int:
