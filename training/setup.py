@@ -7,7 +7,11 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11',
     packages=find_packages(include=['cs3_training', 'cs3_training.*']),
-    package_data={'cs3_training': ['curate/page.*', 'evaluation/*.html', 'sounding/*.yaml']},
+    package_data={
+        'cs3_training': [
+            'curate/page.*', 'evaluation/*.html', 'evaluation/*.svg', 'sounding/*.yaml',
+        ],
+    },
     install_requires=['cs3_ros[train]'],
     # the page of cs3-train annotate
     extras_require={'annotate': ['starlette>=1,<2', 'uvicorn<0.60']},

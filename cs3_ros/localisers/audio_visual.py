@@ -17,7 +17,14 @@ from cs3_ros.localisers.conditioned import ConditionedLocaliser
 from cs3_ros.localisers.heat_map import HeatMapConfig
 from cs3_ros.networks.audio_token import AudioTokenConfig, embed_prompt, prompt_ids
 from cs3_ros.networks.audio_visual import load_checkpoint
-from cs3_ros.networks.beats import MIN_SAMPLES, RATE, BeatsConfig, beats_fbank, load_beats
+from cs3_ros.networks.beats import (
+    MIN_SAMPLES,
+    RATE,
+    BeatsConfig,
+    beats_fbank,
+    load_beats,
+    whole_patches,
+)
 from cs3_ros.networks.clipseg import ClipSeg, load_tokenizer
 from cs3_ros.networks.sound import waveform
 from cs3_ros.runtime import Runtime
@@ -74,7 +81,7 @@ class AudioVisualLocaliser(ConditionedLocaliser):
         """The prompt with the sound as its missing word, [1, P]; short sounds are zero-padded."""
         sound = self.runtime.to_device(waveform(audio, RATE, MIN_SAMPLES))  # [N]
         token_config, clip = self.audio_token.config, self.clipseg.model.clip
-        fbank = beats_fbank(sound[None])  # [1, N] -> [1, T, 128]
+        fbank = beats_fbank(whole_patches(sound[None]))  # [1, N] -> [1, T, 128]
         token = self.audio_token(self._beats(fbank, token_config.blocks))  # [1, T, 128] -> [1, E]
         return embed_prompt(
             clip.text_model, clip.text_projection, self._prompt, token, token_config.position

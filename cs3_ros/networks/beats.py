@@ -51,6 +51,23 @@ def beats_fbank(waveforms: Tensor) -> Tensor:
     return (kaldi_fbank(waveforms) - _FBANK_MEAN) / (2 * _FBANK_STD)
 
 
+def whole_patches(waveforms: Tensor) -> Tensor:
+    """The last samples that ``Beats`` makes whole patches of, up to the very end.
+
+    ``Beats`` leaves out frames at the end that fill no patch, up to 0.15 s: of a sound that ends
+    soon after an impact, the impact. So as much is cut at the front, where it is not missed.
+
+    Args:
+        waveforms: [..., N] at 16 kHz, N >= ``MIN_SAMPLES``.
+
+    Returns:
+        [..., M], M = 400 + 160 * (16 k - 1) <= N for the largest k.
+    """
+    frames = 1 + (waveforms.shape[-1] - 400) // 160
+    count = 400 + 160 * (frames // 16 * 16 - 1)
+    return waveforms[..., waveforms.shape[-1] - count :]  # [..., M]
+
+
 @lru_cache(maxsize=8)
 def _buckets(length: int, num_buckets: int, max_distance: int, device: torch.device) -> Tensor:
     """Row of the position table for every (query, key), int64 [L, L]: T5's bidirectional scheme.

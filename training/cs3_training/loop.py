@@ -93,7 +93,11 @@ class Epochs:
 
 
 def batches(
-    samples: Dataset[Any], config: LoopConfig, first_step: int, pinned: bool = False
+    samples: Dataset[Any],
+    config: LoopConfig,
+    first_step: int,
+    pinned: bool = False,
+    together: Callable[[list[Any]], Any] | None = None,
 ) -> Iterator[Any]:
     """This process's share of every batch from ``first_step`` on.
 
@@ -102,12 +106,17 @@ def batches(
         config: settings.
         first_step: number of the first batch.
         pinned: whether they go to a GPU.
+        together: makes a batch of samples; None stacks them.
     """
     share = config.batch // world_size()
     starts = (step * config.batch + rank() * share for step in range(first_step, config.steps))
     numbers = [list(range(start, start + share)) for start in starts]
     loader = DataLoader(
-        samples, batch_sampler=numbers, num_workers=config.workers, pin_memory=pinned
+        samples,
+        batch_sampler=numbers,
+        num_workers=config.workers,
+        collate_fn=together,
+        pin_memory=pinned,
     )
     return iter(loader)
 

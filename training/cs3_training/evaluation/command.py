@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cs3_ros.files.jsonfile import add_json
+from cs3_ros.trigger.assembler import SHORTEST_S
 
 RESULTS = 'results.jsonl'
 """In the folder of a report: scores of each scene, kept for the next run."""
@@ -29,8 +30,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='whose seeds (default test); neither is used in training, but checkpoint and '
         'thresholds of nano were chosen on the first 400 of validation',
     )  # fmt: skip
-    add_json(parser, 'write {row: {miou, auc, ci, n, over}} here, in percent',
+    parser.add_argument(
+        '--waits', nargs='+', type=_seconds, default=(), metavar='S',
+        help='also score AV and Full with so many seconds of sound after the onset, print the '
+        'curve and draw it into waits.svg of --report, such as 0.1 0.15 0.25 0.5 1.0 '
+        "(all other rows: the bundle's own)",
     )  # fmt: skip
+    add_json(
+        parser,
+        'write {row: {miou, auc, ci, n, over}} here, in percent; the curve of --waits as waits',
+    )
     parser.add_argument(
         '--report', type=Path, metavar='DIR',
         help='write report.html with pictures and summary.json into this folder',
@@ -57,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate; 1 where the gate stays shut."""
     from cs3_ros.files.jsonfile import prepare_json, write_json
     from cs3_ros.files.output_folder import OutputFolder
-    from cs3_training.evaluation.report import write_report
+    from cs3_training.evaluation.report import write_curve, write_report
     from cs3_training.evaluation.runner import Job, run
     from cs3_training.evaluation.tables import GATES, as_json, as_text, rows_as_json, tabulate
 
@@ -67,13 +76,14 @@ def run(options: argparse.Namespace) -> int:
         output = None
         if options.report:
             path = path or options.report / RESULTS
-            names = (r'report\.html', r'summary\.json')
+            names = (r'report\.html', r'summary\.json', r'waits\.svg')
             output = stack.enter_context(
                 OutputFolder(
                     options.report, 'evaluate', names, force=options.force, kept=(RESULTS,)
                 )
             )
-        job = Job(options.bundle, options.split, options.device)
+        waits = tuple(sorted(set(options.waits)))
+        job = Job(options.bundle, options.split, options.device, waits=waits)
         results = run(job, options.scenes, options.workers, path)
         tables = tabulate(results)
         print(f'bundle {options.bundle}, {len(results)} synthetic scenes, split {options.split}')
@@ -82,6 +92,9 @@ def run(options: argparse.Namespace) -> int:
         if output is not None:
             with output.replacing('summary.json') as part:
                 write_json(part, as_json(tables))
+            if tables.waits:
+                with output.replacing('waits.svg') as part:
+                    write_curve(part, tables.waits)
             with output.replacing('report.html') as part:
                 write_report(part, job, results, tables)
             print(options.report / 'report.html')
@@ -92,6 +105,13 @@ def run(options: argparse.Namespace) -> int:
     for check in checks:
         print(f'{check.what:45}{check.found:28}{"ok" if check.good else "NOT OK"}')
     return 0 if all(check.good for check in checks) else 1
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not SHORTEST_S <= value <= 10:
+        raise argparse.ArgumentTypeError(f'{text}: expected {SHORTEST_S:g} to 10 seconds')
+    return value
 
 
 def _count(text: str) -> int:

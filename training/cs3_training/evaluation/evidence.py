@@ -51,6 +51,8 @@ class Evidence:
     sounding: Mapping[Variant, Verdict] = field(default_factory=dict)
     """What the strategy ``sounding`` makes of the candidates of ``own`` under the own sound and
     under that of another sample; empty where the bundle has no such strategy."""
+    waits: Mapping[float, Collision] = field(default_factory=dict)
+    """``own`` for every sound of ``Sample.waits``."""
 
 
 class Evaluator:
@@ -90,6 +92,8 @@ class Evaluator:
     def look(self, sample: Sample) -> Evidence:
         """Run every variant on one sample."""
         clip, sounding = sample.clip, dict[Variant, Verdict]()
+        waits = dict[float, Collision]()
+        sounds = {variant: _heard(variant, sample) for variant in self._variants}
         if self._heat_maps_only:
             found = self._heat_maps(sample)
         else:
@@ -97,11 +101,14 @@ class Evaluator:
             found = {
                 variant: self._pipeline.decide(
                     prepared,
-                    self._locate(variant, prepared.localiser_state, sample),
-                    replace(clip, audio=_heard(variant, sample)),
+                    self._locate(variant, prepared.localiser_state, sample.index, audio),
+                    replace(clip, audio=audio),
                 )
-                for variant in self._variants
+                for variant, audio in sounds.items()
             }
+            for wait, audio in sample.waits.items():
+                located = self._locate('own', prepared.localiser_state, sample.index, audio)
+                waits[wait] = self._pipeline.decide(prepared, located, replace(clip, audio=audio))
             if isinstance(self._pipeline.verifier, SoundingVerifier):
                 sounding['own'] = found['own'].verdict
                 sounding['shuffled'] = self._pipeline.verifier.verify(
@@ -116,6 +123,7 @@ class Evaluator:
             has_localiser=bool(self._localisers),
             verification=self._pipeline.verification,
             sounding=sounding,
+            waits=waits,
         )
 
     def _heat_maps(self, sample: Sample) -> dict[Variant, Collision]:
@@ -124,17 +132,19 @@ class Evaluator:
         encoded = self._localisers['own'][0].encode(clip.frames, clip.event_index)
         nothing = self._pipeline.decide(Prepared(clip.frame, (), encoded, None, {}), None, clip)
         for variant in self._variants:
-            located = self._locate(variant, encoded, sample)
+            located = self._locate(variant, encoded, sample.index, _heard(variant, sample))
             found[variant] = replace(
                 nothing, heat_map=None if located is None else located.heat_map
             )
         return found
 
-    def _locate(self, variant: Variant, encoded: Any, sample: Sample) -> Localisation | None:
+    def _locate(
+        self, variant: Variant, encoded: Any, index: int, audio: AudioClip
+    ) -> Localisation | None:
         if not self._localisers:
             return None
         turns = self._localisers.get(variant, self._localisers['own'])
-        return turns[sample.index % len(turns)].locate(encoded, _heard(variant, sample))
+        return turns[index % len(turns)].locate(encoded, audio)
 
 
 def _heard(variant: Variant, sample: Sample) -> AudioClip:

@@ -15,6 +15,7 @@ from cs3_training.evaluation.intervals import Summary
 from cs3_training.evaluation.pictures import CANDIDATE_COLOURS, pictures_of
 from cs3_training.evaluation.rows import ROWS, Result
 from cs3_training.evaluation.tables import GATES, Tables, words_of
+from cs3_training.evaluation.waits import Curves, drawing
 
 CASES = 4
 """Best, worst and other cases that are shown, each."""
@@ -53,6 +54,7 @@ def write_report(
         system_rows=ROWS,
         tables=tables,
         differences=_differences(tables),
+        curve=drawing(tables.waits) if tables.waits else None,
         gates={name: checks(tables) for name, checks in GATES.items()},
         breakdowns={kind: _breakdown(groups) for kind, groups in tables.breakdowns.items()},
         shares=[(name, f'{share:.1f}') for name, share in tables.shares.items()],
@@ -63,6 +65,15 @@ def write_report(
         },
     )
     write_text(path, page)
+
+
+def write_curve(path: Path, curves: Curves) -> None:
+    """Draw scores over the wait into an SVG file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_text(path, render('cs3_training.evaluation', 'waits.svg', curve=drawing(curves)))
 
 
 def choose_cases(results: Sequence[Result], seed: int = 0) -> dict[str, list[Result]]:

@@ -8,7 +8,7 @@ object that the hand's object touches, which only Hands23 finds.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cs3_ros.collision import Candidate, Collision, Label, Mask
@@ -20,6 +20,10 @@ from cs3_training.evaluation.samples import Sample
 
 THRESHOLD = 0.5
 """Heat from which on a pixel belongs to the mask (method.md A5)."""
+
+
+WAIT_ROWS = ('av', 'full')
+"""Rows that are scored at several waits, where they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,8 @@ class Result:
     """Labels of the candidates that the full system had."""
     chosen: tuple[str, ...]
     """Labels of the objects that it answered."""
+    waits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Seconds of sound after the onset, in words -> row of ``WAIT_ROWS`` -> score."""
 
     def as_json(self) -> dict[str, Any]:
         """For a line of JSON."""
@@ -195,6 +201,18 @@ class Result:
             raise ValueError(f'expected the fields of a result, found {error}') from error
 
 
+def _at_wait(sample: Sample, found: Collision) -> dict[str, float]:
+    """Scores of ``WAIT_ROWS``; AV only where the bundle listens."""
+    masks = {'full': [candidate.mask for candidate in found.objects]}
+    if found.heat_map is not None:
+        masks['av'] = [found.heat_map >= THRESHOLD]
+    return {
+        row: sample_score(sample.truth, [mask for mask in masks[row] if mask.any()])
+        for row in WAIT_ROWS
+        if row in masks
+    }
+
+
 def score(sample: Sample, evidence: Evidence, rows: Collection[str] = ()) -> Result:
     """Score these rows of one sample; all that can be made where none are named."""
     predicted = predictions(evidence, sample.truth)
@@ -211,4 +229,5 @@ def score(sample: Sample, evidence: Evidence, rows: Collection[str] = ()) -> Res
         rule=own.verdict.rule,
         candidates=tuple(c.label for c in own.candidates if c.area),
         chosen=tuple(c.label for c in own.objects),
+        waits={f'{w:g}': _at_wait(sample, c) for w, c in evidence.waits.items()},
     )

@@ -26,7 +26,7 @@ from cs3_training.evaluation.rows import Result, score
 from cs3_training.evaluation.samples import SyntheticSamples
 from cs3_training.synth.config import Split, WorldConfig
 
-FORMAT = 'cs3-evaluation-2'
+FORMAT = 'cs3-evaluation-3'
 """Value of ``format`` in the first line; changes when equal bundles would score differently."""
 
 
@@ -42,6 +42,8 @@ class Job:
     """As ``RuntimeConfig.device``."""
     rows: tuple[str, ...] = ()
     """Only these, of ``evidence.HEAT_ROWS``, without hands and masker; () for all rows."""
+    waits: tuple[float, ...] = ()
+    """Further seconds of sound after the onset, for the rows of ``rows.WAIT_ROWS``."""
 
 
 class Scorer:
@@ -53,7 +55,7 @@ class Scorer:
         pipeline = bundle.build(runtime=RuntimeConfig(device=job.device, threads=1))
         self.evaluator = Evaluator(pipeline, job.rows)
         self._rows = job.rows
-        self.samples = SyntheticSamples(job.split, bundle.clip)
+        self.samples = SyntheticSamples(job.split, bundle.clip, waits=job.waits)
 
     def __call__(self, indices: Sequence[int]) -> list[Result]:
         """Score these samples."""
@@ -82,6 +84,8 @@ def identity(job: Job) -> dict[str, Any]:
     }
     if job.rows:
         facts['rows'] = sorted(job.rows)
+    if job.waits:
+        facts['waits'] = sorted(job.waits)
     return dict(json.loads(json.dumps(facts)))
 
 

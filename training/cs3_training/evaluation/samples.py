@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cs3_ros.collision import NS_PER_S, AudioClip, CollisionClip, Frame, Mask, Onset
 from cs3_ros.trigger.assembler import ClipConfig
@@ -32,6 +34,8 @@ class Sample:
     """What they are, in words."""
     in_hand: bool
     """Whether a hand holds one of them."""
+    waits: Mapping[float, AudioClip] = field(default_factory=dict)
+    """Seconds after the onset -> the own sound, waited for so long."""
 
 
 def partner(index: int) -> int:
@@ -43,19 +47,23 @@ def partner(index: int) -> int:
     return index ^ 1
 
 
-def sound_of(scene: Scene, spans: ClipConfig) -> AudioClip:
-    """The sound round the onset that a bundle asks for, moved to stay inside of the scene's.
+def sound_of(
+    sound: NDArray[np.float32], rate: int, onset: int, before_s: float, after_s: float
+) -> AudioClip:
+    """What a bundle hears of a sound: never more after the onset than it waits for.
 
-    The sound of a scene is as long as those of the training, with its onset near the middle. A
-    bundle that asks for as much or more gets all of it, and no zeros that it was not trained on.
+    Args:
+        sound: of a scene, float32 [N], its first sample at 1 s.
+        rate: samples per second.
+        onset: sample with which the action begins.
+        before_s: seconds that the bundle asks for before the onset. Where the sound has not as
+            much before or after it, there is less, and no zeros that nobody was trained on.
+        after_s: and after it.
     """
-    rate, total = scene.sample_rate, len(scene.sound)
-    before, after = round(spans.audio_before_s * rate), round(spans.audio_after_s * rate)
-    length = min(before + after, total)
-    first = min(max(scene.onset - before, 0), total - length)
-    samples = scene.sound[first : first + length]
+    end = min(onset + round(after_s * rate), len(sound))
+    first = max(onset - round(before_s * rate), 0)
     start_ns = NS_PER_S + round(first * NS_PER_S / rate)
-    return AudioClip(start_ns, rate, samples, np.ones(length, bool))
+    return AudioClip(start_ns, rate, sound[first:end], np.ones(end - first, bool))
 
 
 class SyntheticSamples:
@@ -65,12 +73,17 @@ class SyntheticSamples:
         split: ``test`` or ``validation``; seeds of the two are never used in training.
         spans: what the bundle wants to hear.
         config: settings of the world.
+        waits: further seconds of sound after the onset, for ``Sample.waits``.
     """
 
     def __init__(
-        self, split: Split, spans: ClipConfig, config: WorldConfig = WorldConfig()
+        self,
+        split: Split,
+        spans: ClipConfig,
+        config: WorldConfig = WorldConfig(),
+        waits: Sequence[float] = (),
     ) -> None:
-        self._split, self._spans, self._config = split, spans, config
+        self._split, self._spans, self._config, self._waits = split, spans, config, waits
         self._scene = lru_cache(maxsize=2)(self._make)  # a sample and its partner
 
     def __getitem__(self, index: int) -> Sample:
@@ -91,8 +104,13 @@ class SyntheticSamples:
             truth=tuple(mask for mask, _ in visible),
             names=tuple(instance.caption for _, instance in visible),
             in_hand=any(instance.hand for _, instance in visible),
+            waits={wait: self._heard(scene, wait) for wait in self._waits},
         )
 
     def _make(self, index: int) -> tuple[Scene, AudioClip]:
         scene = make_scene(self._config, split_seed(self._split, index))
-        return scene, sound_of(scene, self._spans)
+        return scene, self._heard(scene, self._spans.audio_after_s)
+
+    def _heard(self, scene: Scene, wait_s: float) -> AudioClip:
+        before_s = self._spans.audio_before_s
+        return sound_of(scene.sound, scene.sample_rate, scene.onset, before_s, wait_s)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 from cs3_training.evaluation.intervals import Difference, Summary, by_size, compare, summarise
 from cs3_training.evaluation.rows import ROWS, Result
+from cs3_training.evaluation.waits import Curves, curves
+from cs3_training.evaluation.waits import as_json as waits_as_json
+from cs3_training.evaluation.waits import as_text as waits_as_text
 
 ORDERINGS: tuple[tuple[str, str], ...] = (
     ('centre', 'random'),
@@ -61,6 +64,8 @@ class Tables:
     """What it is broken down by -> group -> row -> scores."""
     shares: Mapping[str, float]
     """What the full system answers, percent of the samples."""
+    waits: Curves = field(default_factory=dict)
+    """Scores over the wait for sound."""
 
 
 def tabulate(results: Sequence[Result]) -> Tables:
@@ -85,7 +90,8 @@ def tabulate(results: Sequence[Result]) -> Tables:
         for first, second in pairs
     }
     shown = [row for row in BROKEN_DOWN if row in names]
-    return Tables(rows, differences, _breakdowns(results, shown), _shares(results))
+    waits = curves(results, pairs_of(results))
+    return Tables(rows, differences, _breakdowns(results, shown), _shares(results), waits)
 
 
 def pairs_of(results: Sequence[Result]) -> list[int]:
@@ -197,7 +203,10 @@ def words_of(difference: Difference) -> str:
 
 
 def rows_as_json(tables: Tables) -> dict[str, Any]:
-    """{row: {miou, auc, ci, n, over}}; ``over`` holds what it is better by than other rows."""
+    """{row: {miou, auc, ci, n, over}}; ``over`` holds what it is better by than other rows.
+
+    With waits they are there as ``waits``: {row: {wait: {miou, auc, ci, n, over_longest}}}.
+    """
     data: dict[str, Any] = {row: asdict(summary) for row, summary in tables.rows.items()}
     for row in data:
         data[row]['over'] = {
@@ -205,6 +214,8 @@ def rows_as_json(tables: Tables) -> dict[str, Any]:
             for (first, second), d in tables.differences.items()
             if first == row
         }
+    if tables.waits:
+        data['waits'] = waits_as_json(tables.waits)
     return data
 
 
@@ -234,4 +245,6 @@ def as_text(tables: Tables) -> str:
     for (first, second), difference in tables.differences.items():
         name = f'{ROWS[first].title} - {ROWS[second].title}'
         lines.append(f'{name:58}{words_of(difference)}')
+    if tables.waits:
+        lines += ['', waits_as_text(tables.waits)]
     return '\n'.join(lines)

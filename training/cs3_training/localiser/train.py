@@ -7,7 +7,7 @@ for TensorBoard. ``torchrun`` trains on several devices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,7 @@ from cs3_ros.collision import Image
 from cs3_ros.config import from_mapping, setting
 from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.networks.audio_visual import save_checkpoint
-from cs3_ros.networks.beats import beats_fbank
+from cs3_ros.networks.beats import RATE, beats_fbank, whole_patches
 from cs3_training.localiser.losses import LossConfig
 from cs3_training.localiser.model import CollisionSegmenter
 from cs3_training.loop import Epochs, LoopConfig, TrainingLoop, batches
@@ -59,6 +59,14 @@ class TrainConfig(LoopConfig):
         True, 'Decode again for the gradients; without it B x B maps are kept, which is faster.'
     )
     train_beats: bool = setting(True, 'Train BEATs too, as CS3 does; ACL-SSL keeps it.')
+    listen_least_s: float = setting(
+        0.0,
+        'Sounds end at random, this many seconds after the onset at least, so that the node may '
+        'answer after any such wait; the wait is one for a batch, even on a logarithmic scale up '
+        'to all that there is. 0 hears all always, as CS3 does.',
+        minimum=0.0,
+        maximum=10.0,
+    )
     augment: bool = setting(True, 'Cut a random window of 0.91 of the picture and mirror half.')
     loss: LossConfig = field(default_factory=LossConfig)
     """The three losses."""
@@ -72,6 +80,9 @@ class Pairs(Protocol):
 
     def __getitem__(self, index: int) -> tuple[Image, NDArray[np.float32]]:
         """Picture RGB uint8 [H, W, 3] and sound float32 [N] at 16 kHz; one size for all."""
+
+    def onset(self, index: int) -> int:
+        """Sample of the sound with which the action begins; as a detector would find it."""
 
 
 def load_config(path: Path | str) -> TrainConfig:
@@ -98,11 +109,42 @@ class PairSamples(Dataset[tuple[Tensor, Tensor]]):
         self._epochs = Epochs(len(pairs), config.seed)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        """Picture uint8 [H', W', 3] and sound float32 [N]."""
-        image, sound = self._pairs[self._epochs.index(number)]
-        if self._config.augment:
-            image = augment(image, np.random.default_rng([self._config.seed, 1, number]))
+        """Picture uint8 [H', W', 3] and sound float32 [n], n <= N."""
+        config, index = self._config, self._epochs.index(number)
+        image, sound = self._pairs[index]
+        if config.augment:
+            image = augment(image, np.random.default_rng([config.seed, 1, number]))
+        if config.listen_least_s:
+            rng = np.random.default_rng([config.seed, 3, number // config.batch])
+            sound = cut_after(sound, self._pairs.onset(index), config.listen_least_s, rng.random())
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(sound)
+
+    @staticmethod
+    def together(samples: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """A batch of samples: pictures [B, H', W', 3] and sounds [B, n], of which the first samples
+        are missing where others are shorter."""
+        pictures, sounds = zip(*samples, strict=True)
+        shortest = min(map(len, sounds))
+        return [torch.stack(pictures), torch.stack([s[len(s) - shortest :] for s in sounds])]
+
+
+def cut_after(
+    sound: NDArray[np.float32], onset: int, least_s: float, share: float
+) -> NDArray[np.float32]:
+    """What is heard of a sound that is not waited for to its end.
+
+    Args:
+        sound: float32 [N] at 16 kHz.
+        onset: sample with which the action begins.
+        least_s: shortest wait after it, seconds.
+        share: 0 waits for that, 1 for all, on a logarithmic scale between.
+
+    Returns:
+        Its first samples, float32 [n].
+    """
+    least, most = round(least_s * RATE), len(sound) - onset
+    wait = least * (most / least) ** share if most > least else most
+    return sound[: onset + round(wait)]
 
 
 def augment(image: Image, rng: np.random.Generator) -> Image:
@@ -160,12 +202,13 @@ class Trainer(TrainingLoop[CollisionSegmenter]):
     def batches(self) -> Iterator[list[Tensor]]:
         """Pictures uint8 [B, H', W', 3] and sounds float32 [B, N]."""
         samples = PairSamples(self._pairs, self.config)
-        return batches(samples, self.config, self.step, self.device.type == 'cuda')
+        pinned = self.device.type == 'cuda'
+        return batches(samples, self.config, self.step, pinned, PairSamples.together)
 
     def losses(self, module: nn.Module, batch: list[Tensor]) -> dict[str, Tensor]:
         """The three losses and their sum."""
         pictures, sounds = (part.to(self.device, non_blocking=True) for part in batch)
-        pixels, fbank = self.model.clipseg.normalise(pictures), beats_fbank(sounds)
+        pixels, fbank = self.model.clipseg.normalise(pictures), beats_fbank(whole_patches(sounds))
         config = self.config
         with self.autocast():
             losses = module(pixels, fbank, config.loss, config.columns, config.recompute)

@@ -9,10 +9,11 @@ from torch import Tensor
 from cs3_ros.collision import AudioClip, Frame
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
 from cs3_ros.metrics import sample_score
-from cs3_ros.networks.beats import RATE, beats_fbank
+from cs3_ros.networks.beats import RATE, beats_fbank, whole_patches
 from cs3_ros.networks.sound import waveform
 from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_training.evaluation.rows import THRESHOLD
+from cs3_training.evaluation.samples import sound_of
 from cs3_training.localiser.model import CollisionSegmenter
 from cs3_training.synth.store import COLLIDING, Scenes
 
@@ -26,10 +27,13 @@ class HeatMapScore:
         scenes: with their truth.
         count: how many of them, from the first one on, at most.
         shuffle: give every picture the sound of the next scene.
+        wait_s: seconds of sound after the onset; None for all.
     """
 
-    def __init__(self, scenes: Scenes, count: int, shuffle: bool = False) -> None:
-        self._scenes, self._count = scenes, min(count, len(scenes))
+    def __init__(
+        self, scenes: Scenes, count: int, shuffle: bool = False, wait_s: float | None = None
+    ) -> None:
+        self._scenes, self._count, self._wait_s = scenes, min(count, len(scenes)), wait_s
         self._shift = 1 if shuffle else 0
 
     def __call__(self, model: CollisionSegmenter) -> float:
@@ -42,13 +46,18 @@ class HeatMapScore:
             truth = [mask for mask in truth if mask.any()]
             if not truth:
                 continue
-            sound = scenes.waveform((row + self._shift) % len(scenes))
             frame = Frame.from_rgb(0, scenes.image[row])
-            heard = AudioClip(0, RATE, sound, np.ones(len(sound), bool))
+            heard = self._heard((row + self._shift) % len(scenes))
             found = student.locate(student.encode([frame], 0), heard)
             masks = [] if found is None else [found.heat_map >= THRESHOLD]
             scores.append(sample_score(truth, masks))
         return float(np.mean(scores))
+
+    def _heard(self, row: int) -> AudioClip:
+        scenes, wait_s = self._scenes, self._wait_s
+        sound = scenes.waveform(row)
+        all_s = len(sound) / RATE
+        return sound_of(sound, RATE, scenes.onset(row), all_s, all_s if wait_s is None else wait_s)
 
 
 class _Student(ConditionedLocaliser):
@@ -63,4 +72,5 @@ class _Student(ConditionedLocaliser):
     def condition(self, audio: AudioClip) -> Tensor:
         """The prompt with the sound as its missing word, [1, P]."""
         sound = self.runtime.to_device(waveform(audio, RATE))  # [N]
-        return self._model.embed_audio(beats_fbank(sound[None]))  # [1, N] -> [1, T, 128] -> [1, P]
+        fbank = beats_fbank(whole_patches(sound[None]))  # [1, N] -> [1, T, 128]
+        return self._model.embed_audio(fbank)  # [1, P]

@@ -71,7 +71,9 @@ def write_bundle(
     size = sum(file.stat().st_size for file in files)
     if size > MOST_BYTES:
         raise ValueError(f'{part}: {size} bytes, expected at most {MOST_BYTES}: make it smaller')
-    (part / 'nano.yaml').write_text(_yaml(part, files, records['hands']['figures']), 'utf-8')
+    (part / 'nano.yaml').write_text(
+        _yaml(part, files, records['hands']['figures'], config.weak.wait_s), 'utf-8'
+    )
     (part / 'MODEL_CARD.md').write_text(model_card(config, records, counts, size), 'utf-8')
     load_bundle(str(part / 'nano.yaml')).build()
     _remove(folder)
@@ -107,7 +109,7 @@ def _halve(source: Path, target: Path) -> int:
     return sum(value.numel() for value in tensors.values())
 
 
-def _yaml(folder: Path, files: list[Path], hands: Mapping[str, float]) -> str:
+def _yaml(folder: Path, files: list[Path], hands: Mapping[str, float], wait_s: float) -> str:
     """The bundle's own file; ``hands`` are the figures of that stage, its thresholds among them."""
     listed: dict[str, dict[str, Any]] = {}
     for file in files:
@@ -120,7 +122,7 @@ def _yaml(folder: Path, files: list[Path], hands: Mapping[str, float]) -> str:
         'name': 'nano',
         'description': DESCRIPTION,
         'warning': WARNING,
-        'clip': {'audio_before_s': 1.0, 'audio_after_s': 1.0},
+        'clip': {'audio_before_s': 1.0, 'audio_after_s': wait_s},
         'localiser': {'type': 'audio_visual', 'clipseg': _CLIPSEG, 'checkpoint': CHECKPOINT},
         'hands': {
             'type': 'detr',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,7 @@ tests and continuous integration.
 
 - Licence: Apache-2.0, weights and data. No other data and no other weights were used.
 - Size: {million:.1f} million parameters ({parts}), {megabytes:.1f} MB in half precision.
-- Made by: `cs3-train nano --out DIR`{settings}, seed {seed}.
+- Made by: `cs3-train nano --out DIR{taken}`{settings}, seed {seed}.{start}
 
 ## Data
 
@@ -65,6 +66,40 @@ material it hears no difference.
 """
 
 
+_START = (
+    ' All stages but the last are those of an earlier bundle `{bundle}`; the last went on from its '
+    '`audio_visual.safetensors`, SHA-256 `{sha256}`.'
+)
+
+
+def read_card(text: str, where: str) -> dict[str, dict[str, Any]]:
+    """Stage -> its ``steps``, ``seconds`` and ``figures``, as the table of a card has them.
+
+    ``scenes`` has the ``digests`` instead, the first 16 digits of each.
+
+    Raises:
+        ValueError: ``where`` is no card of this recipe.
+    """
+    rows = dict(re.findall(r'^\| (.+?) \| (\d+ \| \d+ \| .+) \|$', text, re.MULTILINE))
+    found: dict[str, dict[str, Any]] = {
+        'scenes': {'digests': dict(re.findall(r'(\w+) `([0-9a-f]{16})`', text))}
+    }
+    for name, what in _WHAT.items():
+        if what not in rows:
+            raise ValueError(f'{where}: no row {what!r}; expected a card of cs3-train nano')
+        steps, minutes, figures = rows[what].split(' | ')
+        pairs = (pair.rsplit(' ', 1) for pair in _FIGURE.findall(figures))
+        found[name] = {
+            'steps': int(steps),
+            'seconds': 60.0 * int(minutes),
+            'figures': {key: float(value) for key, value in pairs},
+        }
+    return found
+
+
+_FIGURE = re.compile(r'(\S.*? -?\d+\.\d+)(?:, |$)')
+
+
 def model_card(
     config: NanoConfig,
     records: Mapping[str, Mapping[str, Any]],
@@ -86,11 +121,13 @@ def model_card(
         minutes = record['seconds'] / 60
         rows.append(f'| {what} | {record["steps"]} | {minutes:.0f} | {figures} |')
     digests = ', '.join(f'{k} `{v[:16]}`' for k, v in records['scenes']['digests'].items())
-    scenes = config.scenes
+    scenes, taken = config.scenes, records['audio']['settings'].get('taken')
     heard = records['audio']['figures']
     materials = sorted(MATERIALS, key=lambda material: heard[f'AUC {material}'])
     return _CARD.format(
         seed=config.seed,
+        taken=' --from nano.yaml' if taken else '',
+        start=_START.format(**taken) if taken else '',
         settings='' if config == NanoConfig(seed=config.seed) else ' with settings of its own',
         size=scenes.size,
         pretrain=scenes.pretrain,

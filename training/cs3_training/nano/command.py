@@ -35,6 +35,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         'processes may run different stages of one DIR at the same time',
     )  # fmt: skip
     parser.add_argument(
+        '--from', dest='taken', metavar='BUNDLE',
+        help='take all stages but the last from this bundle, one that this command made, and train '
+        'the last one further; needs no scenes with truth but those of validation',
+    )  # fmt: skip
+    parser.add_argument(
         '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
     )
     parser.add_argument(
@@ -66,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
     from cs3_ros.runtime import Runtime, RuntimeConfig
     from cs3_training.nano.loop import machine_of
     from cs3_training.nano.recipe import Recipe
+    from cs3_training.nano.taken import Taken
 
     runtime = Runtime(RuntimeConfig(device=options.device, threads=options.threads))
     half = options.precision == 'bfloat16'
@@ -75,7 +81,9 @@ def run(options: argparse.Namespace) -> int:
     workers = options.threads or len(os.sched_getaffinity(0))
     if not list(options.out.glob('stages/*/done.json')):  # these are checked on their own
         claim(options.out, 'nano', force=options.force)
-    folder = Recipe(config, options.out, machine, workers).run(options.stages or STAGES)
+    taken = Taken(options.taken) if options.taken else None
+    recipe = Recipe(config, options.out, machine, workers, taken)
+    folder = recipe.run(options.stages or STAGES)
     print(folder)
     return 0
 

@@ -181,6 +181,16 @@ class WeakConfig:
         minimum=0.0,
         maximum=1.0,
     )
+    listen_least_s: float = setting(
+        0.1, 'As in ``TrainConfig``: sounds end at random, from here on.', minimum=0.0, maximum=1.0
+    )
+    wait_s: float = setting(
+        0.25,
+        'Seconds of sound after the onset that the checkpoint is judged with and the bundle waits '
+        'for.',
+        minimum=0.05,
+        maximum=1.0,
+    )
     columns: int = setting(
         2, 'Sounds that are decoded at once; few suit the caches of a CPU.', minimum=1
     )

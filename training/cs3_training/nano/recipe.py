@@ -14,6 +14,7 @@ from typing import Any
 from cs3_training.nano.bundle import write_bundle
 from cs3_training.nano.config import STAGES, NanoConfig
 from cs3_training.nano.loop import Machine, train
+from cs3_training.nano.taken import TAKEN, Taken
 from cs3_training.runs import RunFolder
 from cs3_training.synth.config import WorldConfig, split_seeds
 from cs3_training.synth.store import Scenes, make_scenes, open_scenes
@@ -39,10 +40,19 @@ class Recipe:
         out: folder of the run; ``out/nano`` will be the bundle.
         machine: what it runs on.
         workers: processes that make scenes.
+        taken: the bundle that ``TAKEN`` stages come from; None trains them.
     """
 
-    def __init__(self, config: NanoConfig, out: Path, machine: Machine, workers: int = 1) -> None:
+    def __init__(
+        self,
+        config: NanoConfig,
+        out: Path,
+        machine: Machine,
+        workers: int = 1,
+        taken: Taken | None = None,
+    ) -> None:
         self.config, self.out, self.machine, self._workers = config, out, machine, workers
+        self._taken = taken
         self.stages = out / 'stages'
 
     def run(self, stages: Collection[str] = STAGES) -> Path:
@@ -77,6 +87,9 @@ class Recipe:
             figures = write_bundle(self.config, self.stages, self.out / 'nano', records)
             return {'figures': figures}
         settings, folder = self._settings(name), self._folder(name)
+        if self._taken and name in TAKEN:
+            run = RunFolder(folder, settings)
+            return run.finished() or run.finish(self._taken.leave(name, folder))
         if name == 'weak':
             from cs3_training.nano.weak import train_weak
 
@@ -91,12 +104,14 @@ class Recipe:
 
     def _settings(self, name: str) -> dict[str, Any]:
         """What ``done.json`` of a training has to say."""
+        if self._taken and name in TAKEN:
+            return {'taken': self._taken.facts, 'made_from': self._made_from(name)}
         config = asdict(getattr(self.config, name))
         return {'config': config, 'seed': self.config.seed, 'made_from': self._made_from(name)}
 
     def _check_chain(self) -> None:
         """Refuse stages of other settings, and what was made of something older."""
-        self._run_folder('scenes', {'config': asdict(self.config.scenes)}).finished()
+        self._run_folder('scenes', self._scene_settings()).finished()
         for name in STAGES[1:-1]:
             self._run_folder(name, self._settings(name)).finished()
 
@@ -129,8 +144,7 @@ class Recipe:
 
     def _make_scenes(self) -> Mapping[str, Any]:
         scenes, folder = self.config.scenes, self._folder('scenes')
-        settings = {'config': asdict(scenes)}
-        run = self._run_folder('scenes', settings)
+        run = self._run_folder('scenes', self._scene_settings())
         done = run.finished()
         if done is not None:
             return done
@@ -141,11 +155,16 @@ class Recipe:
             'pretrain': split_seeds('train', 0, scenes.pretrain),
             'pairs': split_seeds('train', scenes.pretrain, scenes.pairs),
         }
-        digests = {
-            name: make_scenes(folder / name, world, seeds, self._workers).digest
-            for name, seeds in asked.items()
-        }
+        digests = self._taken.card['scenes']['digests'] if self._taken else {}
+        for name, seeds in asked.items():
+            if name != 'pretrain' or not self._taken:  # nobody will learn from them
+                made = make_scenes(folder / name, world, seeds, self._workers)
+                digests = {**digests, name: made.digest}
         return run.finish({'digests': digests})
+
+    def _scene_settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {'config': asdict(self.config.scenes)}
+        return {**settings, 'taken': self._taken.facts} if self._taken else settings
 
     def _set(self, name: str) -> Scenes:
         return open_scenes(self._folder('scenes') / name)

@@ -62,7 +62,7 @@ def train_weak(
     folder.mkdir(parents=True, exist_ok=True)
     training = training_config(config, machine, changed)
     model = segmenter(config, stages, training.train_beats).to(machine.device)
-    judge = HeatMapScore(validation, weak.judged)
+    judge = HeatMapScore(validation, weak.judged, wait_s=weak.wait_s)
     trainer = Trainer(
         model,
         pairs,
@@ -75,7 +75,10 @@ def train_weak(
     best = model_of(folder, config, stages).to(machine.device)
     figures = {
         'AV mIoU': judge(best),
-        'AV mIoU, shuffled sound': HeatMapScore(validation, weak.judged, shuffle=True)(best),
+        'AV mIoU, shuffled sound': HeatMapScore(
+            validation, weak.judged, shuffle=True, wait_s=weak.wait_s
+        )(best),
+        'AV mIoU, all sound': HeatMapScore(validation, weak.judged)(best),
     }
     facts = {'figures': figures, 'steps': weak.steps, 'seconds': round(trainer.seconds, 1)}
     return run.finish(facts)
@@ -104,6 +107,7 @@ def training_config(
         schedule='cosine',
         # on CPUs its small products gain nothing from bfloat16
         precision='bfloat16' if machine.half and machine.device.type == 'cuda' else 'float32',
+        listen_least_s=weak.listen_least_s,
         columns=weak.columns,
         recompute=False,  # its maps are small
         workers=machine.loaders,
@@ -115,7 +119,11 @@ def training_config(
 
 
 def segmenter(config: NanoConfig, stages: Path, train_beats: bool = True) -> CollisionSegmenter:
-    """The pretrained parts with a fresh audio token."""
+    """The pretrained parts with a fresh audio token, or with that of a bundle they come from."""
+    if (earlier := stages / 'audio' / CHECKPOINT).is_file():
+        found = load_checkpoint(earlier)
+        beats = found.beats or load_audio(config.audio, stages / 'audio')
+        return assemble(stages / 'clipseg', beats, found.audio_token, found.mask, train_beats)
     beats = load_audio(config.audio, stages / 'audio')
     mask, seed = MaskScale(bias=config.weak.mask_bias), config.seed * 100 + 5
     return assemble(stages / 'clipseg', beats, None, mask, train_beats, seed)

@@ -40,12 +40,16 @@ def make_sound(
         rng: source of the random numbers.
         silent: the collision is not heard; two things out of sight collide in its place.
     """
-    count = round(config.seconds * config.sample_rate)
-    jitter = rng.uniform(-config.jitter_s, config.jitter_s)
-    onset = round(count / 2 + jitter * config.sample_rate)
+    count, onset = round(config.seconds * config.sample_rate), draw_onset(config, rng)
     bodies = _other_bodies(table_top, rng) if silent else sounding_bodies(config, table_top)
     sound = soundtrack(config, bodies, table_top, Timing(config.sample_rate, count, onset), rng)
     return sound, onset, (bodies[0].material, bodies[1].material)
+
+
+def draw_onset(config: WorldConfig, rng: np.random.Generator) -> int:
+    """First sample of the collision; the first number that is drawn for a sound."""
+    jitter = rng.uniform(-config.jitter_s, config.jitter_s)
+    return round(round(config.seconds * config.sample_rate) / 2 + jitter * config.sample_rate)
 
 
 def sounding_bodies(config: WorldConfig, table_top: TableTop) -> tuple[SoundingBody, SoundingBody]:

@@ -27,7 +27,7 @@ from cs3_training.synth.config import WorldConfig
 from cs3_training.synth.hands import ARM_NUMBERS, HAND_NUMBERS
 from cs3_training.synth.scene import Scene
 from cs3_training.synth.vocabulary import COLOURS, MATERIALS, SHAPES
-from cs3_training.synth.world import make_scene
+from cs3_training.synth.world import make_scene, onset_of
 
 FORMAT = 'cs3-scenes-2'
 CHUNK = 32
@@ -86,6 +86,10 @@ class Scenes:
     def waveform(self, row: int) -> NDArray[np.float32]:
         """Sound float32 [samples] in [-1, 1]."""
         return self.sound[row].astype(np.float32) / np.float32(32768)
+
+    def onset(self, row: int) -> int:
+        """First sample of the action in the sound."""
+        return onset_of(self.config, self.seeds[row])
 
     def scene(self, row: int) -> Scene:
         """All that is true of a scene, made again from its seed; picture and sound as kept.

@@ -17,7 +17,7 @@ from cs3_training.synth.config import WorldConfig
 from cs3_training.synth.hands import ARM_NUMBERS, HAND_NUMBERS
 from cs3_training.synth.picture import develop, lay, smear
 from cs3_training.synth.scene import Box, Hand, Instance, Scene
-from cs3_training.synth.soundtrack import make_sound
+from cs3_training.synth.soundtrack import draw_onset, make_sound
 from cs3_training.synth.table_top import lay_table_top
 from cs3_training.synth.vocabulary import MATERIAL_WORDS, SCENE_PHRASES, false_names, name, phrase
 
@@ -43,7 +43,7 @@ def make_scene(config: WorldConfig, seed: int) -> Scene:
     instances, hands = describe(table_top, numbers)
     # of a stream of its own, so that the scenes of a world without silent ones stay as they are
     silent = bool(np.random.default_rng([seed, 4]).random() < config.silent)
-    heard = np.random.default_rng([seed, 2])
+    heard = _sound_numbers(seed)
     sound, onset, materials = make_sound(config, table_top, heard, silent)
     words = np.random.default_rng([seed, 3])
     return Scene(
@@ -64,6 +64,16 @@ def make_scene(config: WorldConfig, seed: int) -> Scene:
             [(i.colour, i.material, i.shape) for i in instances], words, _NEGATIVES
         ),
     )
+
+
+def onset_of(config: WorldConfig, seed: int) -> int:
+    """First sample of the collision of a scene, without making the scene."""
+    return draw_onset(config, _sound_numbers(seed))
+
+
+def _sound_numbers(seed: int) -> np.random.Generator:
+    """What the sound of a scene is drawn from."""
+    return np.random.default_rng([seed, 2])
 
 
 def _smeared(
