@@ -35,6 +35,13 @@ class ClipConfig:
     audio_after_s: float = setting(
         0.0, 'Seconds of sound after the onset.', minimum=0.0, maximum=10.0
     )
+    audio_after_most_s: float = setting(
+        0.0,
+        'Most seconds of sound after the onset that the networks were made for, where they may '
+        'hear more than ``audio_after_s``.',
+        minimum=0.0,
+        maximum=10.0,
+    )
     max_frame_distance_s: float = setting(
         0.5, 'An onset without a frame this near is dropped, seconds.', minimum=0.0, maximum=10.0
     )
@@ -75,11 +82,12 @@ class WaitConfig:
         if self.audio_after_s < 0 or self.audio_after_s == clip.audio_after_s:
             return clip
         least = min(SHORTEST_S, clip.audio_after_s)
-        if not least <= self.audio_after_s <= clip.audio_after_s:
+        most = max(clip.audio_after_s, clip.audio_after_most_s)
+        if not least <= self.audio_after_s <= most:
             raise ValueError(
                 f'clip.audio_after_s = {self.audio_after_s:g}: this bundle takes {least:g} to '
-                f'{clip.audio_after_s:g} s, or -1 for the latter; its networks were made for no '
-                'more, and less has nothing of an impact'
+                f'{most:g} s, or -1 for its own {clip.audio_after_s:g} s; its networks were made '
+                'for no more, and less has nothing of an impact'
             )
         return replace(clip, audio_after_s=self.audio_after_s)
 

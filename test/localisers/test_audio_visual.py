@@ -321,3 +321,11 @@ def test_arbitrary_descriptions_are_refused(tmp_path, description):
     save_file({'mask.scale': torch.tensor(1.0)}, path, metadata)
     with pytest.raises(ValueError, match='checkpoint.safetensors'):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize('wait', [0.05, 0.1, 0.15, 0.2, 0.25])
+def test_the_end_of_a_short_sound_is_heard(stage, wait):
+    """An impact lies there: BEATs by itself leaves out what fills no patch, up to 0.15 s."""
+    quiet, struck = (sound(count=RATE + round(wait * RATE)) for _ in range(2))
+    struck.samples[-round(wait * RATE) :] += sound(1, round(wait * RATE)).samples * 5
+    assert not torch.allclose(stage.condition(quiet), stage.condition(struck), atol=1e-4)

@@ -11,7 +11,14 @@ import torch
 from torchaudio.compliance import kaldi
 from trap import Trap
 
-from cs3_ros.networks.beats import Beats, BeatsConfig, beats_checkpoint, beats_fbank, load_beats
+from cs3_ros.networks.beats import (
+    Beats,
+    BeatsConfig,
+    beats_checkpoint,
+    beats_fbank,
+    load_beats,
+    whole_patches,
+)
 
 CFG = {
     'input_patch_size': 16, 'embed_dim': 24, 'conv_bias': False, 'encoder_layers': 3,
@@ -131,6 +138,15 @@ def test_fbank_is_torchaudios_normalised_and_refuses_what_fills_no_patch():
     for wrong in (waveforms[:, :2_799], waveforms[0]):
         with pytest.raises(ValueError, match=r'N >= 2800 samples \(0.175 s'):
             beats_fbank(wrong)
+
+
+@pytest.mark.parametrize('count', [2800, 2801, 5359, 5360, 16_000, 17_600, 18_400, 20_000, 32_000])
+def test_whole_patches_end_with_the_sound_and_leave_no_frame_out(count):
+    sound = torch.arange(count, dtype=torch.float32)[None]
+    heard = whole_patches(sound)
+    assert heard[0, -1] == count - 1 and torch.equal(heard, sound[:, -heard.shape[1] :])
+    assert beats_fbank(heard).shape[1] % 16 == 0
+    assert count - heard.shape[1] < 16 * 160 and heard.shape[1] >= 2800
 
 
 def test_blocks_come_in_the_order_asked_for_and_later_ones_are_not_computed():

@@ -233,3 +233,12 @@ def test_the_wait_of_a_bundle_can_be_shortened_and_not_overrun():
         WaitConfig(0.3).of(ClipConfig())
     with pytest.raises(ValueError, match='expected -1'):
         WaitConfig(-0.5)
+
+
+def test_a_bundle_may_be_made_for_more_than_it_waits_for():
+    bundle = ClipConfig(audio_before_s=1.0, audio_after_s=0.25, audio_after_most_s=1.0)
+    assert WaitConfig().of(bundle) is bundle
+    assert [WaitConfig(s).of(bundle).audio_after_s for s in (0.05, 0.5, 1.0)] == [0.05, 0.5, 1.0]
+    for wrong in (0.01, 1.5):
+        with pytest.raises(ValueError, match='takes 0.05 to 1 s, or -1 for its own 0.25 s'):
+            WaitConfig(wrong).of(bundle)

@@ -208,22 +208,25 @@ def test_rows_that_are_not_there_fail_their_checks():
 def test_the_command_on_tiny_networks(cs3_home, tmp_path, capsys):
     out = tmp_path / 'report'
     call = ['evaluate', '--bundle', 'cs3', '--scenes', '2', '--device', 'cpu', '--workers', '1']
-    call += ['--report', str(out), '--json', str(tmp_path / 'rows.json')]
+    call += ['--report', str(out), '--json', str(tmp_path / 'rows.json'), '--waits', '0.5', '0.1']
     assert cli.main(call) == 0
     rows = json.loads((tmp_path / 'rows.json').read_text())
+    curves = rows.pop('waits')
+    assert list(curves) == ['av', 'full'] and list(curves['av']) == ['0.1', '0.5']
+    assert curves['full']['0.5']['over_longest'] == {'mean': 0.0, 'ci': [0.0, 0.0]}
     assert set(rows) == set(ROWS) - BY_SOUND and rows['full']['n'] == 2
     assert set(rows['full']) == {'miou', 'auc', 'ci', 'n', 'over'}
     assert {path.name for path in out.iterdir()} == {
         'report.html',
         'results.jsonl',
         'summary.json',
+        'waits.svg',
         MARKER,
     }
     printed = capsys.readouterr().out
-    assert 'synthetic' in printed and 'Oracle' in printed
-    assert (
-        cli.main([*call[:-4], '--results', str(out / 'results.jsonl'), '--gate', 'orderings']) == 1
-    )
+    assert 'synthetic' in printed and 'Oracle' in printed and 'AV over the wait' in printed
+    again = [*call[:-7], *call[-3:], '--results', str(out / 'results.jsonl')]
+    assert cli.main([*again, '--gate', 'orderings']) == 1
     assert 'NOT OK' in capsys.readouterr().out
     (out / 'summary.json').write_text('mine')
     (out / 'notes.txt').write_text('mine')
@@ -244,6 +247,12 @@ def test_processes_give_what_one_process_gives(cs3_home, tmp_path):
 def test_wrong_calls_say_what_is_wrong(capsys):
     assert cli.main(['evaluate', '--bundle', 'nothing', '--scenes', '2']) == 1
     assert 'nothing' in capsys.readouterr().err
-    for wrong in (['--scenes', '0'], ['--split', 'train'], ['--gate', 'heaven']):
+    for wrong in (
+        ['--scenes', '0'],
+        ['--split', 'train'],
+        ['--gate', 'heaven'],
+        ['--waits', '0.01'],
+        ['--waits', 'nan'],
+    ):
         with pytest.raises(SystemExit):
             cli.main(['evaluate', '--bundle', 'cs3', *wrong])

@@ -22,6 +22,7 @@ from cs3_training.localiser.train import (
     TrainConfig,
     Trainer,
     augment,
+    cut_after,
     load_config,
 )
 from cs3_training.loop import learning_rate
@@ -49,14 +50,21 @@ class Noise:
         sound = rng.normal(0, 0.1, 8000).astype(np.float32)
         return rng.integers(0, 256, (80, 80, 3), np.uint8), sound
 
+    def onset(self, index):
+        return 4000 + 100 * index
+
 
 def trained(model) -> dict[str, torch.Tensor]:
     return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
 
 
-@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
-def test_a_run_that_was_killed_goes_on_bit_by_bit(tiny_weights, tmp_path, monkeypatch, precision):
-    config = replace(QUICK, precision=precision)
+@pytest.mark.parametrize(
+    'precision, least', [('float32', 0.0), ('bfloat16', 0.0), ('float32', 0.1)]
+)
+def test_a_run_that_was_killed_goes_on_bit_by_bit(
+    tiny_weights, tmp_path, monkeypatch, precision, least
+):
+    config = replace(QUICK, precision=precision, listen_least_s=least)
     whole = Trainer(segmenter(tiny_weights), Noise(), config, tmp_path / 'whole')
     before = trained(whole.model)
     whole.run()
@@ -138,6 +146,38 @@ def test_every_epoch_shows_every_pair_once():
     second = [samples[n][0].numpy().tobytes() for n in range(5, 10)]
     assert len(set(first)) == 5 and set(first) == set(second) and first != second
     assert samples[3][0].numpy().tobytes() == first[3], 'whatever was asked for before'
+
+
+def test_a_wait_is_at_least_the_least_and_at_most_all():
+    sound = np.arange(32_000, dtype=np.float32)
+    for onset in (14_000, 16_000, 18_000):
+        ends = [len(cut_after(sound, onset, 0.1, share)) for share in np.linspace(0, 1, 9)]
+        assert ends[0] == onset + 1600 and ends[-1] == 32_000 and ends == sorted(set(ends))
+        waits = np.diff(np.log(np.subtract(ends, onset)))
+        assert np.allclose(waits, waits.mean(), atol=1e-3), 'even on a logarithmic scale'
+    assert len(cut_after(sound, 31_000, 0.1, 0.0)) == 32_000, 'there is no more'
+
+
+def test_the_sounds_of_a_batch_wait_alike_and_end_with_the_wait():
+    config = replace(QUICK, batch=4, listen_least_s=0.05)
+    samples, pairs = PairSamples(Noise(), config), Noise()
+    whole = PairSamples(Noise(), QUICK)
+    waits = []
+    for start in range(0, 40, 4):
+        batch = [samples[n] for n in range(start, start + 4)]
+        for number, (_, sound) in enumerate(batch, start):
+            full = whole[number][1]
+            assert torch.equal(sound, full[: len(sound)])
+            onset = next(pairs.onset(k) for k in range(5) if np.array_equal(pairs[k][1], full))
+            share = np.log((len(sound) - onset) / 800) / np.log((8000 - onset) / 800)
+            waits.append(share)
+        _, sounds = PairSamples.together(batch)
+        assert sounds.shape == (4, min(len(sound) for _, sound in batch))
+        ends = [sound[-sounds.shape[1] :] for _, sound in batch]
+        assert torch.equal(sounds, torch.stack(ends))
+        assert np.ptp(waits[-4:]) < 0.01
+    assert min(waits) < 0.2 and max(waits) > 0.8
+    assert torch.equal(samples[7][1], PairSamples(Noise(), config)[7][1])
 
 
 def test_windows_and_mirrors():

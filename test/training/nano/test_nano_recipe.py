@@ -17,13 +17,16 @@ import torch
 from safetensors.torch import load_file
 
 from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.bundles.weights import digest_of
 from cs3_ros.collision import AudioClip, CollisionClip, Frame, Onset
 from cs3_training.cli import main
 from cs3_training.nano import loop
 from cs3_training.nano.bundle import write_bundle
+from cs3_training.nano.card import read_card
 from cs3_training.nano.config import STAGES, make_config
 from cs3_training.nano.loop import Machine
 from cs3_training.nano.recipe import NEEDS, Recipe
+from cs3_training.nano.weak import segmenter
 from cs3_training.synth.store import open_scenes
 
 CONFIG = make_config('smoke')
@@ -155,6 +158,41 @@ def test_the_command(whole, capsys):
     assert 'stages clap: expected some of scenes' in capsys.readouterr().err
     assert main([*call, '--minutes-scale', '0']) == 1
     assert 'expected a factor above 0' in capsys.readouterr().err
+
+
+def test_a_bundle_can_be_taken_and_its_last_stage_trained_on(whole, tmp_path, capsys):
+    start = whole / 'nano' / 'nano.yaml'
+    call = ['nano', '--out', str(tmp_path / 'run'), '--preset', 'smoke', '--threads', '1']
+    call += ['--device', 'cpu', '--loaders', '0', '--from', str(start)]
+    assert main(call) == 0
+    assert not (tmp_path / 'run' / 'scenes' / 'pretrain').exists()
+    made = tmp_path / 'run' / 'nano'
+    for file in (whole / 'nano').rglob('*.*'):
+        same = file.read_bytes() == (made / file.relative_to(whole / 'nano')).read_bytes()
+        assert same == (file.name not in ('audio_visual.safetensors', 'nano.yaml', 'MODEL_CARD.md'))
+    stages = start.parent / 'audio_visual.safetensors', tmp_path / 'run/stages/audio'
+    begun = segmenter(CONFIG, tmp_path / 'run' / 'stages').state_dict()
+    for name, value in load_file(stages[0]).items():
+        assert torch.equal(begun[name], value.float()), 'goes on from what was there'
+    card, first = (
+        read_card((f / 'MODEL_CARD.md').read_text(), 'it') for f in (made, whole / 'nano')
+    )
+    for name in ('clip', 'clipseg', 'audio', 'hands', 'masks'):
+        assert card[name] == first[name]
+    assert card['scenes'] == first['scenes']
+    text = (made / 'MODEL_CARD.md').read_text()
+    assert '--from' in text and digest_of(stages[0]) in text
+    assert main([*call[:-2]]) == 1, 'the run is another one without it'
+    assert 'other settings' in capsys.readouterr().err
+    for other, words in (('lite', 'expected a bundle of cs3-train nano'), ('no', 'not found')):
+        call[2] = str(tmp_path / other)
+        assert main([*call[:-1], other]) == 1
+        assert words in capsys.readouterr().err
+
+
+def test_a_card_of_something_else_is_refused():
+    with pytest.raises(ValueError, match="mine: no row 'CLIP towers"):
+        read_card('# mine', 'mine')
 
 
 def test_a_stage_says_what_it_needs(tmp_path):

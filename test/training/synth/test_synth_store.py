@@ -41,6 +41,7 @@ def test_scenes_come_back_as_they_were_made(whole: Scenes) -> None:
         image, sound = whole[k]
         np.testing.assert_array_equal(image, scene.image)
         np.testing.assert_array_equal(sound, scene.sound)
+        assert whole.onset(k) == scene.onset
         assert sound.dtype == np.float32
         np.testing.assert_array_equal(whole.numbers[k], scene.instance_map)
         assert [MATERIALS[code] for code in whole.heard[k]] == list(scene.sound_materials)

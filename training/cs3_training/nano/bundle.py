@@ -122,7 +122,7 @@ def _yaml(folder: Path, files: list[Path], hands: Mapping[str, float], wait_s: f
         'name': 'nano',
         'description': DESCRIPTION,
         'warning': WARNING,
-        'clip': {'audio_before_s': 1.0, 'audio_after_s': wait_s},
+        'clip': {'audio_before_s': 1.0, 'audio_after_s': wait_s, 'audio_after_most_s': 1.0},
         'localiser': {'type': 'audio_visual', 'clipseg': _CLIPSEG, 'checkpoint': CHECKPOINT},
         'hands': {
             'type': 'detr',
