@@ -55,14 +55,17 @@ def whole_patches(waveforms: Tensor) -> Tensor:
     """The last samples that ``Beats`` makes whole patches of, up to the very end.
 
     ``Beats`` leaves out frames at the end that fill no patch, up to 0.15 s: of a sound that ends
-    soon after an impact, the impact. So as much is cut at the front, where it is not missed.
+    soon after an impact, the impact. So as much is cut at the front, where it is not missed. Sounds
+    of 2 s and more stay as they are, since the published networks heard them so.
 
     Args:
         waveforms: [..., N] at 16 kHz, N >= ``MIN_SAMPLES``.
 
     Returns:
-        [..., M], M = 400 + 160 * (16 k - 1) <= N for the largest k.
+        [..., M], M = 400 + 160 * (16 k - 1) <= N for the largest k; M = N from 2 s on.
     """
+    if waveforms.shape[-1] >= 2 * RATE:
+        return waveforms
     frames = 1 + (waveforms.shape[-1] - 400) // 160
     count = 400 + 160 * (frames // 16 * 16 - 1)
     return waveforms[..., waveforms.shape[-1] - count :]  # [..., M]
