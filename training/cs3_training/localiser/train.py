@@ -110,22 +110,36 @@ class PairSamples(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         """Picture uint8 [H', W', 3] and sound float32 [n], n <= N."""
-        config, index = self._config, self._epochs.index(number)
-        image, sound = self._pairs[index]
-        if config.augment:
-            image = augment(image, np.random.default_rng([config.seed, 1, number]))
-        if config.listen_least_s:
-            rng = np.random.default_rng([config.seed, 3, number // config.batch])
-            sound = cut_after(sound, self._pairs.onset(index), config.listen_least_s, rng.random())
-        return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(sound)
+        image, sound = self.pair(number)
+        if self._config.augment:
+            image = augment(image, np.random.default_rng([self._config.seed, 1, number]))
+        heard = torch.from_numpy(self.heard(number, sound))
+        return torch.from_numpy(np.ascontiguousarray(image)), heard
+
+    def pair(self, number: int) -> tuple[Image, NDArray[np.float32]]:
+        """Picture [H, W, 3] and sound [N] of a sample, as the set has them."""
+        return self._pairs[self._epochs.index(number)]
+
+    def heard(self, number: int, sound: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the sample hears of its sound [N], float32 [n]."""
+        config = self._config
+        if not config.listen_least_s:
+            return sound
+        share = np.random.default_rng([config.seed, 3, number // config.batch]).random()
+        onset = self._pairs.onset(self._epochs.index(number))
+        return cut_after(sound, onset, config.listen_least_s, share)
 
     @staticmethod
     def together(samples: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """A batch of samples: pictures [B, H', W', 3] and sounds [B, n], of which the first samples
-        are missing where others are shorter."""
+        """A batch of samples: pictures [B, H', W', 3] and the ends of the sounds, [B, n]."""
         pictures, sounds = zip(*samples, strict=True)
-        shortest = min(map(len, sounds))
-        return [torch.stack(pictures), torch.stack([s[len(s) - shortest :] for s in sounds])]
+        return [torch.stack(pictures), ends_of(sounds)]
+
+
+def ends_of(sounds: Sequence[Tensor]) -> Tensor:
+    """The last samples of sounds of several lengths, as many as the shortest has, [B, n]."""
+    shortest = min(map(len, sounds))
+    return torch.stack([sound[len(sound) - shortest :] for sound in sounds])
 
 
 def cut_after(

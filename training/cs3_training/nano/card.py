@@ -67,8 +67,8 @@ material it hears no difference.
 
 
 _START = (
-    ' All stages but the last are those of an earlier bundle `{bundle}`; the last went on from its '
-    '`audio_visual.safetensors`, SHA-256 `{sha256}`.'
+    ' All stages are those of an earlier bundle `{bundle}`, whose `audio_visual.safetensors` '
+    '(SHA-256 `{sha256}`, {steps} steps of the last stage) was taught to hear less of a sound.'
 )
 
 

@@ -202,6 +202,22 @@ class WeakConfig:
 
 
 @dataclass(frozen=True)
+class FurtherConfig:
+    """Stage weak where it goes on from a bundle (``localiser/shorter.py``), instead of ``weak``'s.
+
+    Raises:
+        ValueError: a setting is outside its range.
+    """
+
+    steps: int = _steps(150)
+    batch: int = _batch(32)
+    lr: float = setting(1e-4, 'Learning rate of BEATs and of the audio token.', minimum=0.0)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
 class NanoConfig:
     """The whole recipe; the defaults take some four hours on 2 CPU cores."""
 
@@ -213,6 +229,7 @@ class NanoConfig:
     hands: HandsConfig = field(default_factory=HandsConfig)
     masks: MasksConfig = field(default_factory=MasksConfig)
     weak: WeakConfig = field(default_factory=WeakConfig)
+    further: FurtherConfig = field(default_factory=FurtherConfig)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -242,6 +259,7 @@ GROUPS: Mapping[str, type[Any]] = {
     'hands': HandsConfig,
     'masks': MasksConfig,
     'weak': WeakConfig,
+    'further': FurtherConfig,
 }
 """Stage -> its settings."""
 
@@ -259,6 +277,7 @@ SMOKE: Mapping[str, Any] = {
     },
     'masks': {'steps': 3, 'batch': 2, 'prompts': 2, 'image_size': 64, 'embed': 8, 'width': 32},
     'weak': {'steps': 2, 'batch': 2, 'validations': 1, 'judged': 2},
+    'further': {'steps': 2, 'batch': 2},
 }  # fmt: skip
 """For tests: everything happens, nothing is learned."""
 

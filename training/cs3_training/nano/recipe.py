@@ -107,7 +107,10 @@ class Recipe:
         if self._taken and name in TAKEN:
             return {'taken': self._taken.facts, 'made_from': self._made_from(name)}
         config = asdict(getattr(self.config, name))
-        return {'config': config, 'seed': self.config.seed, 'made_from': self._made_from(name)}
+        settings = {'config': config, 'seed': self.config.seed, 'made_from': self._made_from(name)}
+        if self._taken and name == 'weak':
+            settings['further'] = asdict(self.config.further)
+        return settings
 
     def _check_chain(self) -> None:
         """Refuse stages of other settings, and what was made of something older."""

@@ -31,7 +31,7 @@ class Taken:
         bundle: name of the bundle or path of its YAML.
 
     Attributes:
-        facts: name, and SHA-256 of the checkpoint that ``weak`` goes on from.
+        facts: name, and SHA-256 and steps of the localiser that ``weak`` goes on from.
         card: stage -> steps, seconds and figures, of the bundle's card; ``scenes`` has the digests.
 
     Raises:
@@ -45,8 +45,12 @@ class Taken:
         card = self.folder / 'MODEL_CARD.md'
         if not card.is_file():
             raise ValueError(f'bundle {bundle!r}: no {card}; expected a bundle of cs3-train nano')
-        self.facts = {'bundle': found.name, 'sha256': digest_of(self.folder / CHECKPOINT)}
         self.card = read_card(card.read_text('utf-8'), str(card))
+        self.facts = {
+            'bundle': found.name,
+            'sha256': digest_of(self.folder / CHECKPOINT),
+            'steps': self.card['weak']['steps'],
+        }
 
     def leave(self, stage: str, folder: Path) -> Mapping[str, Any]:
         """Put what ``stage`` would have left into its folder; its steps, seconds and figures."""

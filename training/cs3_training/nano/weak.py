@@ -14,6 +14,7 @@ from typing import Any
 from cs3_ros.networks.audio_visual import MaskScale, load_checkpoint
 from cs3_training.localiser.losses import LossConfig
 from cs3_training.localiser.model import CollisionSegmenter, assemble
+from cs3_training.localiser.shorter import ShorterTrainer
 from cs3_training.localiser.train import CHECKPOINT, TrainConfig, Trainer
 from cs3_training.localiser.validation import HeatMapScore
 from cs3_training.nano.audio import load_audio
@@ -35,6 +36,8 @@ def train_weak(
 ) -> dict[str, Any]:
     """Run the stage on what clipseg and audio left in ``stages``, from where it stands.
 
+    Where audio was taken from a bundle, that bundle's localiser is taught to hear less.
+
     Args:
         config: the recipe.
         pairs: pictures and sounds to learn from.
@@ -55,15 +58,17 @@ def train_weak(
     settings = {'config': weak.__dict__, 'seed': config.seed, 'made_from': made_from}
     if changed:
         settings['changed'] = changed
+    if further := _earlier(stages) is not None:
+        settings['further'] = config.further.__dict__
     run = RunFolder(folder, settings)
     done = run.finished()
     if done is not None:
         return done
     folder.mkdir(parents=True, exist_ok=True)
-    training = training_config(config, machine, changed)
+    training = (further_config if further else training_config)(config, machine, changed)
     model = segmenter(config, stages, training.train_beats).to(machine.device)
     judge = HeatMapScore(validation, weak.judged, wait_s=weak.wait_s)
-    trainer = Trainer(
+    trainer = (ShorterTrainer if further else Trainer)(
         model,
         pairs,
         training,
@@ -80,7 +85,7 @@ def train_weak(
         )(best),
         'AV mIoU, all sound': HeatMapScore(validation, weak.judged)(best),
     }
-    facts = {'figures': figures, 'steps': weak.steps, 'seconds': round(trainer.seconds, 1)}
+    facts = {'figures': figures, 'steps': training.steps, 'seconds': round(trainer.seconds, 1)}
     return run.finish(facts)
 
 
@@ -118,15 +123,39 @@ def training_config(
     return replace(training, **{**changed, 'loss': replace(loss, **changed.get('loss', {}))})
 
 
+def further_config(
+    config: NanoConfig, machine: Machine, changed: Mapping[str, Any] | None = None
+) -> TrainConfig:
+    """As ``training_config``, where the stage goes on from a bundle."""
+    further, training = config.further, training_config(config, machine)
+    every = max(further.steps // config.weak.validations, 1)
+    found = replace(
+        training,
+        steps=further.steps,
+        batch=further.batch,
+        lr=further.lr,
+        lr_token=further.lr,
+        warm_up=min(30, further.steps),
+        save_every=max(every // 4, 1),
+        validate_every=every,
+    )
+    return replace(found, **(changed or {}))
+
+
 def segmenter(config: NanoConfig, stages: Path, train_beats: bool = True) -> CollisionSegmenter:
     """The pretrained parts with a fresh audio token, or with that of a bundle they come from."""
-    if (earlier := stages / 'audio' / CHECKPOINT).is_file():
-        found = load_checkpoint(earlier)
-        beats = found.beats or load_audio(config.audio, stages / 'audio')
-        return assemble(stages / 'clipseg', beats, found.audio_token, found.mask, train_beats)
     beats = load_audio(config.audio, stages / 'audio')
+    if (earlier := _earlier(stages)) is not None:
+        found = load_checkpoint(earlier)
+        return assemble(stages / 'clipseg', beats, found.audio_token, found.mask, train_beats)
     mask, seed = MaskScale(bias=config.weak.mask_bias), config.seed * 100 + 5
     return assemble(stages / 'clipseg', beats, None, mask, train_beats, seed)
+
+
+def _earlier(stages: Path) -> Path | None:
+    """The localiser of the bundle that the stages are taken from; None where they are not."""
+    path = stages / 'audio' / CHECKPOINT
+    return path if path.is_file() else None
 
 
 def model_of(folder: Path, config: NanoConfig, stages: Path) -> CollisionSegmenter:
