@@ -107,6 +107,9 @@ class Evaluator:
                 for variant, audio in sounds.items()
             }
             for wait, audio in sample.waits.items():
+                if audio is clip.audio:
+                    waits[wait] = found['own']
+                    continue
                 located = self._locate('own', prepared.localiser_state, sample.index, audio)
                 waits[wait] = self._pipeline.decide(prepared, located, replace(clip, audio=audio))
             if isinstance(self._pipeline.verifier, SoundingVerifier):

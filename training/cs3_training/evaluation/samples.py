@@ -87,7 +87,7 @@ class SyntheticSamples:
         self._scene = lru_cache(maxsize=2)(self._make)  # a sample and its partner
 
     def __getitem__(self, index: int) -> Sample:
-        scene, sound = self._scene(index)
+        (scene, sound), own_s = self._scene(index), self._spans.audio_after_s
         stamp_ns = NS_PER_S + round(scene.onset * NS_PER_S / scene.sample_rate)
         clip = CollisionClip(
             onset=Onset(stamp_ns, peak_dbfs=0.0, prominence_db=0.0),
@@ -104,7 +104,9 @@ class SyntheticSamples:
             truth=tuple(mask for mask, _ in visible),
             names=tuple(instance.caption for _, instance in visible),
             in_hand=any(instance.hand for _, instance in visible),
-            waits={wait: self._heard(scene, wait) for wait in self._waits},
+            waits={
+                wait: sound if wait == own_s else self._heard(scene, wait) for wait in self._waits
+            },
         )
 
     def _make(self, index: int) -> tuple[Scene, AudioClip]:

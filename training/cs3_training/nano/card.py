@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from cs3_training.nano.config import NanoConfig
@@ -97,6 +99,18 @@ def read_card(text: str, where: str) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _changed(config: NanoConfig) -> str:
+    """The settings that are not those of the recipe, as YAML for ``--settings``; '' for none."""
+    usual = asdict(NanoConfig())
+    parts = {
+        name: {k: v for k, v in values.items() if v != usual[name][k]}
+        for name, values in asdict(config).items()
+        if isinstance(values, dict)
+    }
+    parts = {name: values for name, values in parts.items() if values}
+    return f' with the settings `{json.dumps(parts)}`' if parts else ''
+
+
 _FIGURE = re.compile(r'(\S.*? -?\d+\.\d+)(?:, |$)')
 
 
@@ -128,7 +142,7 @@ def model_card(
         seed=config.seed,
         taken=' --from nano.yaml' if taken else '',
         start=_START.format(**taken) if taken else '',
-        settings='' if config == NanoConfig(seed=config.seed) else ' with settings of its own',
+        settings=_changed(config),
         size=scenes.size,
         pretrain=scenes.pretrain,
         pairs=scenes.pairs,
