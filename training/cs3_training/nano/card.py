@@ -55,11 +55,10 @@ map on labelled validation scenes**.
 
 Chance is 0.14 for materials, 0.13 for shapes, 0.5 for AUC; the surest material of a sound is one of
 two in most scenes. The thresholds of the hands were chosen on these scenes by F1, and recall is at
-these. The mIoU of AV is that of the heat map
-with the second look, cut at 0.5, as the only mask, {wait_s:g} s of sound after the onset heard where
-nothing else is said; it was selected on the same scenes. All were
-measured before the weights were cut to half precision. Figures on the test split are in the
-documentation of the package, under benchmarks.
+these. The mIoU of AV is that of the heat map with the second look, cut at 0.5, as the only mask,
+with {wait_s:g} s of sound after the onset unless it says otherwise; it was selected on the same
+scenes. All were measured before the weights were cut to half precision. Figures on the test split
+are in the documentation of the package, under benchmarks.
 
 ## Limits
 
