@@ -19,7 +19,15 @@ from cs3_training.localiser.shorter import ShorterSamples, ShorterTrainer
 from cs3_training.localiser.train import CHECKPOINT, TrainConfig
 
 CONFIG = TrainConfig(
-    steps=24, batch=4, lr=1e-3, lr_token=1e-3, precision='float32', workers=0, listen_least_s=0.1
+    steps=60,
+    batch=4,
+    lr=2e-4,
+    lr_token=2e-4,
+    warm_up=5,
+    schedule='cosine',
+    precision='float32',
+    workers=0,
+    listen_least_s=0.1,
 )
 
 
