@@ -156,6 +156,7 @@ def test_a_wait_is_at_least_the_least_and_at_most_all():
         waits = np.diff(np.log(np.subtract(ends, onset)))
         assert np.allclose(waits, waits.mean(), atol=1e-3), 'even on a logarithmic scale'
     assert len(cut_after(sound, 31_000, 0.1, 0.0)) == 32_000, 'there is no more'
+    assert len(cut_after(sound, 0, 0.1, 0.0)) == 2800, 'one patch of BEATs'
 
 
 def test_the_sounds_of_a_batch_wait_alike_and_end_with_the_wait():

@@ -22,7 +22,7 @@ from cs3_ros.collision import Image
 from cs3_ros.config import from_mapping, setting
 from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.networks.audio_visual import save_checkpoint
-from cs3_ros.networks.beats import RATE, beats_fbank, whole_patches
+from cs3_ros.networks.beats import MIN_SAMPLES, RATE, beats_fbank, whole_patches
 from cs3_training.localiser.losses import LossConfig
 from cs3_training.localiser.model import CollisionSegmenter
 from cs3_training.loop import Epochs, LoopConfig, TrainingLoop, batches
@@ -154,11 +154,11 @@ def cut_after(
         share: 0 waits for that, 1 for all, on a logarithmic scale between.
 
     Returns:
-        Its first samples, float32 [n].
+        Its first samples, float32 [n], as many as BEATs needs at least.
     """
     least, most = round(least_s * RATE), len(sound) - onset
     wait = least * (most / least) ** share if most > least else most
-    return sound[: onset + round(wait)]
+    return sound[: max(onset + round(wait), MIN_SAMPLES)]
 
 
 def augment(image: Image, rng: np.random.Generator) -> Image:
