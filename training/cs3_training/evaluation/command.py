@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cs3_ros.files.jsonfile import add_json
-from cs3_ros.trigger.assembler import SHORTEST_S
 
 RESULTS = 'results.jsonl'
 """In the folder of a report: scores of each scene, kept for the next run."""
@@ -108,6 +107,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
+    from cs3_ros.trigger.assembler import SHORTEST_S
+
     value = float(text)
     if not SHORTEST_S <= value <= 10:
         raise argparse.ArgumentTypeError(f'{text}: expected {SHORTEST_S:g} to 10 seconds')
