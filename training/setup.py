@@ -9,7 +9,10 @@ setup(
     packages=find_packages(include=['cs3_training', 'cs3_training.*']),
     package_data={
         'cs3_training': [
-            'curate/page.*', 'evaluation/*.html', 'evaluation/*.svg', 'sounding/*.yaml',
+            'curate/page.*',
+            'evaluation/*.html',
+            'evaluation/*.svg',
+            'sounding/*.yaml',
         ],
     },
     install_requires=['cs3_ros[train]'],
