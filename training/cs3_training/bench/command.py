@@ -68,12 +68,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='instead: segments per second that cs3-train extract cuts, beside a plain loop',
     )
     cutting.add_argument(
-        '--seconds', type=float, default=60.0, metavar='S',
-        help='length of each of the two videos that are made for it (default 60)',
+        '--seconds', type=float, default=300.0, metavar='S',
+        help='length of each of the two videos that are made for it (default 300)',
     )  # fmt: skip
     cutting.add_argument(
-        '--height', type=int, default=480, metavar='PIXELS', help='of the videos (default 480)'
+        '--height', type=int, default=1080, metavar='PIXELS', help='of the videos (default 1080)'
     )
+    cutting.add_argument(
+        '--gop', type=int, default=250, metavar='N',
+        help='pictures from one keyframe to the next (default 250, as x264)',
+    )  # fmt: skip
     cutting.add_argument(
         '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
         help='processes of the extraction (default: one for each core)',
@@ -129,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_extraction(options: argparse.Namespace) -> int:
-    for name, least in (('seconds', 10), ('height', 64), ('workers', 1)):
+    for name, least in (('seconds', 10), ('height', 64), ('gop', 1), ('workers', 1)):
         if getattr(options, name) < least:
             raise ValueError(f'--{name} {getattr(options, name)}: expected at least {least}')
     import torch
@@ -139,7 +143,7 @@ def _run_extraction(options: argparse.Namespace) -> int:
     from cs3_training.bench.extraction import as_json, as_text, measure
 
     prepare_json(options.json, options.force)
-    measured = measure(options.seconds, options.height, options.workers)
+    measured = measure(options.seconds, options.height, options.gop, options.workers)
     machine = machine_name(torch.device('cpu'))
     print(as_text(measured, machine))
     write_json(options.json, as_json(measured, machine))
