@@ -9,8 +9,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from importlib import import_module
@@ -110,16 +110,12 @@ def measure(seconds: float, height: int, gop: int, workers: int, videos: int = 2
             shutil.copy(first, path)
         rows = Bar(segments, 'the plain loop', unit='row', disable=None)
         loop = folder / 'plain'
-        plain = cost(lambda: [plain_row(program, paths[one.video], one, loop) for one in rows])
-        reports: list[dict[str, Any]] = []
-        with redirect_stdout(StringIO()):
-            ours = cost(
-                lambda: reports.append(
-                    extract(segments, folder, folder / 'shards', samples=1, workers=workers)
-                )
-            )
+        with cost() as plain:
+            for one in rows:
+                plain_row(program, paths[one.video], one, loop)
+        with redirect_stdout(StringIO()), cost() as ours:
+            report = extract(segments, folder, folder / 'shards', samples=1, workers=workers)
         count, sounds = len([*loop.glob('*/*.jpg')]), len([*loop.glob('*/*.wav')])
-        (report,) = reports
         pictures, every = report['pictures'], report['samples'] == sounds == len(segments)
         if not every or not LEAST * pictures <= count <= pictures:
             raise RuntimeError(
@@ -128,7 +124,7 @@ def measure(seconds: float, height: int, gop: int, workers: int, videos: int = 2
             )
     version = subprocess.run([program, '-version'], check=True, capture_output=True, text=True)
     return Measured(
-        len(segments), pictures, height, gop, seconds * videos, plain, ours, workers,
+        len(segments), pictures, height, gop, seconds * videos, plain(), ours(), workers,
         ' '.join(version.stdout.split()[:3]),
     )  # fmt: skip
 
@@ -149,16 +145,18 @@ def find_ffmpeg() -> str:
         ) from error
 
 
-def cost(work: Callable[[], object]) -> Cost:
-    """What some work costs, with that of the processes that it starts and waits for."""
+@contextmanager
+def cost() -> Iterator[Callable[[], Cost]]:
+    """What a block costs, with that of the processes that it starts and waits for; told after it."""
 
-    def cpu_s() -> float:
+    def now() -> Cost:
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return sum(one.ru_utime + one.ru_stime for one in used)
+        return Cost(time.perf_counter(), sum(one.ru_utime + one.ru_stime for one in used))
 
-    wall, before = time.perf_counter(), cpu_s()
-    work()
-    return Cost(time.perf_counter() - wall, cpu_s() - before)
+    before, found = now(), list[Cost]()
+    yield lambda: found[0]
+    after = now()
+    found.append(Cost(after.wall_s - before.wall_s, after.cpu_s - before.cpu_s))
 
 
 def draw_segments(video: str, seconds: float, seed: int) -> list[Segment]:
@@ -180,7 +178,8 @@ def write_video(path: Path, seconds: float, height: int, gop: int) -> None:
     scene = rng.integers(0, 255, (height // 8, width // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     count = min(round(TAKE_S * FPS), round(seconds * FPS))
     options = {'preset': 'superfast', 'g': str(gop), 'bf': '3'}
-    take = path.with_suffix('.take.mkv')
+    take = path.with_suffix('.take.mp4')
+    track: Any
     with av.open(str(take), 'w') as container:
         track = container.add_stream('libx264', rate=FPS, options=options)
         track.width, track.height, track.pix_fmt = scene.shape[1], scene.shape[0], 'yuv420p'
@@ -191,8 +190,9 @@ def write_video(path: Path, seconds: float, height: int, gop: int) -> None:
     with av.open(str(take)) as source, av.open(str(path), 'w') as container:
         track = container.add_stream_from_template(source.streams.video[0])
         sound = container.add_stream('aac', rate=48_000, layout='stereo')
-        packets = [(bytes(p), p.pts, p.dts, p.is_keyframe) for p in source.demux() if p.size]
-        base, step_s = source.streams.video[0].time_base, float(count / FPS)
+        taken: list[Any] = [packet for packet in source.demux() if packet.size]
+        packets = [(bytes(one), one.pts, one.dts, one.is_keyframe) for one in taken]
+        base, step_s = taken[0].time_base, float(count / FPS)
         for turn in range(math.ceil(seconds / step_s)):
             shift = round(turn * step_s / base)
             for data, pts, dts, keyframe in packets:

@@ -72,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
         if getattr(options, name) < 1:
             raise ValueError(f'--{name} {getattr(options, name)}: expected at least 1')
     from cs3_training.data.annotations import read_segments
-    from cs3_training.data.extraction import REPORT, extract
+    from cs3_training.data.extraction import extract
+    from cs3_training.data.jobs import REPORT
     from cs3_training.data.sampling import Cutting
 
     cutting = Cutting(options.pictures_per_s, options.most_pictures, options.side, options.quality)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from cs3_ros.files.images import as_jpeg
 from cs3_ros.files.jsonfile import write_json
 from cs3_ros.files.media import VideoFile
 from cs3_training.data.excerpts import RATE, Sound, pictures_at, sounds_in
-from cs3_training.data.jobs import Job
+from cs3_training.data.jobs import BEGINS, Job
 from cs3_training.data.records import Segment
 from cs3_training.data.sampling import Cutting, picture_times_ns, sound_span_ns
 from cs3_training.data.shards import add_file, as_json, as_wav
@@ -28,7 +29,7 @@ SHORT_S = 0.005
 def make_shard(job: Job) -> dict[str, Any]:
     """Cut the segments of a shard and write it with its account; returns the account."""
     account: dict[str, Any] = {
-        'samples': 0, 'pictures': 0, 'bytes': 0,
+        'samples': 0, 'pictures': 0, 'bytes': 0, 'sha256': '', BEGINS: [],
         'missing_videos': {}, 'without_sound': {}, 'unreadable': {}, 'damaged': {}, 'short': [],
     }  # fmt: skip
     with replacing(job.shard) as part:
@@ -40,11 +41,14 @@ def make_shard(job: Job) -> dict[str, Any]:
                 for key, files, pictures in cut_video(
                     job.videos[video], group, job.cutting, account
                 ):
+                    account[BEGINS].append(tar.offset)
                     for ending, data in files.items():
                         add_file(tar, f'{key}.{ending}', data)
                     account['samples'] += 1
                     account['pictures'] += pictures
         account['bytes'] = part.stat().st_size
+        with part.open('rb') as file:
+            account['sha256'] = hashlib.file_digest(file, 'sha256').hexdigest()
         # an account without its shard is made anew, a shard without its account could not be known
         write_json(job.account_path, account)
     return account

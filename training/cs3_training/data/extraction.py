@@ -18,15 +18,14 @@ from cs3_ros.files.jsonfile import read_json, write_json
 from cs3_ros.files.output_folder import claim, locked
 from cs3_ros.files.progress import Bar
 from cs3_training.data.estimate import estimated_bytes
-from cs3_training.data.jobs import SETTINGS, Job, clear_parts, jobs
+from cs3_training.data.jobs import BEGINS, REPORT, SETTINGS, Job, clear_parts, jobs
 from cs3_training.data.pools import made, made_on_ray
 from cs3_training.data.records import Segment
 from cs3_training.data.sampling import Cutting
 from cs3_training.data.shards import as_json
 from cs3_training.data.videos import find_videos
 
-FORMAT = 'cs3-shards-1'
-REPORT = 'report.json'
+FORMAT = 'cs3-shards-2'
 COMMAND = 'extract'
 
 
@@ -85,6 +84,8 @@ def summary(accounts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     total: dict[str, Any] = {'format': FORMAT, 'shards': len(accounts)}
     for account in accounts:
         for name, value in account.items():
+            if name == BEGINS:  # nobody looks for a sample by the report
+                continue
             if isinstance(value, dict):
                 total.setdefault(name, {}).update(value)
             elif isinstance(value, (int, list)):

@@ -15,6 +15,10 @@ from cs3_training.data.sampling import Cutting
 
 SETTINGS = 'extract.json'
 """What the shards of a folder are made of; it lies there before the first of them."""
+REPORT = 'report.json'
+"""What came of a run; it lies there when all shards do."""
+BEGINS = 'begins'
+"""Of an account: where in the shard each sample begins, bytes."""
 
 
 @dataclass(frozen=True)
