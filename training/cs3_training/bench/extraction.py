@@ -147,7 +147,7 @@ def find_ffmpeg() -> str:
 
 @contextmanager
 def cost() -> Iterator[Callable[[], Cost]]:
-    """What a block costs, with that of the processes that it starts and waits for; told after it."""
+    """What a block costs, with the processes that it starts and waits for; told after it."""
 
     def now() -> Cost:
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
