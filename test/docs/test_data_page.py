@@ -21,7 +21,7 @@ pytest.importorskip('cv2', reason='the extra train is not installed')
 sys.path.append(str(ROOT / 'test' / 'training' / 'data'))
 from miniature import UIDS, make_ego4d, make_epic, write_epic
 
-from cs3_training.bench import extraction
+from cs3_training.bench import extraction, loader
 from cs3_training.cli import main
 
 PAGE = ROOT / 'docs' / 'data.md'
@@ -56,15 +56,24 @@ def data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.savez('masks/P01_01_0.npz', a=np.ones((4, 5), bool))
     line = {'id': 'P01_01_0', 'video': 'P01_01.MP4', 'frame_s': 1, 'masks': 'masks/P01_01_0.npz'}
     Path('manifest.jsonl').write_text(json.dumps(line))
+    Path('train.yaml').write_text(
+        'steps: 1\nbatch: 2\nprecision: float32\nworkers: 0\ncolumns: 2\n'
+    )
     return tmp_path
 
 
 def test_every_command_and_block_runs(
-    data_sets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data_sets: Path,
+    cs3_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(
-        extraction, 'measure', lambda *_: extraction.Measured(8, 40, 480, 120.0, 6.0, 2.0, 2)
+    measured = extraction.Measured(
+        8, 40, 480, 250, 120.0, extraction.Cost(6.0, 9.0), extraction.Cost(2.0, 4.0), 2, 'ffmpeg 7'
     )
+    monkeypatch.setattr(extraction, 'measure', lambda *_: measured)
+    loaded = loader.Loaded(320, 32, 2, 0.1, extraction.Cost(1.0, 2.0))
+    monkeypatch.setattr(loader, 'measure', lambda *_: loaded)
     names: dict[str, object] = {}
     calls = []
     for block in code_blocks(PAGE):
@@ -79,10 +88,11 @@ def test_every_command_and_block_runs(
             assert words[0] == 'cs3-train'
             assert main(words[1:]) == 0, line
             calls.append(words[1])
-    assert calls == ['extract'] * 6 + ['bench']
+    assert calls == ['extract'] * 6 + ['train', 'bench', 'bench']
     assert len(list(data_sets.glob('shards/*/report.json'))) == 6
+    assert (data_sets / 'run' / 'audio_visual.safetensors').is_file()
     printed = capsys.readouterr().out
-    assert '3.0 x as fast.' in printed and '(4, 5)' in printed
+    assert '3.0 x as fast, with 2.2 x less CPU time.' in printed and '(4, 5)' in printed
 
 
 def has_webdataset() -> bool:

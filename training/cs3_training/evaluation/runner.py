@@ -71,7 +71,7 @@ def identity(job: Job) -> dict[str, Any]:
     bundle = load_bundle(job.bundle)
     scene = SyntheticSamples(job.split, bundle.clip)[0].clip
     world = hashlib.sha256(scene.frame.image.tobytes() + scene.audio.samples.tobytes())
-    facts = {
+    facts: dict[str, Any] = {
         'format': FORMAT,
         'bundle': bundle.name,
         'stages': bundle.stages,

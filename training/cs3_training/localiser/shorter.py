@@ -29,8 +29,8 @@ class ShorterSamples(Dataset[tuple[Tensor, Tensor]]):
         self._samples = PairSamples(pairs, config)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        whole = self._samples.pair(number)[1]
-        return torch.from_numpy(self._samples.heard(number, whole)), torch.from_numpy(whole)
+        _, whole, onset = self._samples.pair(number)
+        return torch.from_numpy(self._samples.heard(number, whole, onset)), torch.from_numpy(whole)
 
     @staticmethod
     def together(samples: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:

@@ -78,11 +78,16 @@ class Pairs(Protocol):
     def __len__(self) -> int:
         """Number of pairs."""
 
-    def __getitem__(self, index: int) -> tuple[Image, NDArray[np.float32]]:
-        """Picture RGB uint8 [H, W, 3] and sound float32 [N] at 16 kHz; one size for all."""
+    def draw(self, index: int, rng: np.random.Generator) -> tuple[Image, NDArray[np.float32], int]:
+        """Picture RGB uint8 [H, W, 3] and sound float32 [N] at 16 kHz, one size for all; onset.
 
-    def onset(self, index: int) -> int:
-        """Sample of the sound with which the action begins; as a detector would find it."""
+        The onset is the sample of the sound with which the action begins, as a detector would find
+        it.
+
+        Args:
+            index: of the pair.
+            rng: decides, where there is a choice; nothing else does.
+        """
 
 
 def load_config(path: Path | str) -> TrainConfig:
@@ -110,23 +115,23 @@ class PairSamples(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         """Picture uint8 [H', W', 3] and sound float32 [n], n <= N."""
-        image, sound = self.pair(number)
+        image, sound, onset = self.pair(number)
         if self._config.augment:
             image = augment(image, np.random.default_rng([self._config.seed, 1, number]))
-        heard = torch.from_numpy(self.heard(number, sound))
+        heard = torch.from_numpy(self.heard(number, sound, onset))
         return torch.from_numpy(np.ascontiguousarray(image)), heard
 
-    def pair(self, number: int) -> tuple[Image, NDArray[np.float32]]:
-        """Picture [H, W, 3] and sound [N] of a sample, as the set has them."""
-        return self._pairs[self._epochs.index(number)]
+    def pair(self, number: int) -> tuple[Image, NDArray[np.float32], int]:
+        """Picture [H, W, 3], sound [N] and onset of a sample, as the set draws them."""
+        rng = np.random.default_rng([self._config.seed, 4, number])
+        return self._pairs.draw(self._epochs.index(number), rng)
 
-    def heard(self, number: int, sound: NDArray[np.float32]) -> NDArray[np.float32]:
+    def heard(self, number: int, sound: NDArray[np.float32], onset: int) -> NDArray[np.float32]:
         """What the sample hears of its sound [N], float32 [n]."""
         config = self._config
         if not config.listen_least_s:
             return sound
         share = np.random.default_rng([config.seed, 3, number // config.batch]).random()
-        onset = self._pairs.onset(self._epochs.index(number))
         return cut_after(sound, onset, config.listen_least_s, share)
 
     @staticmethod
