@@ -123,8 +123,9 @@ def _plan(
     from cs3_training.localiser.train import Trainer
     from cs3_training.processes import rank
 
+    data = getattr(options, 'shards', None) or options.scenes
     with TemporaryDirectory(prefix='cs3_plan_') as folder:
-        found = probe(Trainer(model, pairs, config, Path(folder)), options.out, options.scenes)
+        found = probe(Trainer(model, pairs, config, Path(folder)), options.out, data)
     if rank() == 0:
         print(found.as_text())
     return 1 if found.problems else 0
