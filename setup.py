@@ -85,6 +85,7 @@ setup(
             'speechbrain>=1,<2',  # the reference that BEATs is compared with
             'types-PyYAML>=6,<7',
         ],
+        'cluster': ['ray>=2.40,<3'],  # cs3-train extract --ray
         'bench': ['librosa<0.12', 'psutil>=5,<8', 'speechbrain>=1,<2'],
         'docs': [  # not of make setup
             'mkdocs>=1.6,<2',

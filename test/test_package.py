@@ -110,7 +110,7 @@ def test_the_base_install_is_light(setup_arguments):
 @pytest.mark.parametrize('machine', MACHINES, ids=lambda m: '-'.join(m.values()))
 def test_every_requirement_is_pinned_within_its_range(setup_arguments, pins, machine):
     extras = setup_arguments['extras_require']
-    assert set(extras) == {'lite', 'models', 'train', 'test', 'bench', 'docs'}
+    assert set(extras) == {'lite', 'models', 'train', 'test', 'cluster', 'bench', 'docs'}
     texts = [*setup_arguments['install_requires'], *(r for e in extras.values() for r in e)]
     needed = [*map(Requirement, texts), *requirements(ROOT / 'requirements' / 'ros.txt')]
     for requirement in needed:

@@ -106,7 +106,7 @@ if ! is_done .requirements "$requirements"; then
     run 'torch' pip install torch torchvision torchaudio
     # sam2 is built from source: it imports torch to do so, and needs no CUDA kernels here.
     SAM2_BUILD_CUDA=0 run 'this package with its extras, and the training package' \
-        pip install --no-build-isolation -e '.[lite,train,test,bench]' -e 'training[annotate]'
+        pip install --no-build-isolation -e '.[lite,train,test,bench,cluster]' -e 'training[annotate]'
     run 'consistency of what was installed' "$venv/bin/python" -m pip check
     rewrite_include_directories
     echo "$requirements" >"$venv/.requirements"

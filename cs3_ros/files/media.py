@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import av
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
+from av.video.reformatter import Interpolation
 
 from cs3_ros.collision import MAX_PIXELS, NS_PER_S, Frame, Image
 from cs3_ros.files.encodings import check_size
@@ -395,9 +396,33 @@ def _only_referred_to(packet: Any) -> bool:
     return not memoryview(packet)[0] >> 4 & 1
 
 
-def upright(frame: av.VideoFrame) -> Image:
-    """The picture of a decoded frame as it is shown, RGB uint8 [H, W, 3]."""
-    return _Picture(frame).rgb()
+def upright(frame: av.VideoFrame, side: int = 0) -> Image:
+    """The picture of a decoded frame as it is shown, RGB uint8 [H, W, 3].
+
+    Args:
+        frame: of PyAV.
+        side: shorter side in pixels to which a larger picture is shrunk, in the decoder's own
+            pixel format, which has half the bytes of RGB; 0 keeps the size.
+    """
+    scaled: dict[str, Any] = {}
+    if 0 < side < min(frame.width, frame.height):
+        scale = side / min(frame.width, frame.height)
+        scaled = {'width': round(frame.width * scale), 'height': round(frame.height * scale)}
+        # FFmpeg widens the filter by as much as it shrinks; the flags: on every processor the same
+        flags = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+        scaled |= {'interpolation': flags, 'threads': 1}
+    image: Image = np.asarray(frame.to_ndarray(format='rgb24', **scaled), np.uint8)
+    # not frame.side_data: frame and container would hold each other until the next collection
+    kind: Any = SideDataContainer
+    matrix = kind(frame).get('DISPLAYMATRIX')
+    if matrix is None:
+        return image
+    # Row vectors: (x, y) is shown at (a x + c y, b x + d y), of which only the quarter turns and
+    # mirrorings are followed.
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    if abs(b) > abs(a):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -412,15 +437,4 @@ class _Picture:
 
     def rgb(self) -> Image:
         """Upright RGB uint8 [H, W, 3]."""
-        image: Image = np.asarray(self.frame.to_ndarray(format='rgb24'), np.uint8)
-        # not frame.side_data: frame and container would hold each other until the next collection
-        kind: Any = SideDataContainer
-        matrix = kind(self.frame).get('DISPLAYMATRIX')
-        if matrix is None:
-            return image
-        # Row vectors: (x, y) is shown at (a x + c y, b x + d y), of which only the quarter turns
-        # and mirrorings are followed.
-        a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
-        if abs(b) > abs(a):
-            image, a, d = image.transpose(1, 0, 2), c, b
-        return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+        return upright(self.frame)

@@ -7,6 +7,7 @@ import needs
 needs.training()
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,22 +15,55 @@ import pytest
 from cs3_training.bench import extraction
 from cs3_training.cli import main
 
+FFMPEG = """#!{python}
+import sys
+words = sys.argv[1:]
+if words == ['-version']:
+    print('ffmpeg version 7.1 and so on')
+elif words[-1].endswith('.wav'):
+    open(words[-1], 'wb').close()
+else:
+    for number in range(int(words[words.index('-frames:v') + 1]) // {shared}):
+        open(words[-1] % (number + 1), 'wb').close()
+"""
 
-def test_the_command_prints_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+
+def ffmpeg(path: Path, monkeypatch: pytest.MonkeyPatch, shared: int = 1) -> None:
+    """A program that is called as ffmpeg and makes files without content."""
+    path.write_text(FFMPEG.format(python=sys.executable, shared=shared))
+    path.chmod(0o755)
+    monkeypatch.setattr(extraction.shutil, 'which', lambda name: str(path))
+
+
+def test_the_command_prints_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ffmpeg(tmp_path / 'ffmpeg', monkeypatch)
     path = tmp_path / 'bench.json'
     words = ['bench', 'extract', '--seconds', '40', '--height', '96', '--workers', '1']
     assert main([*words, '--json', str(path)]) == 0
     found = json.loads(path.read_text())
     assert found['segments'] > 2 and found['pictures'] > found['segments']
-    assert found['ratio'] == pytest.approx(found['plain_s'] / found['extract_s'])
+    assert found['ratio'] == pytest.approx(found['plain']['wall_s'] / found['ours']['wall_s'])
+    assert found['cpu_ratio'] == pytest.approx(found['plain']['cpu_s'] / found['ours']['cpu_s'])
     printed = capsys.readouterr().out
-    assert f'{found["ratio"]:.1f} x as fast.' in printed and '`extract`, 1 processes' in printed
+    assert f'{found["ratio"]:.1f} x as fast, with {found["cpu_ratio"]:.1f} x less CPU' in printed
+    assert 'two calls of ffmpeg version 7.1' in printed and '`extract`, 1 processes' in printed
 
 
-def test_what_is_not_the_same_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, 'plain_row', lambda *_: 1)
-    with pytest.raises(RuntimeError, match='expected'):
-        extraction.measure(40, 96, 1)
+def test_what_is_not_the_same_is_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ffmpeg(tmp_path / 'ffmpeg', monkeypatch, shared=2)
+    with pytest.raises(RuntimeError, match='about as many pictures'):
+        extraction.measure(30, 96, 250, 1)
+
+
+def test_without_ffmpeg_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction.shutil, 'which', lambda name: None)
+    monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)
+    with pytest.raises(FileNotFoundError, match='apt-get install ffmpeg'):
+        extraction.measure(30, 96, 250, 1)
 
 
 def test_wrong_calls_say_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:

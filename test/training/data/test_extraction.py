@@ -6,20 +6,14 @@ import needs
 
 needs.training()
 
-import hashlib
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
 import tarfile
-import time
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from killing import digests, words
 from miniature import (
     EPIC,
     UIDS,
@@ -49,12 +43,6 @@ def ego4d(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_ego4d(tmp_path_factory.mktemp('ego4d'))
 
 
-def call(data: tuple[Path, Path], out: Path, *more: str, dataset: str = 'epic') -> list[str]:
-    videos, annotations = data
-    words = ['extract', dataset, '--videos', str(videos), '--annotations', str(annotations)]
-    return [*words, '--out', str(out), '--samples', '4', '--side', '0', '--workers', '1', *more]
-
-
 def read(folder: Path) -> list[Sample]:
     """The samples of a folder, read without the library."""
     found = []
@@ -68,19 +56,10 @@ def read(folder: Path) -> list[Sample]:
     return found
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of all that a run leaves."""
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.iterdir())
-        if not path.name.startswith('.')
-    }
-
-
 @pytest.fixture(scope='module')
 def whole(epic: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp('whole') / 'shards'
-    assert main(call(epic, out)) == 0
+    assert main(words(epic, out)) == 0
     return out
 
 
@@ -117,7 +96,7 @@ def test_pictures_and_sounds_are_where_they_should_be(tmp_path: Path, fps: str, 
     spans = [(6.0, 6.4), (0.2, 0.45), (1.45, 1.61), (1.0, 4.5), (4.3, 4.6), (7.4, 7.9)]
     rows = [('P01_01', start, stop) for start, stop in spans]
     annotations = write_epic(tmp_path / 'a.csv', rows)
-    assert main(call((tmp_path, annotations), tmp_path / 'out')) == 0
+    assert main(words((tmp_path, annotations), tmp_path / 'out')) == 0
     samples = read(tmp_path / 'out')
     assert [sample.facts['id'] for sample in samples] == [f'P01_01_{k}' for k in range(6)]
     for sample in samples:
@@ -132,7 +111,7 @@ def test_long_gaps_are_jumped_over(tmp_path: Path) -> None:
     video = make_video(tmp_path / 'P01_01.MP4', stamps, clicks, seconds=100, gop=40)
     rows = [('P01_01', time - 0.2, time + 0.3) for time in clicks]
     annotations = write_epic(tmp_path / 'a.csv', rows)
-    assert main(call((tmp_path, annotations), tmp_path / 'out')) == 0
+    assert main(words((tmp_path, annotations), tmp_path / 'out')) == 0
     for sample in read(tmp_path / 'out'):
         check(sample, stamps, clicks)
     assert video.path.is_file()
@@ -154,7 +133,7 @@ def test_all_of_a_miniature_epic(whole: Path, epic: tuple[Path, Path]) -> None:
 def test_ego4d_pictures_lie_about_the_loudest_sample(
     ego4d: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    assert main(call(ego4d, tmp_path / 'out', dataset='ego4d')) == 0
+    assert main(words(ego4d, tmp_path / 'out', dataset='ego4d')) == 0
     samples = read(tmp_path / 'out')
     loudest = [1.2, 5.0, 8.9, 2.0, 4.5]
     for sample, peak in zip(samples, loudest, strict=True):
@@ -170,7 +149,7 @@ def test_ego4d_pictures_lie_about_the_loudest_sample(
 
 def test_a_chosen_frame_is_the_only_one(epic: tuple[Path, Path], tmp_path: Path) -> None:
     annotations = write_epic(tmp_path / 'val.csv', [('P01_01', 1.3, 1.7)], [1.55])
-    assert main(call((epic[0], annotations), tmp_path / 'out')) == 0
+    assert main(words((epic[0], annotations), tmp_path / 'out')) == 0
     (sample,) = read(tmp_path / 'out')
     assert [number_of(image) for image in sample.pictures] == [round(1.55 * 60000 / 1001)]
 
@@ -189,65 +168,8 @@ def test_the_library_reads_the_same(whole: Path) -> None:
 def test_any_number_of_workers_makes_the_same(
     whole: Path, epic: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    assert main(call(epic, tmp_path / 'out', '--workers', '3')) == 0
+    assert main(words(epic, tmp_path / 'out', '--workers', '3')) == 0
     assert digests(tmp_path / 'out') == digests(whole)
-
-
-@pytest.mark.parametrize('seed', range(3))
-def test_a_killed_run_goes_on(
-    whole: Path, epic: tuple[Path, Path], tmp_path: Path, seed: int
-) -> None:
-    """kill -9 of the command and its workers, until a run comes to its end by itself."""
-    rng, out = random.Random(seed), tmp_path / 'out'
-    command = [sys.executable, '-m', 'cs3_training.cli', *call(epic, out, '--workers', '2')]
-    kept: dict[str, float] = {}
-    kills = 0
-    for _ in range(3):
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            process.wait(rng.uniform(0.8, 3.0))
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-        for path in out.glob('shard-??????.tar'):
-            with tarfile.open(path) as tar:
-                assert len(tar.getnames()) >= 0, 'a shard is whole as soon as it has its name'
-            kept.setdefault(path.name, path.stat().st_mtime)
-    assert main(call(epic, out)) == 0
-    assert digests(out) == digests(whole)
-    for name, written in kept.items():
-        if out.joinpath(name).with_suffix('.json').is_file():
-            assert (out / name).stat().st_mtime == written, 'nothing is written twice'
-    assert not list(out.glob('*.part.*'))
-
-
-def test_workers_end_with_a_killed_command(epic: tuple[Path, Path], tmp_path: Path) -> None:
-    out = tmp_path / 'out'
-    command = [sys.executable, '-m', 'cs3_training.cli', *call(epic, out, '--workers', '2')]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    while process.poll() is None and not children(process.pid):
-        time.sleep(0.01)
-    workers = children(process.pid)
-    process.kill()
-    process.wait()
-    end = time.monotonic() + 20
-    while any(Path(f'/proc/{pid}').exists() for pid in workers) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert workers and not any(Path(f'/proc/{pid}').exists() for pid in workers)
-
-
-def children(pid: int) -> list[int]:
-    path = Path(f'/proc/{pid}/task/{pid}/children')
-    return [int(word) for word in path.read_text().split()] if path.exists() else []
 
 
 def test_a_video_that_comes_later_is_cut(epic: tuple[Path, Path], tmp_path: Path) -> None:
@@ -257,12 +179,12 @@ def test_a_video_that_comes_later_is_cut(epic: tuple[Path, Path], tmp_path: Path
     for name in EPIC[:2]:
         (videos / f'{name}.MP4').symlink_to(places[name])
     out = tmp_path / 'out'
-    assert main(call((videos, epic[1]), out)) == 0
+    assert main(words((videos, epic[1]), out)) == 0
     before = digests(out)
     for name in (EPIC[2], 'P03_01'):
         (videos / f'{name}.MP4').symlink_to(places[name])
-    assert main(call((videos, epic[1]), out)) == 0
-    assert main(call(epic, tmp_path / 'at_once')) == 0
+    assert main(words((videos, epic[1]), out)) == 0
+    assert main(words(epic, tmp_path / 'at_once')) == 0
     assert digests(out) == digests(tmp_path / 'at_once')
     assert digests(out)['shard-000000.tar'] == before['shard-000000.tar']
 
@@ -272,7 +194,7 @@ def test_what_the_videos_lack_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / 'P01_02.MP4').write_bytes(b'no video at all' * 99)
     rows = [('P01_01', 0.8, 1.2), ('P01_01', 2.2, 2.8), ('P01_01', 3.0, 3.5), ('P01_01', 9, 9.5)]
     annotations = write_epic(tmp_path / 'a.csv', [*rows, ('P01_02', 0.5, 1.0)])
-    assert main(call((tmp_path, annotations), tmp_path / 'out')) == 0
+    assert main(words((tmp_path, annotations), tmp_path / 'out')) == 0
     report = json.loads((tmp_path / 'out' / 'report.json').read_text())
     short = {one['id']: one for one in report['short']}
     assert list(short) == ['P01_01_1', 'P01_01_2', 'P01_01_3']
@@ -292,13 +214,13 @@ def test_a_broken_video_gives_what_it_has(tmp_path: Path) -> None:
     data[third : third + 4000] = bytes(4000)
     made.path.write_bytes(data)
     annotations = write_epic(tmp_path / 'a.csv', [('P01_01', t, t + 0.4) for t in range(6)])
-    assert main(call((tmp_path, annotations), tmp_path / 'out')) == 0
+    assert main(words((tmp_path, annotations), tmp_path / 'out')) == 0
     report = json.loads((tmp_path / 'out' / 'report.json').read_text())
     assert report['samples'] + sum(not one['kept'] for one in report['short']) == 6
 
 
-def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(words) == 1
+def refused(call: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(call) == 1
     return capsys.readouterr().err
 
 
@@ -309,24 +231,24 @@ def test_wrong_calls_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert '--workers 0: expected' in refused(call(epic, tmp_path / 'a', '--workers', '0'), capsys)
+    assert '--workers 0: expected' in refused(words(epic, tmp_path / 'a', '--workers', '0'), capsys)
     assert 'other annotations or settings (cutting)' in refused(
-        call(epic, whole, '--quality', '50'), capsys
+        words(epic, whole, '--quality', '50'), capsys
     )
     nothing = tmp_path / 'nothing'
     nothing.mkdir()
-    assert 'none of the videos' in refused(call((nothing, epic[1]), tmp_path / 'a'), capsys)
+    assert 'none of the videos' in refused(words((nothing, epic[1]), tmp_path / 'a'), capsys)
     (nothing / 'x').write_text('theirs')
-    assert 'is not empty' in refused(call(epic, nothing), capsys)
+    assert 'is not empty' in refused(words(epic, nothing), capsys)
     with extraction.locked(whole):
-        assert 'another command is writing' in refused(call(epic, whole), capsys)
+        assert 'another command is writing' in refused(words(epic, whole), capsys)
     twice = tmp_path / 'twice'
     for place in ('a', 'b'):
         (twice / place).mkdir(parents=True)
         (twice / place / 'P01_01.mp4').write_bytes(b'')
-    assert 'two videos of one name' in refused(call((twice, epic[1]), tmp_path / 'a'), capsys)
+    assert 'two videos of one name' in refused(words((twice, epic[1]), tmp_path / 'a'), capsys)
     monkeypatch.setattr(extraction, 'estimated_bytes', lambda work: 10**18)
-    assert 'GB free: make room' in refused(call(epic, tmp_path / 'b'), capsys)
+    assert 'GB free: make room' in refused(words(epic, tmp_path / 'b'), capsys)
 
 
 def test_the_estimate_is_near(epic: tuple[Path, Path], whole: Path) -> None:

@@ -44,7 +44,7 @@ class Noise:
     def __len__(self) -> int:
         return 5
 
-    def __getitem__(self, index):
+    def draw(self, index, rng):
         rng = np.random.default_rng(index)
         sound = rng.normal(0, 0.1, 8000).astype(np.float32)
         return rng.integers(0, 256, (80, 80, 3), np.uint8), sound

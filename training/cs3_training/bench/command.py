@@ -7,6 +7,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cs3_ros.files.jsonfile import add_json
@@ -62,23 +63,49 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--threads', type=int, default=0, metavar='N', help='CPU threads (default: all cores)'
     )
     add_json(parser, 'also write all figures here')
-    others = parser.add_subparsers(dest='what', metavar='extract')
+    others = parser.add_subparsers(dest='what', metavar='extract, loader')
     cutting = others.add_parser(
         'extract',
         help='instead: segments per second that cs3-train extract cuts, beside a plain loop',
     )
     cutting.add_argument(
-        '--seconds', type=float, default=60.0, metavar='S',
-        help='length of each of the two videos that are made for it (default 60)',
+        '--seconds', type=float, default=300.0, metavar='S',
+        help='length of each of the two videos that are made for it (default 300)',
     )  # fmt: skip
     cutting.add_argument(
-        '--height', type=int, default=480, metavar='PIXELS', help='of the videos (default 480)'
+        '--height', type=int, default=1080, metavar='PIXELS', help='of the videos (default 1080)'
     )
+    cutting.add_argument(
+        '--gop', type=int, default=250, metavar='N',
+        help='pictures from one keyframe to the next (default 250, as x264)',
+    )  # fmt: skip
     cutting.add_argument(
         '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
         help='processes of the extraction (default: one for each core)',
     )  # fmt: skip
     add_json(cutting, 'also write all figures here')
+    loading = others.add_parser(
+        'loader', help='instead: pairs per second that the loader gives a training step'
+    )
+    loading.add_argument(
+        '--shards', type=Path, metavar='DIR',
+        help='as cs3-train extract leaves them (default: of a video that is made for it)',
+    )  # fmt: skip
+    loading.add_argument(
+        '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
+        help='processes of the loader (default: one for each core)',
+    )  # fmt: skip
+    loading.add_argument(
+        '--batches', type=int, default=60, metavar='N', help='that are taken (default 60)'
+    )
+    loading.add_argument(
+        '--pairs', type=int, default=BATCH, metavar='B', help=f'in a batch (default {BATCH})'
+    )
+    loading.add_argument(
+        '--step-s', type=float, default=0.1, metavar='S',
+        help='time of the step that is to be fed, seconds (default 0.1)',
+    )  # fmt: skip
+    add_json(loading, 'also write all figures here')
 
 
 def run(options: argparse.Namespace) -> int:
@@ -89,6 +116,8 @@ def run(options: argparse.Namespace) -> int:
     """
     if options.what == 'extract':
         return _run_extraction(options)
+    if options.what == 'loader':
+        return _run_loader(options)
     for name, least in (('steps', 1), ('batch', 2), ('columns', 1)):
         value = getattr(options, name)
         if value is not None and value < least:
@@ -129,7 +158,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_extraction(options: argparse.Namespace) -> int:
-    for name, least in (('seconds', 10), ('height', 64), ('workers', 1)):
+    for name, least in (('seconds', 10), ('height', 64), ('gop', 1), ('workers', 1)):
         if getattr(options, name) < least:
             raise ValueError(f'--{name} {getattr(options, name)}: expected at least {least}')
     import torch
@@ -139,10 +168,31 @@ def _run_extraction(options: argparse.Namespace) -> int:
     from cs3_training.bench.extraction import as_json, as_text, measure
 
     prepare_json(options.json, options.force)
-    measured = measure(options.seconds, options.height, options.workers)
+    measured = measure(options.seconds, options.height, options.gop, options.workers)
     machine = machine_name(torch.device('cpu'))
     print(as_text(measured, machine))
     write_json(options.json, as_json(measured, machine))
+    return 0
+
+
+def _run_loader(options: argparse.Namespace) -> int:
+    for name, least in (('workers', 1), ('batches', 1), ('pairs', 2), ('step_s', 1e-3)):
+        if getattr(options, name) < least:
+            option = name.replace('_', '-')
+            raise ValueError(f'--{option} {getattr(options, name)}: expected at least {least}')
+    import torch
+
+    from cs3_ros.files.jsonfile import prepare_json, write_json
+    from cs3_ros.runtime import machine_name
+    from cs3_training.bench.loader import as_json, as_text, measure
+
+    prepare_json(options.json, options.force)
+    loaded = measure(
+        options.shards, options.pairs, options.workers, options.batches, options.step_s
+    )
+    machine = machine_name(torch.device('cpu'))
+    print(as_text(loaded, machine))
+    write_json(options.json, as_json(loaded, machine))
     return 0
 
 

@@ -58,6 +58,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
         help='processes, each with one thread (default: one for each core)',
     )  # fmt: skip
+    parser.add_argument(
+        '--ray', default='', metavar='ADDRESS',
+        help='let a Ray cluster do it, HOST:PORT, auto or local (extra cluster); each of its '
+        'machines sees DIR and SHARDS under the same names',
+    )  # fmt: skip
     add_force(parser, replaces=False)
 
 
@@ -67,14 +72,15 @@ def run(options: argparse.Namespace) -> int:
         if getattr(options, name) < 1:
             raise ValueError(f'--{name} {getattr(options, name)}: expected at least 1')
     from cs3_training.data.annotations import read_segments
-    from cs3_training.data.extraction import REPORT, extract
+    from cs3_training.data.extraction import extract
+    from cs3_training.data.jobs import REPORT
     from cs3_training.data.sampling import Cutting
 
     cutting = Cutting(options.pictures_per_s, options.most_pictures, options.side, options.quality)
     segments = read_segments(options.annotations, options.dataset)
     report = extract(
         segments, options.videos, options.out, cutting, options.samples, options.workers,
-        options.force,
+        options.force, options.ray,
     )  # fmt: skip
     print(as_text(report))
     print(options.out / REPORT)

@@ -62,7 +62,7 @@ class Sound:
 
 
 def pictures_at(
-    video: VideoFile, times_ns: Sequence[int], problems: list[str]
+    video: VideoFile, times_ns: Sequence[int], problems: list[str], side: int = 0
 ) -> Iterator[Picture]:
     """For each wanted time, in rising order, the picture nearest to it.
 
@@ -70,6 +70,7 @@ def pictures_at(
         video: the file.
         times_ns: media times, rising.
         problems: gets a line where packets were broken or reading ended early.
+        side: as ``upright``.
 
     Raises:
         ValueError: the file cannot be read, or its pictures carry no times.
@@ -87,7 +88,7 @@ def pictures_at(
                         return
                     best = nearest
                 if image is None or image[0] != best[0]:
-                    image = (best[0], upright(best[1]))
+                    image = (best[0], upright(best[1], side))
                 yield Picture(wanted.popleft(), *image)
             nearest = (stamp_ns, frame)
 

@@ -18,7 +18,7 @@ from cs3_ros.files.media import VideoFile
 from cs3_training.data.excerpts import pictures_at, sounds_in
 from cs3_training.data.manifest import MOST_MASKS, EvaluationFrame, find_masks
 from cs3_training.data.records import Segment
-from cs3_training.data.sampling import CONTEXT_NS, loudest_ns, sound_span_ns
+from cs3_training.data.sampling import CONTEXT_NS, HEARD_NS, loudest_ns, sound_span_ns
 from cs3_training.data.videos import find_videos
 
 
@@ -119,7 +119,7 @@ def _onsets(segments: Sequence[Segment], videos: dict[str, Path], made: Made) ->
     onsets: dict[str, int] = {}
     listened: dict[str, list[Segment]] = {}
     for segment in segments:
-        if segment.stop_ns - segment.start_ns <= 2 * CONTEXT_NS:
+        if segment.stop_ns - segment.start_ns <= HEARD_NS:
             onsets[segment.id] = (segment.start_ns + segment.stop_ns) // 2
         elif segment.video in videos:
             listened.setdefault(segment.video, []).append(segment)

@@ -7,6 +7,7 @@ section 5.1): any 2 s of sound about any moment of the segment, and pictures at 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +19,12 @@ from cs3_training.data.records import Segment
 
 CONTEXT_NS = NS_PER_S
 """Sound before and after a segment: half of the 2 s that the networks hear."""
+HEARD_NS = 2 * CONTEXT_NS
+"""What the networks hear of it."""
 LOUDEST_NS = 3 * NS_PER_S // 2
 """Ego4D and own videos: pictures come from this long a window about the loudest sample or the
-onset; CS3 draws its length from 0.5 s to this."""
+onset; CS3 draws its length from 0.5 s (``LEAST_LOUDEST_NS``) to this."""
+LEAST_LOUDEST_NS = NS_PER_S // 2
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,7 @@ def picture_times_ns(segment: Segment, sound: Sound, cutting: Cutting) -> list[i
     start, length = segment.start_ns, _window_ns(segment)
     if length < segment.stop_ns - start:
         latest = segment.stop_ns - length
-        middle = segment.onset_ns
-        if middle is None:
-            middle = loudest_ns(segment, sound)
-        start = min(max(middle - length // 2, start), latest)
+        start = min(max(_middle_ns(segment, sound) - length // 2, start), latest)
     return [start + (2 * k + 1) * length // (2 * count) for k in range(count)]
 
 
@@ -94,3 +95,47 @@ def loudest_ns(segment: Segment, sound: Sound) -> int:
     last = round((segment.stop_ns - sound.start_ns) * RATE / NS_PER_S)
     peak = np.abs(sound.samples[first:last].astype(np.int32)).argmax()
     return sound.start_ns + (first + int(peak)) * NS_PER_S // RATE
+
+
+def _middle_ns(segment: Segment, sound: Sound) -> int:
+    """What pictures and sound lie about."""
+    return loudest_ns(segment, sound) if segment.onset_ns is None else segment.onset_ns
+
+
+def draw(
+    segment: Segment, sound: Sound, pictures_ns: Sequence[int], rng: np.random.Generator
+) -> tuple[int, int]:
+    """What a step of the training sees of a segment: which picture, and where its sound begins.
+
+    EPIC: any picture; ``HEARD_NS`` about the middle of the segment, of a longer segment a random
+    stretch of it with the picture. Ego4D and own videos: any picture in a window of random length
+    about the onset, else the loudest sample, moved to stay in the segment; ``HEARD_NS`` about it,
+    likewise (CS3 section 5.1).
+
+    Args:
+        segment: what was cut.
+        sound: of ``sound_span_ns``.
+        pictures_ns: media times of its pictures, rising, at least one.
+        rng: decides.
+
+    Returns:
+        Number of the picture and first sample of the sound, at ``RATE``.
+    """
+    start, stop, times = segment.start_ns, segment.stop_ns, np.array(pictures_ns)
+    room = stop - start - HEARD_NS
+    if segment.dataset != 'epic':
+        middle = _middle_ns(segment, sound)
+        length = min(int(rng.integers(LEAST_LOUDEST_NS, LOUDEST_NS + 1)), stop - start)
+        first = min(max(middle - length // 2, start), stop - length)
+        inside = np.flatnonzero((times >= first) & (times <= first + length))
+        # of few pictures none may lie in the window
+        picture = int(rng.choice(inside)) if len(inside) else int(abs(times - middle).argmin())
+        begin = min(max(middle - CONTEXT_NS, start), stop - HEARD_NS)
+    else:
+        picture = int(rng.integers(len(times)))
+        last = start + max(room, 0)
+        first, latest = np.clip([times[picture] - HEARD_NS, times[picture]], start, last)
+        begin = int(rng.integers(first, latest + 1))
+    if room <= 0:
+        begin = (start + stop) // 2 - CONTEXT_NS
+    return picture, round((begin - sound.start_ns) * RATE / NS_PER_S)

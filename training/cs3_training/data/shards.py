@@ -12,6 +12,7 @@ import re
 import tarfile
 import wave
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,23 +66,47 @@ def as_json(facts: Mapping[str, Any]) -> bytes:
     return json.dumps(facts, sort_keys=True).encode()
 
 
-def decode(sample: Mapping[str, Any]) -> Sample:
-    """A sample as ``webdataset`` reads it, ending -> bytes, decoded.
+def facts_of(sample: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the JSON file of a sample says, which ``webdataset`` read as ending -> bytes.
 
     Raises:
-        ValueError: a file of it is missing or damaged.
+        ValueError: the file is missing or damaged; so do the others.
     """
-    name = str(sample.get('__key__', 'sample'))
-    try:
-        with wave.open(io.BytesIO(sample['wav'])) as file:
-            data = np.frombuffer(file.readframes(file.getnframes()), '<i2')
-        endings = sorted(key for key in sample if re.fullmatch(r'\d+\.jpg', key))
+    with _named(sample):
+        facts: Mapping[str, Any] = load_json(sample['json'].decode())
+        return facts
+
+
+def sound_of(sample: Mapping[str, Any]) -> NDArray[np.int16]:
+    """Its sound [N] at 16 kHz; as ``facts_of``."""
+    with _named(sample), wave.open(io.BytesIO(sample['wav'])) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), '<i2')
+
+
+def pictures_of(sample: Mapping[str, Any]) -> list[str]:
+    """The endings of its pictures, in their order."""
+    return sorted(key for key in sample if re.fullmatch(r'\d+\.jpg', key))
+
+
+def decode(sample: Mapping[str, Any]) -> Sample:
+    """All of a sample; as ``facts_of``."""
+    with _named(sample):
         return Sample(
-            load_json(sample['json'].decode()),
-            data.astype(np.float32) / np.float32(1 << 15),
-            tuple(decode_compressed('jpeg', sample[ending]) for ending in endings),
+            facts_of(sample),
+            sound_of(sample).astype(np.float32) / np.float32(1 << 15),
+            tuple(decode_compressed('jpeg', sample[ending]) for ending in pictures_of(sample)),
         )
+
+
+@contextmanager
+def _named(sample: Mapping[str, Any]) -> Iterator[None]:
+    """Tells the sample where something is wrong with it."""
+    try:
+        yield
     except (KeyError, EOFError, wave.Error, ValueError) as error:
+        name = str(sample.get('__key__', 'sample'))
+        if str(error).startswith(f'{name}: '):
+            raise
         raise ValueError(
             f'{name}: no sample of cs3-train extract ({type(error).__name__}: {error})'
         ) from error

@@ -28,9 +28,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='folder of the run, continued where one lies there; DIR/audio_visual.safetensors '
         'will be the checkpoint',
     )  # fmt: skip
-    parser.add_argument(
-        '--scenes', type=Path, required=True, metavar='DIR',
+    learned = parser.add_mutually_exclusive_group(required=True)
+    learned.add_argument(
+        '--scenes', type=Path, metavar='DIR',
         help='pictures and sounds to learn from, as cs3-train synth make leaves them',
+    )  # fmt: skip
+    learned.add_argument(
+        '--shards', type=Path, metavar='DIR',
+        help='instead: those of real videos, as cs3-train extract leaves them',
     )  # fmt: skip
     parser.add_argument(
         '--validation', type=Path, metavar='DIR',
@@ -78,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
     from cs3_ros.bundles.weights import digest_of, locate
     from cs3_ros.networks.beats import load_beats
     from cs3_ros.runtime import Runtime, RuntimeConfig
+    from cs3_training.data.pairs import ShardPairs
     from cs3_training.localiser.model import assemble
     from cs3_training.localiser.train import CHECKPOINT, TrainConfig, Trainer, load_config
     from cs3_training.localiser.validation import HeatMapScore
@@ -87,7 +93,8 @@ def run(options: argparse.Namespace) -> int:
     runtime = Runtime(RuntimeConfig(options.device, 'float32', options.threads))
     with process_group(runtime.on_gpu):
         config = load_config(options.settings) if options.settings else TrainConfig()
-        pairs, validate = open_scenes(options.scenes), None
+        shards, validate = options.shards, None
+        pairs = ShardPairs(shards) if shards else open_scenes(options.scenes)
         clipseg, beats = (locate(path, Path.cwd()) for path in (options.clipseg, options.beats))
         for path, option in ((clipseg, '--clipseg'), (beats, '--beats')):
             if not path.exists():
@@ -123,7 +130,7 @@ def _plan(
     from cs3_training.localiser.train import Trainer
     from cs3_training.processes import rank
 
-    data = getattr(options, 'shards', None) or options.scenes
+    data = options.shards or options.scenes
     with TemporaryDirectory(prefix='cs3_plan_') as folder:
         found = probe(Trainer(model, pairs, config, Path(folder)), options.out, data)
     if rank() == 0:

@@ -70,8 +70,13 @@ class Pairs(Protocol):
     def __len__(self) -> int:
         """Number of pairs."""
 
-    def __getitem__(self, index: int) -> tuple[Image, NDArray[np.float32]]:
-        """Picture RGB uint8 [H, W, 3] and sound float32 [N] at 16 kHz; one size for all."""
+    def draw(self, index: int, rng: np.random.Generator) -> tuple[Image, NDArray[np.float32]]:
+        """Picture RGB uint8 [H, W, 3] and sound float32 [N] at 16 kHz; one size for all.
+
+        Args:
+            index: of the pair.
+            rng: decides, where there is a choice; nothing else does.
+        """
 
 
 def load_config(path: Path | str) -> TrainConfig:
@@ -99,9 +104,10 @@ class PairSamples(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         """Picture uint8 [H', W', 3] and sound float32 [N]."""
-        image, sound = self._pairs[self._epochs.index(number)]
+        rng = np.random.default_rng([self._config.seed, 1, number])
+        image, sound = self._pairs.draw(self._epochs.index(number), rng)
         if self._config.augment:
-            image = augment(image, np.random.default_rng([self._config.seed, 1, number]))
+            image = augment(image, rng)
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(sound)
 
 

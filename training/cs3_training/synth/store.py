@@ -75,6 +75,10 @@ class Scenes:
             raise IndexError(f'scene {row}: expected 0 to {len(self) - 1}')
         return np.array(self.image[row]), self.waveform(row)
 
+    def draw(self, row: int, rng: np.random.Generator) -> tuple[Image, NDArray[np.float32]]:
+        """``scenes[row]``: of a scene there is nothing to choose."""
+        return self[row]
+
     def __reduce__(self) -> tuple[Any, ...]:
         return open_scenes, (self.folder,)  # other processes map the files anew
 
