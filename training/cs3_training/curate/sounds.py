@@ -19,7 +19,7 @@ from cs3_ros.collision import NS_PER_S
 from cs3_ros.files.jsonfile import load_json, read_json
 from cs3_training.curate.listening import HEARD
 from cs3_training.data.excerpts import RATE
-from cs3_training.data.extraction import SETTINGS
+from cs3_training.data.jobs import SETTINGS
 from cs3_training.loop import Epochs
 
 
