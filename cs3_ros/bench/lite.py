@@ -5,6 +5,9 @@
 square of 10 % of the image, the mean of both and the time of each stage, and writes one picture
 per clip: frame, truth, result. ``--every N`` also scores every Nth frame as event frame, a check
 that a figure is not the luck of a few frames. ``--without`` leaves a stage out.
+
+``cs3-train manifest clips`` and ``cs3-train evaluate --data``, of the training package, give the
+same scores with all tables and a report; this command does without that package and tells the time.
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ HALF_B = (40, 20, 50, 40)
 
 BY_SOUND = {'full_contact', 'full_sounding', 'full_sounding_shuffled'}
 """Rows of bundles whose verifier is ``sounding``."""
+OTHERS = BY_SOUND | {'touch'}
+"""Rows that a bundle without it, which looks for its hands itself, has not."""
 
 
 def area(box: Box) -> Mask:
@@ -105,6 +107,7 @@ def result(index: int, scores: dict[str, float] | float, areas=(0.04, 0.04)) -> 
         rule='closest_pair',
         candidates=('right_hand', 'audio_visual'),
         chosen=('right_hand', 'audio_visual'),
+        group=str(index // 2),
     )
 
 

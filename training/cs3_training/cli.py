@@ -14,6 +14,8 @@ COMMANDS = {
     'extract': 'cs3_training.data.command',
     'curate': 'cs3_training.curate.command',
     'annotate': 'cs3_training.curate.annotate_command',
+    'manifest': 'cs3_training.data.manifest_command',
+    'hands': 'cs3_training.hands.command',
     'train': 'cs3_training.localiser.command',
     'evaluate': 'cs3_training.evaluation.command',
     'nano': 'cs3_training.nano.command',

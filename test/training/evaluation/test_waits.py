@@ -21,7 +21,8 @@ from cs3_training.evaluation.intervals import compare, summarise
 from cs3_training.evaluation.report import write_curve
 from cs3_training.evaluation.rows import Result, score
 from cs3_training.evaluation.samples import SyntheticSamples
-from cs3_training.evaluation.tables import as_text, rows_as_json, tabulate
+from cs3_training.evaluation.tables import rows_as_json, tabulate
+from cs3_training.evaluation.text import as_text
 from cs3_training.evaluation.waits import curves, drawing
 
 

@@ -26,6 +26,8 @@ RATE = 16_000
 """Samples per second of what is cut."""
 JUMP_NS = 30 * NS_PER_S
 """A longer gap between wanted times is jumped over."""
+DENSE_NS = NS_PER_S // 480
+"""Pictures that lie closer than this are not told apart where all of a stretch are read."""
 MOST_HELD = 600
 """Packets of pictures that wait for a keyframe nearer to the wanted time."""
 
@@ -89,6 +91,25 @@ def pictures_at(
                     image = (best[0], upright(best[1], side))
                 yield Picture(wanted.popleft(), *image)
             nearest = (stamp_ns, frame)
+
+
+def pictures_between(
+    video: VideoFile, start_ns: int, stop_ns: int, problems: list[str]
+) -> list[Picture]:
+    """All pictures from ``start_ns`` to ``stop_ns``, both inclusive, in rising order.
+
+    Args:
+        video: the file.
+        start_ns: media time; what lies before 0 is not there.
+        stop_ns: media time.
+        problems: as ``pictures_at``.
+
+    Raises:
+        ValueError: as ``pictures_at``.
+    """
+    times = [*range(max(start_ns, 0), stop_ns, DENSE_NS), stop_ns]
+    found = {each.stamp_ns: each for each in pictures_at(video, times, problems)}
+    return [found[stamp] for stamp in sorted(found) if start_ns <= stamp <= stop_ns]
 
 
 def _about(

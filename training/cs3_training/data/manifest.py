@@ -5,26 +5,28 @@
 
 Times are seconds of media time, paths are relative to the manifest. A line may leave out
 ``onset_s`` (then the frame's time) and ``group`` (then the name of the video), may name one file of
-``masks`` that holds both, and may say more.
+``masks`` that holds both, and may say more, of which ``dataset``, ``label`` and ``duration_s`` are
+read.
 """
 
 from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.collision import MAX_PIXELS, NS_PER_S, Mask
-from cs3_ros.files.fields import expect, items, mapping, number, text
+from cs3_ros.files.fields import expect, items, mapping, number, one_of, text
 from cs3_ros.files.jsonfile import load_json
 from cs3_ros.files.regular import check_regular
-from cs3_training.data.tables import LATEST_S, LINE_BYTES, MOST_ROWS, TOLD
+from cs3_training.data.records import Dataset
+from cs3_training.data.tables import LATEST_S, LINE_BYTES, LONGEST_S, MOST_ROWS, TOLD
 
 MOST_MASKS = 2
 """Objects of a collision."""
@@ -47,6 +49,12 @@ class EvaluationFrame:
     values 1 and 2, an npz)."""
     group: str
     """Frames of one group are not independent: bootstrap and splits keep them together."""
+    dataset: str = ''
+    """``epic`` or ``ego4d`` where it is a frame of CS3; '' of other data."""
+    label: str = ''
+    """Class of the sound, such as ``metal-only-collision``; '' where it is not known."""
+    duration_s: float | None = None
+    """Length of the segment in which the sound is heard; None where it is not known."""
 
     def load_masks(self) -> tuple[Mask, ...]:
         """The one or two masks, bool [H, W], of one size.
@@ -56,16 +64,45 @@ class EvaluationFrame:
             ValueError: a file holds no masks, or they are empty, too many or of several sizes.
         """
         if len(self.masks) == 1:
-            found = _masks_of(self.masks[0])
+            found = masks_of(self.masks[0])
         else:
             # each file is one object, whatever its values
-            found = [np.any(_masks_of(path), 0) for path in self.masks]
+            found = [np.any(masks_of(path), 0) for path in self.masks]
         sizes = {mask.shape for mask in found}
         where = f'{self.id}: masks {", ".join(path.name for path in self.masks)}'
         expect(1 <= len(found) <= MOST_MASKS, where, len(found), 'one or two objects')
         expect(len(sizes) == 1, where, sorted(sizes), 'one size')
         expect(all(mask.any() for mask in found), where, 'an empty mask', 'pixels in each')
         return tuple(found)
+
+
+def load_prediction(paths: Sequence[Path], size: tuple[int, int]) -> list[Mask]:
+    """What another method answered for a frame: at most two masks, empty ones left out.
+
+    Args:
+        paths: its files, as ``find_masks`` finds them; none for no answer.
+        size: height and width of the annotation; masks of another size are resized, nearest.
+
+    Raises:
+        ValueError: a file holds no masks, or there are more than two.
+    """
+    if len(paths) == 1:
+        found = masks_of(paths[0])
+    else:
+        found = [np.any(masks_of(path), 0) for path in paths]
+    where = f'prediction {", ".join(map(str, paths))}'
+    expect(len(found) <= MOST_MASKS, where, len(found), 'at most two masks')
+    return [resized(mask, size) for mask in found if mask.any()]
+
+
+def resized(mask: Mask, size: tuple[int, int]) -> Mask:
+    """A mask at another height and width, nearest neighbour; itself where it has them."""
+    if mask.shape == size:
+        return mask
+    import cv2
+
+    other = cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return other.astype(bool)
 
 
 def read_manifest(path: Path) -> list[EvaluationFrame]:
@@ -150,6 +187,7 @@ def _frame(value: Any, folder: Path) -> EvaluationFrame:
     expect(len(masks) <= MOST_MASKS, 'masks', masks, 'one or two files')
     frame_s = number(data['frame_s'], 'frame_s', 0, LATEST_S)
     onset_s = number(data.get('onset_s', frame_s), 'onset_s', 0, LATEST_S)
+    duration_s = data.get('duration_s')
     return EvaluationFrame(
         text(data['id'], 'id'),
         video,
@@ -157,11 +195,21 @@ def _frame(value: Any, folder: Path) -> EvaluationFrame:
         round(frame_s * NS_PER_S),
         tuple(folder / text(mask, f'masks[{k}]') for k, mask in enumerate(masks)),
         text(data.get('group', video.stem), 'group'),
+        one_of(data.get('dataset', ''), 'dataset', ('', *get_args(Dataset))),
+        text(data.get('label', ''), 'label', blank=True),
+        None if duration_s is None else number(duration_s, 'duration_s', 0, LONGEST_S),
     )
 
 
-def _masks_of(path: Path) -> list[Mask]:
-    """The objects of one file."""
+def masks_of(path: Path) -> list[Mask]:
+    """The objects of one file, bool [H, W] each.
+
+    A PNG with the values 1 and 2 and an npz of several arrays hold several, others one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no masks.
+    """
     check_regular(path, 'mask')
     try:
         array = _from_npz(path) if path.suffix.lower() == '.npz' else _from_picture(path)

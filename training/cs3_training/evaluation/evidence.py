@@ -8,13 +8,24 @@ that several variants hear is embedded once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 from torch import Tensor
 
-from cs3_ros.collision import AudioClip, Collision, Image, Localisation, Mask, Prompt, Verdict
+from cs3_ros.collision import (
+    AudioClip,
+    Collision,
+    Frame,
+    HandObject,
+    Image,
+    Localisation,
+    Mask,
+    Prompt,
+    Verdict,
+)
 from cs3_ros.localisers.audio_visual import AudioVisualLocaliser
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
 from cs3_ros.pipeline import Localiser, Masker, Pipeline, Prepared
@@ -48,6 +59,10 @@ class Evidence:
     """Whether it listens."""
     verification: VerificationConfig
     """Thresholds of the bundle's verification."""
+    second: Mask | None = None
+    """What the object in the right hand is used on; None where nothing was found."""
+    has_second: bool = False
+    """Whether that was looked for."""
     sounding: Mapping[Variant, Verdict] = field(default_factory=dict)
     """What the strategy ``sounding`` makes of the candidates of ``own`` under the own sound and
     under that of another sample; empty where the bundle has no such strategy."""
@@ -61,12 +76,23 @@ class Evaluator:
     Args:
         pipeline: what a bundle built; its stages are used.
         rows: what is asked for, of ``HEAT_ROWS``: neither hands nor masker run; empty for all.
+        listens: whether the bundle asks for sound; without, none is shuffled.
+        given_hands: take the hands that each sample brings, and look for none.
+        given_seconds: samples bring second objects, too.
 
     Raises:
         ValueError: other rows, or no localiser that could make them.
     """
 
-    def __init__(self, pipeline: Pipeline, rows: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        rows: Collection[str] = (),
+        *,
+        listens: bool = True,
+        given_hands: bool = False,
+        given_seconds: bool = False,
+    ) -> None:
         if other := sorted(set(rows) - set(HEAT_ROWS)):
             raise ValueError(f'rows {", ".join(other)}: expected some of {", ".join(HEAT_ROWS)}')
         if rows and pipeline.localiser is None:
@@ -76,27 +102,27 @@ class Evaluator:
         own = pipeline.localiser
         self._localisers = {} if own is None else localisers(own, rows)
         self._variants: tuple[Variant, ...] = (*self._localisers,) or ('own',)
-        if own is not None and (not rows or 'av_shuffled' in rows):
+        if own is not None and listens and (not rows or 'av_shuffled' in rows):
             self._variants += ('shuffled',)
-        self._pipeline = Pipeline(
-            pipeline.name,
-            masker=OnceMasker(pipeline.masker),
-            hands=None if rows else pipeline.hands,
-            # Encoded by the one that listens first: on a GPU each has a stream of its own, and
-            # `locate` waits for it, so what lies on the device is there for the others.
-            localiser=None if own is None else self._localisers['own'][0],
-            verification=pipeline.verification,
-            verifier=pipeline.verifier,
-        )
+        self._given = GivenHands() if given_hands else None
+        self._given_seconds = given_seconds
+        self._pipeline = copy(pipeline)  # with all its other stages
+        self._pipeline.masker = OnceMasker(pipeline.masker)
+        self._pipeline.hands = None if rows else self._given or pipeline.hands
+        # Encoded by the one that listens first: on a GPU each has a stream of its own, and
+        # `locate` waits for it, so what lies on the device is there for the others.
+        self._pipeline.localiser = None if own is None else self._localisers['own'][0]
 
     def look(self, sample: Sample) -> Evidence:
         """Run every variant on one sample."""
-        clip, sounding = sample.clip, dict[Variant, Verdict]()
+        clip, sounding, second = sample.clip, dict[Variant, Verdict](), None
         waits = dict[float, Collision]()
         sounds = {variant: _heard(variant, sample) for variant in self._variants}
         if self._heat_maps_only:
             found = self._heat_maps(sample)
         else:
+            if self._given is not None:
+                self._given.hands = sample.hands or ()
             prepared = self._pipeline.prepare(clip.frames, clip.event_index)
             found = {
                 variant: self._pipeline.decide(
@@ -112,6 +138,9 @@ class Evaluator:
                     continue
                 located = self._locate('own', prepared.localiser_state, sample.index, audio)
                 waits[wait] = self._pipeline.decide(prepared, located, replace(clip, audio=audio))
+            if sample.second_box is not None:
+                prompt = Prompt(sample.second_box)
+                (second,) = self._pipeline.masker.segment(prepared.masker_state, [prompt])
             if isinstance(self._pipeline.verifier, SoundingVerifier):
                 sounding['own'] = found['own'].verdict
                 sounding['shuffled'] = self._pipeline.verifier.verify(
@@ -127,6 +156,8 @@ class Evaluator:
             verification=self._pipeline.verification,
             sounding=sounding,
             waits=waits,
+            second=second,
+            has_second=self._given_seconds,
         )
 
     def _heat_maps(self, sample: Sample) -> dict[Variant, Collision]:
@@ -173,6 +204,17 @@ def localisers(
     if isinstance(localiser, AudioVisualLocaliser) and (not rows or 'random' in rows):
         found['random'] = tuple(random_projection(localiser, seed) for seed in range(DRAWS))
     return found
+
+
+class GivenHands:
+    """A hand detector that answers what it was given."""
+
+    hands: tuple[HandObject, ...] = ()
+    """Of the sample that is looked at."""
+
+    def detect(self, frames: Sequence[Frame], index: int) -> tuple[HandObject, ...]:
+        """What was given, whatever the frame."""
+        return self.hands
 
 
 class SharedLocaliser(ConditionedLocaliser):

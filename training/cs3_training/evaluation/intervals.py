@@ -109,21 +109,27 @@ def compare(
     return Difference(float(values.mean() * 100), float(low), float(high))
 
 
-def by_size(areas: ArrayLike, ious: ArrayLike, seed: int = 0) -> Mapping[str, Summary]:
+def by_size(
+    areas: ArrayLike, ious: ArrayLike, groups: ArrayLike | None = None, seed: int = 0
+) -> Mapping[str, Summary]:
     """Scores of annotated masks by their size.
 
     Args:
         areas: share of the image of each annotated mask, in [0, 1].
         ious: matched IoU of each.
+        groups: as ``summarise``, one entry per mask.
         seed: of the bootstrap.
 
     Returns:
         Range in percent -> row, for every range that has masks.
     """
     sizes, values = np.asarray(areas, np.float64), np.asarray(ious, np.float64)
+    belongs = _grouped(values, groups)
     rows = {}
     for low, high in zip(SIZE_EDGES, SIZE_EDGES[1:], strict=False):
         inside = (sizes >= low) & ((sizes < high) | (high == SIZE_EDGES[-1]))
         if inside.any():
-            rows[f'{low * 100:g}-{high * 100:g} %'] = summarise(values[inside], seed=seed)
+            rows[f'{low * 100:g}-{high * 100:g} %'] = summarise(
+                values[inside], belongs[inside], seed
+            )
     return rows

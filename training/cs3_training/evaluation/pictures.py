@@ -32,15 +32,16 @@ def pictures_of(sample: Sample, collision: Collision) -> list[tuple[str, Image]]
     """Caption and picture, RGB uint8 [H, W, 3], in the order in which they are read."""
     image = collision.frame.image
     width = image.shape[1]
+    truth = sample.truth_on_frame
     answer = [c.mask for c in collision.objects]
     candidates = [c for c in collision.candidates if c.area]
     colours = [CANDIDATE_COLOURS[c.label] for c in candidates]
     pictures = [
         ('scene', image),
-        ('truth', tinted(image, sample.truth)),
+        ('truth', tinted(image, truth)),
         ('heat map', heat_picture(image, collision)),
         ('candidates', outlined(image, [c.mask for c in candidates], colours, (3, 2, 1))),
-        ('answer', tinted(image, answer, answer_colours(sample.truth, answer))),
+        ('answer', tinted(image, answer, answer_colours(truth, answer))),
     ]
     audio = sample.clip.audio
     if len(audio.samples):

@@ -12,9 +12,16 @@ from cs3_ros.drawing.page import render
 from cs3_ros.files.atomic import write_text
 from cs3_training.evaluation import runner
 from cs3_training.evaluation.intervals import Summary
+from cs3_training.evaluation.paper import TABLES
 from cs3_training.evaluation.pictures import CANDIDATE_COLOURS, pictures_of
-from cs3_training.evaluation.rows import ROWS, Result
-from cs3_training.evaluation.tables import GATES, Tables, words_of
+from cs3_training.evaluation.rows import ROWS, LeftOut, Result, SystemRow, title
+from cs3_training.evaluation.tables import (
+    Tables,
+    groups_of,
+    words_of,
+    words_of_part,
+)
+from cs3_training.evaluation.text import paper_table
 from cs3_training.evaluation.waits import Curves, drawing
 
 CASES = 4
@@ -29,6 +36,7 @@ def write_report(
     results: Sequence[Result],
     tables: Tables,
     scorer: runner.Scorer | None = None,
+    left_out: Sequence[LeftOut] = (),
 ) -> None:
     """Write the file; the samples that it shows are scored again for their pictures.
 
@@ -38,6 +46,7 @@ def write_report(
         results: of all samples, at least one.
         tables: made of them.
         scorer: gives samples and evidence; None loads the job's bundle, where this process has not.
+        left_out: what could not be scored.
 
     Raises:
         OSError: the file cannot be written.
@@ -49,13 +58,24 @@ def write_report(
         bundle=scorer.evaluator.name,
         scenes=len(results),
         split=job.split,
+        data=job.data,
+        groups=len(set(groups_of(results))),
+        left_out=[(each.id, each.reason) for each in left_out],
         share_of_pairs=sum(len(result.areas) == 2 for result in results) / len(results),
-        share_in_hand=sum(result.in_hand for result in results) / len(results),
-        system_rows=ROWS,
+        share_in_hand=sum(bool(result.in_hand) for result in results) / len(results),
+        system_rows={
+            row: ROWS.get(row, SystemRow(row, 'Masks of another method, imported.'))
+            for row in tables.rows
+        },
         tables=tables,
+        paper_tables={name: paper_table(tables, name) for name in TABLES},
+        sweep=[
+            (f'{each.beta:g} of {each.reference}', f'{each.miou:.2f}', f'{each.single:.1f}')
+            for each in tables.sweep
+        ],
         differences=_differences(tables),
         curve=drawing(tables.waits) if tables.waits else None,
-        gates={name: checks(tables) for name, checks in GATES.items()},
+        gates=tables.gates,
         breakdowns={kind: _breakdown(groups) for kind, groups in tables.breakdowns.items()},
         shares=[(name, f'{share:.1f}') for name, share in tables.shares.items()],
         candidate_colours=CANDIDATE_COLOURS,
@@ -92,7 +112,7 @@ def _differences(tables: Tables) -> list[tuple[str, str, str]]:
     """Both rows, by how much the first is better, whether the interval excludes zero."""
     return [
         (
-            f'{ROWS[first].title} - {ROWS[second].title}',
+            f'{title(first)} - {title(second)}',
             words_of(difference),
             'apart' if difference.apart else 'not apart',
         )
@@ -104,10 +124,10 @@ def _breakdown(groups: Mapping[str, Mapping[str, Summary]]) -> tuple[list[str], 
     """Head and cells."""
     names = list(next(iter(groups.values())))
     cells = [
-        [group, str(scores[names[0]].n), *(f'{scores[row].miou:.1f}' for row in names)]
+        [group, str(scores[names[0]].n), *(words_of_part(scores[row]) for row in names)]
         for group, scores in groups.items()
     ]
-    return ['', 'n', *(ROWS[row].title for row in names)], cells
+    return ['', 'n', *(title(row) for row in names)], cells
 
 
 def _case(scorer: runner.Scorer, result: Result) -> dict[str, Any]:
@@ -115,10 +135,9 @@ def _case(scorer: runner.Scorer, result: Result) -> dict[str, Any]:
     sample = scorer.samples[result.index]
     collision = scorer.evaluator.look(sample).found['own']
     return {
-        'seed': result.seed,
-        'names': sample.names,
+        'title': ': '.join([sample.id or f'scene {result.seed}', *[' and '.join(sample.names)]]),
         'scores': [
-            f'{ROWS[row].title} {100 * result.scores[row]:.0f}'
+            f'{title(row)} {100 * result.scores[row]:.0f}'
             for row in _CASE_ROWS
             if row in result.scores
         ],

@@ -1,8 +1,8 @@
 """The rows of Tables 1 to 3 of the CS3 paper, and the controls: what each of them predicts.
 
 The variants of Table 3 are those of method.md B3, the scores those of method.md D1. A row that a
-bundle cannot make (no hands, no sound) is left out. Touch is left out always: it needs the second
-object that the hand's object touches, which only Hands23 finds.
+bundle cannot make (no hands, no sound) is left out. Touch needs the second object that the hand's
+object touches, which only Hands23 finds: it is there where hands were imported from it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any
 from cs3_ros.collision import Candidate, Collision, Label, Mask
 from cs3_ros.metrics import best_assignment, iou_matrix, matched_ious, sample_score
 from cs3_ros.verification import verify
+from cs3_training.data.manifest import resized
 from cs3_training.evaluation.baselines import centre
 from cs3_training.evaluation.evidence import HEAT_ROWS, Evidence, Variant
 from cs3_training.evaluation.samples import Sample
+from cs3_training.evaluation.sensitivity import chosen_by_setting
 
 THRESHOLD = 0.5
 """Heat from which on a pixel belongs to the mask (method.md A5)."""
@@ -48,6 +50,7 @@ ROWS: Mapping[str, SystemRow] = {
     'right': SystemRow('Right', 'What the right hand holds.'),
     'left_av': SystemRow('Left-AV', 'What the left hand holds, and AV + SAM.'),
     'right_av': SystemRow('Right-AV', 'What the right hand holds, and AV + SAM.'),
+    'touch': SystemRow('Touch', 'What the right hand holds, and what that is used on, by Hands23.'),
     'right_left': SystemRow('Right-Left', 'What both hands hold, without verification.'),
     'full_no_av': SystemRow('Full without AV', 'Verification of what the hands hold alone.'),
     'full_random_av': SystemRow('Full, random AV', 'Full with the Random networks as its AV.'),
@@ -78,12 +81,18 @@ ROWS: Mapping[str, SystemRow] = {
 """Key of a row -> its words, in the order of the printed table."""
 
 
+def title(row: str) -> str:
+    """A row's name; imported predictions are called as their key."""
+    return ROWS[row].title if row in ROWS else row
+
+
 def predictions(evidence: Evidence, truth: Sequence[Mask]) -> dict[str, list[Mask]]:
     """Key of a row -> its masks, bool [H, W], none of them empty.
 
     Args:
         evidence: what was found in the sample.
-        truth: the annotated masks; Oracle looks at them, no other row does.
+        truth: the annotated masks at the size of the frame; Oracle looks at them, no other row
+            does.
     """
     found, own = evidence.found, evidence.found['own']
     by_label: dict[Label, Mask] = {c.label: c.mask for c in own.candidates}
@@ -120,6 +129,9 @@ def predictions(evidence: Evidence, truth: Sequence[Mask]) -> dict[str, list[Mas
             'left': of('left_hand'),
             'right_left': of('right_hand', 'left_hand'),
         }
+        if evidence.has_second:
+            second = [] if evidence.second is None else [evidence.second]
+            rows['touch'] = of('right_hand') + second
     if evidence.has_localiser:
         rows |= {'av_sam': of('audio_visual')}
         rows |= {row: hot(variant) for row, variant in HEAT_ROWS.items() if variant in found}
@@ -169,7 +181,7 @@ class Result:
     seed: int
     areas: tuple[float, ...]
     """Share of the picture of each annotated mask."""
-    in_hand: bool
+    in_hand: bool | None
     scores: Mapping[str, float]
     """Key of a row -> score in [0, 1]."""
     ious: Mapping[str, Sequence[float]]
@@ -182,6 +194,16 @@ class Result:
     """Labels of the objects that it answered."""
     waits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Seconds of sound after the onset, in words -> row of ``WAIT_ROWS`` -> score."""
+    id: str = ''
+    """What the sample is called."""
+    group: str = ''
+    """What the bootstrap draws together; '' for the sample alone."""
+    label: str = ''
+    """Class of the sound; '' where it is not known."""
+    duration_s: float | None = None
+    """Length of what is heard; None where it is not known."""
+    sweep: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Setting of the verification -> score and number of masks; empty where none was tried."""
 
     def as_json(self) -> dict[str, Any]:
         """For a line of JSON."""
@@ -213,21 +235,70 @@ def _at_wait(sample: Sample, found: Collision) -> dict[str, float]:
     }
 
 
-def score(sample: Sample, evidence: Evidence, rows: Collection[str] = ()) -> Result:
-    """Score these rows of one sample; all that can be made where none are named."""
-    predicted = predictions(evidence, sample.truth)
+@dataclass(frozen=True)
+class LeftOut:
+    """A sample that could not be scored; a line of the results file, too."""
+
+    index: int
+    id: str
+    reason: str
+    """One line: what is not there or cannot be read."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For a line of JSON."""
+        return {'index': self.index, 'id': self.id, 'left_out': self.reason}
+
+
+def score(
+    sample: Sample,
+    evidence: Evidence,
+    rows: Collection[str] = (),
+    imported: Mapping[str, Sequence[Mask]] = {},
+    swept: bool = False,
+) -> Result:
+    """Score these rows of one sample; all that can be made where none are named.
+
+    Masks are compared at the size of the annotation (method.md G39).
+
+    Args:
+        sample: with its truth.
+        evidence: what was found in it.
+        rows: keys of ``ROWS``; () for all.
+        imported: name of another method -> its masks at the size of the annotation.
+        swept: try the settings of ``sensitivity.SETTINGS`` on the candidates, too.
+    """
+    truth = sample.truth
+    size = (truth[0].shape[0], truth[0].shape[1])
+
+    def native(masks: Sequence[Mask]) -> list[Mask]:
+        return [mask for mask in (resized(each, size) for each in masks) if mask.any()]
+
+    predicted = predictions(evidence, sample.truth_on_frame)
     if rows:
         predicted = {row: masks for row, masks in predicted.items() if row in rows}
+    predicted = {row: native(masks) for row, masks in predicted.items()} | {
+        name: [mask for mask in masks if mask.any()] for name, masks in imported.items()
+    }
     own = evidence.found['own']
+    sweep: dict[str, list[float]] = {}
+    if swept:
+        for name, chosen in chosen_by_setting(own.candidates, evidence.verification).items():
+            masks = native([candidate.mask for candidate in chosen])
+            sweep[name] = [sample_score(truth, masks), len(masks)]
     return Result(
         index=sample.index,
         seed=sample.seed,
-        areas=tuple(float(mask.mean()) for mask in sample.truth),
+        areas=tuple(float(mask.mean()) for mask in truth),
         in_hand=sample.in_hand,
-        scores={row: sample_score(sample.truth, masks) for row, masks in predicted.items()},
-        ious={row: matched_ious(sample.truth, masks) for row, masks in predicted.items()},
+        scores={row: sample_score(truth, masks) for row, masks in predicted.items()},
+        ious={row: matched_ious(truth, masks) for row, masks in predicted.items()},
         rule=own.verdict.rule,
         candidates=tuple(c.label for c in own.candidates if c.area),
         chosen=tuple(c.label for c in own.objects),
         waits={f'{w:g}': _at_wait(sample, c) for w, c in evidence.waits.items()},
+        id=sample.id,
+        group=sample.group,
+        label=sample.label,
+        duration_s=sample.duration_s,
+        sweep=sweep,
     )

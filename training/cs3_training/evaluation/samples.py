@@ -1,4 +1,7 @@
-"""Samples to be scored: held-out scenes of the synthetic world as the pipeline takes them."""
+"""Samples to be scored, as the pipeline takes them: held-out scenes of the synthetic world.
+
+``manifest_samples.py`` has those of real videos.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,18 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.collision import NS_PER_S, AudioClip, CollisionClip, Frame, Mask, Onset
+from cs3_ros.collision import (
+    NS_PER_S,
+    AudioClip,
+    Box,
+    CollisionClip,
+    Frame,
+    HandObject,
+    Mask,
+    Onset,
+)
 from cs3_ros.trigger.assembler import ClipConfig
+from cs3_training.data.manifest import resized
 from cs3_training.synth.config import Split, WorldConfig, split_seed
 from cs3_training.synth.scene import Scene
 from cs3_training.synth.world import make_scene
@@ -23,19 +36,37 @@ class Sample:
     index: int
     """Number in its split."""
     seed: int
-    """Of the scene."""
+    """Of the scene; 0 where it is none."""
     clip: CollisionClip
     """What the pipeline gets: one frame and the sound round the onset."""
     other: AudioClip
     """The sound of another sample, for the shuffled rows."""
     truth: tuple[Mask, ...]
-    """The one or two colliding objects, bool [H, W]."""
+    """The one or two colliding objects, bool [H, W] at the size of their annotation."""
     names: tuple[str, ...]
     """What they are, in words."""
-    in_hand: bool
-    """Whether a hand holds one of them."""
+    in_hand: bool | None
+    """Whether a hand holds one of them; None where it is not known."""
+    id: str = ''
+    """What it is called in reports."""
+    group: str = ''
+    """Samples of one group are not independent: the bootstrap draws them together."""
+    label: str = ''
+    """Class of its sound; '' where there is none."""
+    duration_s: float | None = None
+    """Length of what is heard; None where it is not known."""
+    hands: tuple[HandObject, ...] | None = None
+    """Hands that were found beforehand; None where the bundle looks for them."""
+    second_box: Box | None = None
+    """What the object in the right hand is used on; None where nothing was found."""
     waits: Mapping[float, AudioClip] = field(default_factory=dict)
     """Seconds after the onset -> the own sound, waited for so long."""
+
+    @property
+    def truth_on_frame(self) -> tuple[Mask, ...]:
+        """The truth at the size of the event frame."""
+        height, width = self.clip.frame.image.shape[:2]
+        return tuple(resized(mask, (height, width)) for mask in self.truth)
 
 
 def partner(index: int) -> int:
@@ -107,6 +138,8 @@ class SyntheticSamples:
             waits={
                 wait: sound if wait == own_s else self._heard(scene, wait) for wait in self._waits
             },
+            id=f'scene {scene.seed}',
+            group=str(index // 2),  # partners share their sounds in the shuffled rows
         )
 
     def _make(self, index: int) -> tuple[Scene, AudioClip]:

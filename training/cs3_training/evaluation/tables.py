@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,10 +10,11 @@ from functools import partial
 from typing import Any
 
 from cs3_training.evaluation.intervals import Difference, Summary, by_size, compare, summarise
-from cs3_training.evaluation.rows import ROWS, Result
+from cs3_training.evaluation.paper import PUBLISHED, SAMPLES, Figures, PaperSet
+from cs3_training.evaluation.rows import ROWS, Result, title
+from cs3_training.evaluation.sensitivity import Swept, swept
 from cs3_training.evaluation.waits import Curves, curves
 from cs3_training.evaluation.waits import as_json as waits_as_json
-from cs3_training.evaluation.waits import as_text as waits_as_text
 
 ORDERINGS: tuple[tuple[str, str], ...] = (
     ('centre', 'random'),
@@ -40,8 +42,15 @@ PARTS: tuple[tuple[str, str], ...] = (
 )
 """Pairs whose difference says what a part is worth."""
 
+DURATIONS_S = (0.0, 1.0, 2.0, 3.0, 5.0)
+"""Edges of the breakdown by the length of the sound, seconds, and on (method.md D3)."""
+
 BROKEN_DOWN = ('centre', 'av', 'av_sam', 'right_left', 'full', 'oracle')
 """Rows that are broken down."""
+
+
+ROUNDED = 0.02
+"""How far two figures of two decimals may be apart and still be one, percent points."""
 
 
 @dataclass(frozen=True)
@@ -66,41 +75,67 @@ class Tables:
     """What the full system answers, percent of the samples."""
     waits: Curves = field(default_factory=dict)
     """Scores over the wait for sound."""
+    paper: PaperSet | None = None
+    """Whose published figures stand beside these; None for data that the paper does not have."""
+    sweep: Sequence[Swept] = ()
+    """Settings of the verification that were tried on the same candidates."""
+    single: float = 0.0
+    """Share of the samples with one annotated mask, percent."""
+
+    @property
+    def gates(self) -> dict[str, list[Check]]:
+        """Name of a gate -> its checks: those that make sense for the data."""
+        names = ('sanity',) if self.paper else () if self.sweep else ('orderings', 'acceptance')
+        return {name: GATES[name](self) for name in names}
 
 
-def tabulate(results: Sequence[Result]) -> Tables:
-    """Make the tables.
+def tabulate(results: Sequence[Result], paper: PaperSet | None = None) -> Tables:
+    """Make the tables; the bootstrap draws groups: videos, or partners that share their sounds.
 
-    Partners share their sounds in the shuffled rows, so the bootstrap draws them together.
+    Args:
+        results: at least one.
+        paper: whose published figures stand beside them.
 
     Raises:
         ValueError: no results.
     """
     if not results:
         raise ValueError('no results: expected at least one scene')
-    names = [row for row in ROWS if row in results[0].scores]
+    scored = results[0].scores
+    names = [row for row in ROWS if row in scored] + [row for row in scored if row not in ROWS]
     rows = {row: _summary(results, row) for row in names}
     pairs = [pair for pair in (*ORDERINGS, *PARTS) if set(pair) <= set(names)]
     differences = {
         (first, second): compare(
             [r.scores[first] for r in results],
             [r.scores[second] for r in results],
-            pairs_of(results),
+            groups_of(results),
         )
         for first, second in pairs
     }
-    shown = [row for row in BROKEN_DOWN if row in names]
-    waits = curves(results, pairs_of(results))
-    return Tables(rows, differences, _breakdowns(results, shown), _shares(results), waits)
+    shown = [row for row in names if row in BROKEN_DOWN or row not in ROWS]
+    return Tables(
+        rows,
+        differences,
+        _breakdowns(results, shown),
+        _shares(results),
+        curves(results, groups_of(results)),
+        paper,
+        swept([result.sweep for result in results]),
+        100 * sum(len(result.areas) == 1 for result in results) / len(results),
+    )
 
 
-def pairs_of(results: Sequence[Result]) -> list[int]:
-    """Number of the pair of partners that each result belongs to, groups for the bootstrap."""
-    return [result.index // 2 for result in results]
+def groups_of(results: Sequence[Result]) -> list[int]:
+    """Number of the group that each result belongs to: what the bootstrap draws together."""
+    numbers: dict[str, int] = {}
+    return [
+        numbers.setdefault(result.group or str(result.index), len(numbers)) for result in results
+    ]
 
 
 def _summary(results: Sequence[Result], row: str) -> Summary:
-    return summarise([result.scores[row] for result in results], pairs_of(results))
+    return summarise([result.scores[row] for result in results], groups_of(results))
 
 
 def _breakdowns(
@@ -112,23 +147,53 @@ def _breakdowns(
             'two': lambda r: len(r.areas) == 2,
         },
         'hands': {
-            'a hand holds a colliding object': lambda r: r.in_hand,
-            'no hand does': lambda r: not r.in_hand,
+            'a hand holds a colliding object': lambda r: r.in_hand is True,
+            'no hand does': lambda r: r.in_hand is False,
+        },
+        'duration of the sound': {
+            f'{low:g}-{high:g} s' if high < math.inf else f'over {low:g} s': partial(
+                _lasts, low, high
+            )
+            for low, high in zip(DURATIONS_S, (*DURATIONS_S[1:], math.inf), strict=True)
+        },
+        'class of the sound': {
+            label: partial(_is_of, label)
+            for label, _ in Counter(r.label for r in results if r.label).most_common()
         },
     }
     tables: dict[str, dict[str, dict[str, Summary]]] = {}
     for kind, groups in kinds.items():
-        tables[kind] = {}
-        for group, belongs in groups.items():
-            members = [result for result in results if belongs(result)]
-            if members:
-                tables[kind][group] = {row: _summary(members, row) for row in rows}
+        parts = {
+            group: members
+            for group, belongs in groups.items()
+            if (members := [result for result in results if belongs(result)])
+        }
+        if parts:
+            tables[kind] = {
+                group: {row: _summary(members, row) for row in rows}
+                for group, members in parts.items()
+            }
+    each = [
+        group
+        for result, group in zip(results, groups_of(results), strict=True)
+        for _ in result.areas
+    ]
     areas = [area for result in results for area in result.areas]
-    sizes = {row: by_size(areas, [iou for r in results for iou in r.ious[row]]) for row in rows}
+    sizes = {
+        row: by_size(areas, [iou for r in results for iou in r.ious[row]], each) for row in rows
+    }
     tables['share of the picture that an object covers (each object counts by itself)'] = {
         group: {row: sizes[row][group] for row in rows} for group in next(iter(sizes.values()))
     }
     return tables
+
+
+def _lasts(low: float, high: float, result: Result) -> bool:
+    return result.duration_s is not None and low <= result.duration_s < high
+
+
+def _is_of(label: str, result: Result) -> bool:
+    return result.label == label
 
 
 def _shares(results: Sequence[Result]) -> dict[str, float]:
@@ -165,7 +230,7 @@ def acceptance(tables: Tables) -> list[Check]:
         found = scores.get(row)
         words = 'no such row' if found is None else f'{found:.2f}'
         checks.append(
-            Check(f'{ROWS[row].title} >= {least:g}', words, found is not None and found >= least)
+            Check(f'{title(row)} >= {least:g}', words, found is not None and found >= least)
         )
     ratio = scores['av'] / scores['centre'] if 'av' in scores and scores['centre'] else 0.0
     checks.append(Check('AV >= 1.5 x Centre', f'{ratio:.2f} x', ratio >= 1.5))
@@ -182,7 +247,7 @@ def _ordered(
     holds: Callable[[Difference], bool],
     least: float = 0.0,
 ) -> Check:
-    first, second = (ROWS[row].title for row in pair)
+    first, second = (title(row) for row in pair)
     what = f'{first} - {second} >= {least:g}' if least else f'{second} < {first}'
     if pair not in tables.differences:
         return Check(what, 'the bundle cannot make these rows', False)
@@ -190,11 +255,43 @@ def _ordered(
     return Check(what, words_of(difference), holds(difference))
 
 
+def sanity(tables: Tables) -> list[Check]:
+    """Centre needs no training: where it is the paper's, masks, denominator and AUC are, too."""
+    wanted = '' if tables.paper is None else f' of {tables.paper}'
+    if tables.paper is None or 'centre' not in tables.rows:
+        return [Check(f'Centre{wanted}', 'no data set of the paper: name it by --paper', False)]
+    centre, n = tables.rows['centre'], SAMPLES[tables.paper]
+    return [
+        Check(
+            f'Centre is {words_of_figures(PUBLISHED[tables.paper]["centre"])} on {n} frames',
+            f'{centre.miou:.2f} / {centre.auc:.2f} on {centre.n}',
+            centre.n == n
+            and all(
+                abs(found - figure) <= ROUNDED
+                for found, figure in zip(
+                    (centre.miou, centre.auc), PUBLISHED[tables.paper]['centre'], strict=True
+                )
+            ),
+        )
+    ]
+
+
 GATES: Mapping[str, Callable[[Tables], list[Check]]] = {
+    'sanity': sanity,
     'orderings': orderings,
     'acceptance': acceptance,
 }
 """Name of a gate -> its checks."""
+
+
+def words_of_part(summary: Summary) -> str:
+    """mIoU with its interval, such as '28.1 [12, 40]'."""
+    return f'{summary.miou:.1f} [{summary.ci[0]:.0f}, {summary.ci[1]:.0f}]'
+
+
+def words_of_figures(figures: Figures) -> str:
+    """Such as '6.95 / 7.43'."""
+    return f'{figures[0]:.2f} / {figures[1]:.2f}'
 
 
 def words_of(difference: Difference) -> str:
@@ -231,20 +328,8 @@ def as_json(tables: Tables) -> dict[str, Any]:
             for kind, groups in tables.breakdowns.items()
         },
         'shares': dict(tables.shares),
-        'gates': {name: [asdict(c) for c in checks(tables)] for name, checks in GATES.items()},
+        'gates': {name: [asdict(c) for c in checks] for name, checks in tables.gates.items()},
+        'paper': tables.paper,
+        'single': tables.single,
+        'sweep': [asdict(each) for each in tables.sweep],
     }
-
-
-def as_text(tables: Tables) -> str:
-    """The table and the differences for a terminal."""
-    lines = [f'{"":38}{"mIoU":>7}{"AUC":>8}   95 % interval']
-    for row, summary in tables.rows.items():
-        interval = f'{summary.ci[0]:6.2f} to {summary.ci[1]:.2f}'
-        lines.append(f'{ROWS[row].title:38}{summary.miou:7.2f}{summary.auc:8.2f}   {interval}')
-    lines.append('')
-    for (first, second), difference in tables.differences.items():
-        name = f'{ROWS[first].title} - {ROWS[second].title}'
-        lines.append(f'{name:58}{words_of(difference)}')
-    if tables.waits:
-        lines += ['', waits_as_text(tables.waits)]
-    return '\n'.join(lines)

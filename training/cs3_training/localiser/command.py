@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from cs3_ros.files.output_folder import add_force, claim
+
+if TYPE_CHECKING:
+    from cs3_training.localiser.model import CollisionSegmenter
+    from cs3_training.localiser.train import Pairs, TrainConfig
 
 CLIPSEG = 'clipseg-rd64-refined'
 BEATS = 'beats/BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt'
@@ -57,6 +63,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--threads', type=int, default=0, metavar='N',
         help='CPU threads of each process (default: all cores)',
     )  # fmt: skip
+    parser.add_argument(
+        '--plan', action='store_true',
+        help='train nothing: print memory, time per step, disk and days, from a short probe, and '
+        'exit with 1 where it cannot run; with torchrun, too',
+    )  # fmt: skip
     add_force(parser, replaces=False)
 
 
@@ -100,6 +111,8 @@ def run(options: argparse.Namespace) -> int:
             judges = open_judges(options.validation, pairs.digest)
             validate = HeatMapScore(judges, options.judged)
             about['validation_data'] = f'{options.judged} of {judges.digest}'
+        if options.plan:
+            return _plan(model, pairs, config, options)
         if rank() == 0 and not (options.out / 'state.pt').exists():  # which is checked on its own
             claim(options.out, 'train', force=options.force)
         trainer = Trainer(model, pairs, config, options.out, validate, about)
@@ -107,3 +120,19 @@ def run(options: argparse.Namespace) -> int:
         if rank() == 0:
             print(options.out / CHECKPOINT)
     return 0
+
+
+def _plan(
+    model: CollisionSegmenter, pairs: Pairs, config: TrainConfig, options: argparse.Namespace
+) -> int:
+    """Print what the training would take; 1 where it cannot run."""
+    from cs3_training.localiser.plan import probe
+    from cs3_training.localiser.train import Trainer
+    from cs3_training.processes import rank
+
+    data = options.shards or options.scenes
+    with TemporaryDirectory(prefix='cs3_plan_') as folder:
+        found = probe(Trainer(model, pairs, config, Path(folder)), options.out, data)
+    if rank() == 0:
+        print(found.as_text())
+    return 1 if found.problems else 0

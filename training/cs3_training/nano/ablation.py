@@ -26,7 +26,7 @@ from cs3_ros.networks.checkpoints import read_safetensors
 from cs3_training.evaluation.intervals import Difference, Summary, compare, summarise
 from cs3_training.evaluation.rows import Result
 from cs3_training.evaluation.runner import Job, identity, read_results, run
-from cs3_training.evaluation.tables import pairs_of, words_of
+from cs3_training.evaluation.tables import groups_of, words_of
 from cs3_training.localiser.train import CHECKPOINT
 from cs3_training.nano.audio import load_audio
 from cs3_training.nano.config import AudioStageConfig, ClipStageConfig, NanoConfig, WeakConfig
@@ -128,8 +128,10 @@ class Ablation:
                         results = read_results(path, identity(self._job(name, device)))
                 except BlockingIOError:  # another process is at it
                     continue
-                if set(range(scenes)) <= results.keys():
-                    found[name] = [results[index] for index in range(scenes)]
+                scored = [results.get(index) for index in range(scenes)]
+                whole = [each for each in scored if isinstance(each, Result)]
+                if len(whole) == scenes:
+                    found[name] = whole
         return found
 
     def folder(self, name: str) -> Path:
@@ -187,7 +189,7 @@ def tabulate(results: Mapping[str, list[Result]]) -> dict[str, AblationRow]:
     """
     if FULL not in results:
         raise ValueError('the full training has not been scored: nothing to compare with')
-    groups = pairs_of(results[FULL])
+    groups = groups_of(results[FULL])
     scores = {
         name: {row: [r.scores[row] for r in rs] for row in ROWS} for name, rs in results.items()
     }

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.ops import box_convert, box_iou
+from torchvision.ops import box_convert
 
 from cs3_ros.hands.detr import Preprocessing, best_boxes
-from cs3_training.evaluation.detection import average_precision, best_threshold
+from cs3_training.hands.figures import figures
 from cs3_training.nano.config import HandsConfig
 from cs3_training.nano.loop import Batch, Losses, PretrainStage, StepBatches
 from cs3_training.nano.networks import tiny_hands, write_hands
@@ -20,7 +20,6 @@ from cs3_training.nano.views import View, look, whole
 from cs3_training.synth.store import HAND, HANDS, Scenes
 
 _LEAST = 1 / 1500  # share of the picture from which on a hand or an object counts
-_LABELS = 4
 _MOST = 8  # room for boxes in a batch
 
 
@@ -97,32 +96,15 @@ class HandsStage(PretrainStage):
         scenes, size = self._validation, self.config.image_size
         device = next(self.network.parameters()).device
         resize = Preprocessing(size, size)  # as in the package: thresholds are chosen by this
-        scores, hits, truth = [], [], []
+        found, truth = [], []
         for row in range(min(len(scenes), 200)):
-            view = whole(scenes, row, size)
             pixels = resize(torch.from_numpy(np.array(scenes.image[row])).to(device))
             seen = self.network(pixel_values=pixels)
-            table = best_boxes(seen.logits, seen.pred_boxes).cpu().numpy()  # [4, 5]
-            targets, labels = boxes(view)
-            scores.append(table[:, 0])
-            hit, there = np.zeros(_LABELS, bool), np.zeros(_LABELS, bool)
+            found.append(best_boxes(seen.logits, seen.pred_boxes).cpu().numpy())  # [4, 5]
+            targets, labels = boxes(whole(scenes, row, size))
             corners = box_convert(torch.from_numpy(targets), 'cxcywh', 'xyxy')  # [n, 4]
-            overlaps = box_iou(corners, torch.from_numpy(table[labels, 1:])).diagonal()  # [n]
-            for label, overlap in zip(labels, overlaps.tolist(), strict=True):
-                there[label] = True
-                hit[label] |= overlap >= 0.5
-            hits.append(hit)
-            truth.append(there)
-        score, hit, there = np.stack(scores), np.stack(hits), np.stack(truth)  # [N, 4] each
-        figures = {}
-        for kind, columns in (('hands', slice(0, 2)), ('held objects', slice(2, 4))):
-            parts = score[:, columns].ravel(), hit[:, columns].ravel(), there[:, columns].ravel()
-            figures[f'AP50 {kind}'] = average_precision(parts[0], parts[1], int(parts[2].sum()))
-            threshold = best_threshold(parts[0], parts[1], int(parts[2].sum()))
-            sure = parts[1] & (parts[0] >= threshold)
-            figures[f'recall {kind}'] = float(sure.sum() / max(parts[2].sum(), 1))
-            figures[f'threshold {kind}'] = threshold
-        return figures
+            truth.append((corners.numpy(), np.array(labels, np.int64)))
+        return figures(found, truth)
 
     def write(self, folder: Path) -> None:
         write_hands(self.network, folder, self.config.image_size)

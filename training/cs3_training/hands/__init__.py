@@ -1,0 +1,1 @@
+"""The detector of hands and held objects: its data set, its training, detections beforehand."""
