@@ -43,6 +43,8 @@ setup(
             'drawing/templates/*.html',
             'localisers/*.yaml',
             'ros/*.xml',
+            'trigger/*.md',  # the card of
+            'trigger/*.safetensors',  # the weights of onset.gate
         ]
     },
     data_files=[
@@ -60,6 +62,7 @@ setup(
         'jinja2>=3.1,<4',
         'lz4>=4,<5',
         'rosbags>=0.11,<0.12',
+        'safetensors<1',  # the weights of onset.gate, without torch
         'sounddevice<0.6',
         'tqdm>=4,<5',
     ],

@@ -154,6 +154,8 @@ class Onset:
     """Level of the peak, dB relative to full scale."""
     prominence_db: float
     """Level of the peak above the running noise floor, dB."""
+    probability: float | None = None
+    """How probable a struck object is, 0 to 1; None where nobody asked (``onset.gate``)."""
 
 
 @dataclass(frozen=True, eq=False)
