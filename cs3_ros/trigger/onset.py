@@ -106,7 +106,7 @@ class OnsetConfig:
         hot=True,
     )
     gate: float = setting(
-        0.25,
+        0.1,
         'Probability of a struck object that an onset must have; 0 takes every sudden sound.',
         minimum=0.0,
         maximum=1.0,
