@@ -91,12 +91,31 @@ BUILT_IN: Mapping[str, Mapping[str, StageSpec]] = {
         ),
         'hands23_json': StageSpec('cs3_ros.hands.hands23_json', 'Hands23Json', 'Hands23JsonConfig'),
     },
+    'objects': {
+        'yolox': StageSpec(
+            'cs3_ros.objects.yolox', 'YoloxObjects', 'YoloxConfig', packages=('cv2',)
+        ),
+        'detector': StageSpec(
+            'cs3_ros.objects.detector',
+            'DetectorObjects',
+            'DetectorConfig',
+            True,
+            ('torch', 'torchvision', 'transformers', 'cv2'),
+        ),
+    },
     'masker': {
         'grabcut': StageSpec(
             'cs3_ros.maskers.grabcut', 'GrabCutMasker', 'GrabCutConfig', packages=('cv2',)
         ),
         'sam2': StageSpec(
             'cs3_ros.maskers.sam2', 'Sam2Masker', 'Sam2Config', True, ('torch', 'sam2', 'cv2')
+        ),
+        'edgetam': StageSpec(
+            'cs3_ros.maskers.edgetam',
+            'EdgeTamMasker',
+            'EdgeTamConfig',
+            True,
+            ('torch', 'torchvision', 'transformers', 'timm', 'cv2'),
         ),
     },
     'verifier': {
