@@ -97,11 +97,9 @@ class Bundle:
         absent = {family: reason for family in self.fallback if (reason := self._absent(family))}
         gone = {file for family in absent for file in self._weights_under(self.stages[family])}
         told = [self.warning] if self.warning else []
-        told += [
-            f'{family} by {self.fallback[family]["type"]} instead of {self.stages[family]["type"]}, '
-            f'as {reason}'
-            for family, reason in absent.items()
-        ]
+        for family, reason in absent.items():
+            instead, written = self.fallback[family]['type'], self.stages[family]['type']
+            told.append(f'{family} by {instead} instead of {written}, as {reason}')
         return dataclasses.replace(
             self,
             warning='; '.join(told),

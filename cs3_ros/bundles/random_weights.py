@@ -21,14 +21,23 @@ from transformers import (
     ClapModel,
     CLIPSegConfig,
     CLIPSegForImageSegmentation,
+    EdgeTamConfig,
+    EdgeTamModel,
     RTDetrImageProcessor,
     RTDetrResNetConfig,
     RTDetrV2Config,
     RTDetrV2ForObjectDetection,
+    TimmWrapperConfig,
     ViTImageProcessor,
+)
+from transformers.models.edgetam.configuration_edgetam import (
+    EdgeTamMaskDecoderConfig,
+    EdgeTamPromptEncoderConfig,
+    EdgeTamVisionConfig,
 )
 
 from cs3_ros.bundles.bundle import Bundle
+from cs3_ros.bundles.toy_onnx import write_yolox
 from cs3_ros.bundles.toy_tokenizers import write_clip_tokenizer, write_roberta_tokenizer
 from cs3_ros.files.progress import Bar
 from cs3_ros.hands.detr import LABELS
@@ -139,7 +148,7 @@ def write_random_weights(
         seed: of everything random.
         sam2: SAM 2.1 of this size, tiny, small, base_plus or large, whatever its file is called;
             not looked at when the networks are tiny.
-        parts: folders of ``PARTS`` to write; None for all.
+        parts: folders of ``PARTS`` to write; None for all but those ``OF_SMALL``.
         progress: show a bar.
 
     Returns:
@@ -157,7 +166,8 @@ def write_random_weights(
             raise ValueError(
                 f'{what}: {", ".join(sorted(unknown))}: expected {", ".join(sorted(known))}'
             )
-    names = [name for name in PARTS if parts is None or name in parts]
+    asked = set(PARTS) - set(OF_SMALL) if parts is None else parts
+    names = [name for name in PARTS if name in asked]
     for name in Bar(names, 'random weights', unit='part', disable=not progress):
         folder = home / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -284,11 +294,49 @@ def _write_cs3(folder: Path, full: bool, _: str) -> None:
     RTDetrImageProcessor(size={'height': pixels, 'width': pixels}).save_pretrained(hands)
 
 
+def _write_yolox(folder: Path, full: bool, _: str) -> None:
+    """Of the form of YOLOX-nano, whatever the size asked for; it costs next to nothing."""
+    write_yolox(folder / 'yolox_nano.onnx', torch.initial_seed())
+
+
+def _write_edgetam(folder: Path, full: bool, _: str) -> None:
+    """yonigozlan/EdgeTAM-hf, without what is for video; needs timm."""
+    model_args = {'in_chans': 3, 'features_only': True, 'out_indices': [0, 1, 2, 3]}
+    backbone = TimmWrapperConfig(architecture='repvit_m1', num_labels=2, model_args=model_args)
+    sizes: dict[str, Any] = {}
+    if not full:
+        side, width = 128, 32
+        sizes = {
+            'vision': {
+                'backbone_feature_sizes': [[32, 32], [16, 16], [8, 8]],
+                'fpn_hidden_size': width,
+            },
+            'prompts': {'hidden_size': width, 'image_size': side},
+            'decoder': {
+                'hidden_size': width,
+                'mlp_dim': 64,
+                'num_attention_heads': 2,
+                'iou_head_hidden_dim': 32,
+            },
+        }
+    config = EdgeTamConfig(
+        vision_config=EdgeTamVisionConfig(backbone_config=backbone, **sizes.get('vision', {})),
+        prompt_encoder_config=EdgeTamPromptEncoderConfig(**sizes.get('prompts', {})),
+        mask_decoder_config=EdgeTamMaskDecoderConfig(**sizes.get('decoder', {})),
+    )
+    EdgeTamModel(config).save_pretrained(folder)
+
+
 PARTS: Mapping[str, Callable[[Path, bool, str], None]] = {
     'clipseg-rd64-refined': _write_clipseg,
     'clap-htsat-unfused': _write_clap,
     'beats': _write_beats,
     'sam2': _write_sam2,
     'cs3': _write_cs3,
+    'yolox': _write_yolox,
+    'edgetam': _write_edgetam,
 }
 """Folder below the home folder -> what writes it."""
+
+OF_SMALL = ('yolox', 'edgetam')
+"""Folders of ``PARTS`` that are written only where they are named."""

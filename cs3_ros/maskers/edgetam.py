@@ -38,7 +38,7 @@ class EdgeTamConfig:
 
     model: str = setting(
         '',
-        'Folder with config.json, preprocessor_config.json and model.safetensors of EdgeTAM.',
+        "Folder with config.json and model.safetensors of EdgeTAM, in transformers' format.",
         weights=True,
     )
     max_hand_iou: float = setting(
@@ -83,9 +83,10 @@ class EdgeTamMasker:
         require(config, 'model')
         folder = Path(config.model)
         self.config = config
-        self._processor = _read_processor(folder)
         self._model = _read_model(folder).to(runtime.device)
-        self._side = self._model.prompt_encoder.input_image_size
+        self._side = int(self._model.prompt_encoder.input_image_size)
+        size = {'height': self._side, 'width': self._side}
+        self._processor = Sam2ImageProcessor(size=size)  # EdgeTAM has no other
         self._runtime = runtime
         self._stream = runtime.stream()
 
@@ -157,19 +158,11 @@ def _read_model(folder: Path) -> EdgeTamModel:
         raise FileNotFoundError(f'{where}: expected the description of an EdgeTAM')
     check_description(where)
     described = EdgeTamDescription.from_pretrained(folder, local_files_only=True)
-    name = getattr(described.vision_config.backbone_config, 'architecture', None)
+    backbone = getattr(described.vision_config, 'backbone_config', None)
+    name = getattr(backbone, 'architecture', None)
     good = isinstance(name, str) and BACKBONES.fullmatch(name.removeprefix('timm/')) is not None
     expect(
         good, f'{where}: vision_config.backbone_config.architecture', name, 'repvit_..., of timm'
     )
-    model = load_model(EdgeTamModel, EdgeTamDescription, folder)
-    return model.eval().requires_grad_(False)  # type: ignore[no-any-return]
-
-
-def _read_processor(folder: Path) -> Sam2ImageProcessor:
-    """What makes the network's input of a picture."""
-    where = folder / 'preprocessor_config.json'
-    if not where.is_file():
-        raise FileNotFoundError(f'{where}: expected the description of the input of EdgeTAM')
-    check_description(where)
-    return Sam2ImageProcessor.from_pretrained(folder, local_files_only=True)
+    model: EdgeTamModel = load_model(EdgeTamModel, EdgeTamDescription, folder)
+    return model.eval().requires_grad_(False)

@@ -49,11 +49,11 @@ def select(
     boxes = np.clip(np.where(good[:, None], boxes, 0), 0, limit)
     good &= (boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE).all(1)
     rows = np.flatnonzero(good)
+    if not len(rows):
+        return ()
     corners = boxes[rows]
     sides = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
-    kept = (
-        cv2.dnn.NMSBoxes(sides.tolist(), scores[rows].tolist(), 0.0, max_iou) if len(rows) else ()
-    )
+    kept = cv2.dnn.NMSBoxes(sides.tolist(), scores[rows].tolist(), 0.0, max_iou)
     return tuple(
         Proposal(tuple(corners[k].tolist()), float(scores[rows[k]]), names[rows[k]])
         for k in list(kept)[:MOST]
