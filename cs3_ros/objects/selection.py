@@ -44,8 +44,7 @@ def select(
     limit = np.array([width, height, width, height], np.float64)
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     scores = np.asarray(scores, np.float64)
-    objects = np.array([name not in NOT_OBJECTS for name in names], bool)
-    good = np.isfinite(boxes).all(1) & (scores >= min_score) & objects
+    good = np.isfinite(boxes).all(1) & (scores >= min_score)
     boxes = np.clip(np.where(good[:, None], boxes, 0), 0, limit)
     good &= (boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE).all(1)
     rows = np.flatnonzero(good)
@@ -54,7 +53,8 @@ def select(
     corners = boxes[rows]
     sides = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
     kept = cv2.dnn.NMSBoxes(sides.tolist(), scores[rows].tolist(), 0.0, max_iou)
-    return tuple(
-        Proposal(tuple(corners[k].tolist()), float(scores[rows[k]]), names[rows[k]])
-        for k in list(kept)[:MOST]
-    )
+    found = [
+        Proposal(tuple(corners[k].tolist()), float(scores[rows[k]]), names[rows[k]]) for k in kept
+    ]
+    # Not earlier: what is surer a part of a person than a bottle is no bottle.
+    return tuple(one for one in found if one.name not in NOT_OBJECTS)[:MOST]

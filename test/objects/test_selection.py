@@ -31,6 +31,12 @@ def test_what_is_no_object_is_no_proposal():
     assert chosen([[float('nan'), 0, 9, 9], [300, 0, 400, 50], [9, 9, 9, 40]], [0.9] * 3) == ()
 
 
+def test_what_is_surer_a_person_is_no_bottle():
+    boxes = [[10, 10, 50, 50], [12, 10, 52, 50]]
+    assert chosen(boxes, [0.6, 0.5], ['person', 'bottle']) == ()
+    assert [one.name for one in chosen(boxes, [0.5, 0.6], ['person', 'bottle'])] == ['bottle']
+
+
 def test_one_thing_seen_as_two_is_proposed_once():
     boxes = [[10, 10, 50, 50], [12, 10, 52, 50], [30, 10, 70, 50]]
     names = ['cup', 'bowl', 'cup']
