@@ -40,7 +40,13 @@ def write_yolox(path: Path, seed: int, side: int = 416) -> None:
         tensors.append(_tensor(f'weight{stride}', weight))
         sides = [stride, stride]
         nodes += [
-            _node('Conv', ['images', f'weight{stride}'], f'cells{stride}', strides=sides),
+            _node(
+                'Conv',
+                ['images', f'weight{stride}'],
+                f'cells{stride}',
+                kernel_shape=sides,
+                strides=sides,
+            ),
             _node('Reshape', [f'cells{stride}', 'shape'], f'rows{stride}'),
         ]
         grids.append(f'rows{stride}')

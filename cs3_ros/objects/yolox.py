@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cs3_ros.collision import Image, Proposal
 from cs3_ros.config import require, setting, validate
+from cs3_ros.files.regular import one_line
 from cs3_ros.objects.selection import select
 
 STRIDES = (8, 16, 32)
@@ -160,8 +161,8 @@ def _read(path: Path, side: int) -> Any:
         shape = net.forward().shape
     except cv2.error as error:
         raise ValueError(
-            f'{path}: OpenCV cannot read it or not run it at {side} pixels ({error.err}); expected '
-            'an official YOLOX'
+            f'{path}: OpenCV cannot read it, or not run it at {side} pixels: '
+            f'{one_line(error.err)}; expected an official YOLOX'
         ) from error
     if shape != wanted:
         raise ValueError(
