@@ -301,8 +301,11 @@ def _write_yolox(folder: Path, full: bool, _: str) -> None:
 
 def _write_edgetam(folder: Path, full: bool, _: str) -> None:
     """yonigozlan/EdgeTAM-hf, without what is for video; needs timm."""
-    model_args = {'in_chans': 3, 'features_only': True, 'out_indices': [0, 1, 2, 3]}
-    backbone = TimmWrapperConfig(architecture='repvit_m1', num_labels=2, model_args=model_args)
+    backbone: dict[str, Any] = {
+        'architecture': 'repvit_m1',
+        'num_labels': 2,  # of the classifier that it had; config.json cannot be read without
+        'model_args': {'in_chans': 3, 'features_only': True, 'out_indices': [0, 1, 2, 3]},
+    }
     sizes: dict[str, Any] = {}
     if not full:
         side, width = 128, 32
@@ -320,7 +323,9 @@ def _write_edgetam(folder: Path, full: bool, _: str) -> None:
             },
         }
     config = EdgeTamConfig(
-        vision_config=EdgeTamVisionConfig(backbone_config=backbone, **sizes.get('vision', {})),
+        vision_config=EdgeTamVisionConfig(
+            backbone_config=TimmWrapperConfig(**backbone), **sizes.get('vision', {})
+        ),
         prompt_encoder_config=EdgeTamPromptEncoderConfig(**sizes.get('prompts', {})),
         mask_decoder_config=EdgeTamMaskDecoderConfig(**sizes.get('decoder', {})),
     )

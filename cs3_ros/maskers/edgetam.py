@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ class EdgeTamMasker:
         require(config, 'model')
         folder = Path(config.model)
         self.config = config
-        self._model = _read_model(folder).to(runtime.device)
+        self._model = _read_model(folder, runtime.device)
         self._side = int(self._model.prompt_encoder.input_image_size)
         size = {'height': self._side, 'width': self._side}
         self._processor = Sam2ImageProcessor(size=size)  # EdgeTAM has no other
@@ -151,7 +152,7 @@ class EdgeTamMasker:
         return logits[:, 0] > 0  # [N, 1, H, W] -> [N, H, W]
 
 
-def _read_model(folder: Path) -> EdgeTamModel:
+def _read_model(folder: Path, device: torch.device) -> Any:
     """The network, once its description has been looked at."""
     where = folder / 'config.json'
     if not where.is_file():
@@ -164,5 +165,5 @@ def _read_model(folder: Path) -> EdgeTamModel:
     expect(
         good, f'{where}: vision_config.backbone_config.architecture', name, 'repvit_..., of timm'
     )
-    model: EdgeTamModel = load_model(EdgeTamModel, EdgeTamDescription, folder)
-    return model.eval().requires_grad_(False)
+    model = load_model(EdgeTamModel, EdgeTamDescription, folder)
+    return model.eval().requires_grad_(False).to(device)

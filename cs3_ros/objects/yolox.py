@@ -99,7 +99,7 @@ class YoloxObjects:
             boxes / scale,
             scores.max(1),
             [COCO[k] for k in best.tolist()],
-            image.shape[:2],
+            (image.shape[0], image.shape[1]),
             self.config.min_score,
             self.config.max_iou,
         )
