@@ -148,7 +148,7 @@ def write_random_weights(
         seed: of everything random.
         sam2: SAM 2.1 of this size, tiny, small, base_plus or large, whatever its file is called;
             not looked at when the networks are tiny.
-        parts: folders of ``PARTS`` to write; None for all but those ``OF_SMALL``.
+        parts: folders of ``PARTS`` or ``OF_SMALL`` to write; None for all of ``PARTS``.
         progress: show a bar.
 
     Returns:
@@ -160,19 +160,18 @@ def write_random_weights(
     for what, given, known in (
         ('size', {size}, {'tiny', 'full'}),
         ('sam2', {sam2}, set(PRESETS)),
-        ('parts', set(parts or ()), set(PARTS)),
+        ('parts', set(parts or ()), set(_WRITERS)),
     ):
         if unknown := given - known:
             raise ValueError(
                 f'{what}: {", ".join(sorted(unknown))}: expected {", ".join(sorted(known))}'
             )
-    asked = set(PARTS) - set(OF_SMALL) if parts is None else parts
-    names = [name for name in PARTS if name in asked]
+    names = [name for name in _WRITERS if name in (PARTS if parts is None else parts)]
     for name in Bar(names, 'random weights', unit='part', disable=not progress):
         folder = home / name
         folder.mkdir(parents=True, exist_ok=True)
-        with _random(seed + 1000 * list(PARTS).index(name)):
-            PARTS[name](folder, size == 'full', sam2)
+        with _random(seed + 1000 * list(_WRITERS).index(name)):
+            _WRITERS[name](folder, size == 'full', sam2)
     return home
 
 
@@ -338,10 +337,13 @@ PARTS: Mapping[str, Callable[[Path, bool, str], None]] = {
     'beats': _write_beats,
     'sam2': _write_sam2,
     'cs3': _write_cs3,
-    'yolox': _write_yolox,
-    'edgetam': _write_edgetam,
 }
 """Folder below the home folder -> what writes it."""
 
-OF_SMALL = ('yolox', 'edgetam')
-"""Folders of ``PARTS`` that are written only where they are named."""
+OF_SMALL: Mapping[str, Callable[[Path, bool, str], None]] = {
+    'yolox': _write_yolox,
+    'edgetam': _write_edgetam,
+}
+"""The same for the bundle ``small``; written only where they are named, for timm may be absent."""
+
+_WRITERS = {**PARTS, **OF_SMALL}

@@ -24,8 +24,9 @@ def read_description(folder: Path) -> PreTrainedConfig:
         OSError: config.json is missing.
     """
     described = folder / 'config.json'
-    if described.is_file():  # transformers tells of a missing one
-        check_description(described)
+    if not described.is_file():
+        raise FileNotFoundError(f'{described}: expected the description of a detector')
+    check_description(described)
     config: PreTrainedConfig = AutoConfig.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )

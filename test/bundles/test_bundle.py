@@ -137,7 +137,11 @@ def test_a_stage_that_is_null_is_left_out(tmp_path):
         ('name: mine\n', '', 'missing name'),
         ('masker: {type: grabcut}\n', '', 'missing masker'),
         ('hands: {type: mediapipe}\n', '', 'expected hands, a localiser or both, got neither'),
-        ('grabcut', 'scissors', "masker = {'type': 'scissors'}: expected a type, one of grabcut"),
+        (
+            'grabcut',
+            'scissors',
+            "masker = {'type': 'scissors'}: expected a type, one of edgetam, grabcut",
+        ),
         ('{type: grabcut}', 'grabcut', "masker = 'grabcut': expected a type"),
         ('{type: grabcut}', '{type: [grabcut]}', 'masker = .*: expected a type'),
         ('{type: grabcut}', '{}', 'expected a type'),
