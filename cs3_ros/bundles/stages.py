@@ -91,18 +91,6 @@ BUILT_IN: Mapping[str, Mapping[str, StageSpec]] = {
         ),
         'hands23_json': StageSpec('cs3_ros.hands.hands23_json', 'Hands23Json', 'Hands23JsonConfig'),
     },
-    'objects': {
-        'yolox': StageSpec(
-            'cs3_ros.objects.yolox', 'YoloxObjects', 'YoloxConfig', packages=('cv2',)
-        ),
-        'detector': StageSpec(
-            'cs3_ros.objects.detector',
-            'DetectorObjects',
-            'DetectorConfig',
-            True,
-            ('torch', 'torchvision', 'transformers', 'cv2'),
-        ),
-    },
     'masker': {
         'grabcut': StageSpec(
             'cs3_ros.maskers.grabcut', 'GrabCutMasker', 'GrabCutConfig', packages=('cv2',)
@@ -126,6 +114,18 @@ BUILT_IN: Mapping[str, Mapping[str, StageSpec]] = {
             'SoundingVerifierConfig',
             True,
             (*_TORCH, 'torchvision', 'safetensors', 'cv2'),
+        ),
+    },
+    'objects': {
+        'yolox': StageSpec(
+            'cs3_ros.objects.yolox', 'YoloxObjects', 'YoloxConfig', packages=('cv2',)
+        ),
+        'detector': StageSpec(
+            'cs3_ros.objects.detector',
+            'DetectorObjects',
+            'DetectorConfig',
+            True,
+            ('torch', 'torchvision', 'transformers', 'cv2'),
         ),
     },
 }
