@@ -19,6 +19,7 @@ MODELS = [
     'torchaudio>=2.6,<3',
     'torchvision<1',
     'transformers>=5,<6',
+    'timm>=1,<2',  # the image encoder of EdgeTAM, as transformers builds it
     # an sdist that imports torch to build: install torch first, then --no-build-isolation
     'sam2>=1.1,<2',
     'safetensors<1',
