@@ -70,18 +70,23 @@ class Clips:
         for number in range(masks.shape[1]):
             top = 20 * number + 5
             masks[:, number, top : top + 12, 10:30] = True
+        others = np.zeros((frames, index % 3, 70, 70), bool)
+        others[:, :, 50:, 40:] = True
         sound = noise.normal(0, 0.1, 16_000).astype(np.float32)
-        return Sample(pictures, masks, sound, f'action {index}')
+        return Sample(pictures, masks, sound, f'action {index}', others)
 
 
-def batch(count: int = 4, frames: int = 2) -> Batch:
+def batch(count: int = 4, frames: int = 2, others: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(5)
     masks = torch.rand(count, frames, 2, 16, generator=generator) < 0.3
     masks[1] = False
+    things = torch.rand(count, frames, others, 16, generator=generator) < 0.2
+    things[1, :, :1] = False
     return Batch(
         torch.randn(count, frames, 3, 64, 64, generator=generator),
         masks,
         masks[:, 0].flatten(1).any(1),
         torch.randn(count, 4800, generator=generator) * 0.1,
+        things,
         ids([f'action {k}' for k in range(count)]),
     )

@@ -19,7 +19,7 @@ from cs3_training.sounding.data import Samples, SceneSet, narration, object_patc
 from cs3_training.sounding.mask_files import ClipMasks, write_masks
 from cs3_training.sounding.validation import DetectionScore, scene_masks
 from cs3_training.synth.config import WorldConfig, split_seeds
-from cs3_training.synth.store import make_scenes
+from cs3_training.synth.store import ARMS, make_scenes
 from cs3_training.synth.vocabulary import WORDS
 
 
@@ -42,6 +42,12 @@ def test_scenes_give_what_is_in_hands(scenes):
             assert all(np.array_equal(sample.masks[0, k], mask) for k, mask in enumerate(expected))
             assert np.array_equal(sample.pictures[0], scene.image)
             assert np.array_equal(sample.sound, scene.sound)
+        others = SceneSet(scenes, kind, others=True).sample(row, 1, 2, rng).others
+        asked = {one.number for one in asked}
+        seen = set(np.unique(scene.instance_map)) - asked - {0, *ARMS}
+        assert len(others[0]) == len(seen), 'everything else that is seen, hands too, arms not'
+        assert all(set(np.unique(scene.instance_map[mask])) <= seen for mask in others[0])
+        assert sample.others is None
     assert SceneSet(scenes).digest != SceneSet(scenes, 'colliding').digest
 
 
@@ -62,6 +68,15 @@ def test_samples_depend_on_their_number_alone():
     epoch = [clips[0][k]['sound'].sum().item() for k in range(6)]
     assert len(set(epoch)) == 6
     assert sum(bool(clips[0][k]['valid']) for k in range(6)) == 5, 'one clip has no object'
+
+
+def test_as_many_other_things_as_are_asked_for():
+    some = Samples(Clips(), network(), ids, replace(CONFIG.samples, others=2), CONFIG.detect)
+    counts = [int(some[k]['others'].any(2).sum()) for k in range(6)]
+    assert sorted(counts) == [0, 0, 1, 1, 2, 2]
+    assert {some[k]['others'].shape for k in range(6)} == {(1, 2, 16)}
+    none = Samples(Clips(), network(), ids, CONFIG.samples, CONFIG.detect)
+    assert {none[k]['others'].shape for k in range(6)} == {(1, 0, 16)}
 
 
 def test_a_damaged_clip_is_passed_over_and_told(caplog):

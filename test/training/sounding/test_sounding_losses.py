@@ -101,6 +101,23 @@ def test_detection_in_loops():
     assert detection(v, background, a, 0.2, valid).item() == pytest.approx(total, rel=1e-5)
 
 
+def test_other_things_are_hard_negatives_of_the_sounds():
+    v, a, _, background = embeddings()
+    others = torch.randn(4, 3, v.shape[1], generator=torch.Generator().manual_seed(9))
+    there = torch.tensor([[True, False, True], [False] * 3, [True] * 3, [False, True, False]])
+    x, y, n = unit(v), unit(a), unit(background)
+    seen = [unit(others[k])[p] for k in range(4) for p in range(3) if there[k, p]]
+    total = 0.0
+    for k in range(4):
+        row = [x[k] @ other / 0.2 for other in y] + [n[k] @ other / 0.2 for other in y]
+        column = [other @ y[k] / 0.2 for other in (*x, *n, *seen)]
+        total += (entropy(row, k) + entropy(column, k)) / 4
+    found = detection(v, background, a, 0.2, ALL, others, there)
+    assert found.item() == pytest.approx(total, rel=1e-5)
+    none = detection(v, background, a, 0.2, ALL, others, torch.zeros_like(there))
+    torch.testing.assert_close(none, detection(v, background, a, 0.2, ALL))
+
+
 def test_the_order_of_the_batch_has_no_say():
     v, a, t, n = embeddings()
     order, valid = torch.tensor([2, 0, 3, 1]), torch.tensor([True, True, False, True])

@@ -80,10 +80,10 @@ def test_frozen_towers_stay_in_evaluation_mode():
 
 def test_against_loops():
     """Pooling, embedding and loss of one clip after another."""
-    clips = batch()
+    clips = batch(others=3)
     for stage in ('align', 'refine', 'detect'):
         one = task(stage, background_share=1.0) if stage == 'detect' else task(stage)
-        net, rows = one.network, []
+        net, rows, others = one.network, [], torch.zeros(4, 3, 10)
         with torch.no_grad():
             for k in range(4):
                 v, n = torch.zeros(2, 10), torch.zeros(2, 10)
@@ -94,6 +94,9 @@ def test_against_loops():
                         if mask.any():
                             v[number] += patches[mask].mean(0) / 2
                         n[number] += patches[~mask].mean(0) / 2
+                    for number in range(3):
+                        if (mask := clips.others[k, frame, number]).any():
+                            others[k, number] += patches[mask].mean(0) / 2
                 heard = net.sound.spectrogram(clips.sound[k][None])
                 a, t = net.embed_sound(heard)[0], net.embed_text(clips.ids[k][None])[0]
                 rows.append((v.mean(0), a, t, n.mean(0)))
@@ -107,7 +110,9 @@ def test_against_loops():
                 expected = three_way(v, a, t, 0.2, everything)
                 expected = expected + 0.5 * consensus(v, a, t, 0.5, 1.0)
             else:
-                expected = detection(v, n, a, 0.2, valid)
+                there = clips.others.any(3).any(1)
+                assert there.tolist()[1] == [False, True, True]
+                expected = detection(v, n, a, 0.2, valid, others, there)
         torch.testing.assert_close(found['total'], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -200,4 +205,6 @@ def test_two_processes_compute_the_joint_batch():
 
 
 def test_the_fields_of_a_batch_are_those_of_the_samples():
-    assert [field.name for field in fields(batch())] == ['pixels', 'masks', 'valid', 'sound', 'ids']
+    assert [field.name for field in fields(batch())] == [
+        'pixels', 'masks', 'valid', 'sound', 'others', 'ids',
+    ]  # fmt: skip

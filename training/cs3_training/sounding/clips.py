@@ -96,7 +96,10 @@ class ClipSet:
         masks = np.zeros((frames, objects, *size), bool)
         for number, k in enumerate(chosen):
             masks[number, :OBJECTS] = _at_size(clip.at(k)[:objects], size)
-        return Sample(pictures, masks, _sound(video), row.text)
+        others = np.zeros((frames, len(clip.pool), *size), bool)
+        if clip.pool_frame in chosen:  # the distractors of the other pictures are not known
+            others[chosen.index(clip.pool_frame)] = _at_size(clip.pool, size)
+        return Sample(pictures, masks, _sound(video), row.text, others)
 
 
 def read_table(folder: Path, name: str) -> list[ClipRow]:

@@ -302,7 +302,7 @@ def _data(options: argparse.Namespace, config: Any) -> tuple[Any, Any]:
         if clips.missing:
             print(f'{clips.missing} clips of {options.clips} are not there and left out')
     else:
-        clips = SceneSet(open_scenes(options.scenes), options.masks)
+        clips = SceneSet(open_scenes(options.scenes), options.masks, config.samples.others > 0)
     if options.validation is None:
         return clips, None
     return clips, DetectionScore(open_judges(options.validation, clips.digest), options.judged)

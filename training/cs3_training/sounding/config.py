@@ -92,6 +92,13 @@ class SampleConfig:
     objects: int = setting(
         2, 'Most object masks of a clip; 0 pools the whole picture instead.', minimum=0, maximum=8
     )
+    others: int = setting(
+        0,
+        'Most masks of other things of the picture that detect takes as hard negatives, too; the '
+        'released code has none.',
+        minimum=0,
+        maximum=32,
+    )
     frame_step: int = setting(3, 'Every so many frames have masks.', minimum=1)
     text_length: int = setting(77, 'Tokens of a text, start and end included.', minimum=3)
 

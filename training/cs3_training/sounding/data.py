@@ -22,7 +22,7 @@ from cs3_ros.networks.sounding import SoundingObjects
 from cs3_training.loop import Epochs
 from cs3_training.sounding.config import SampleConfig, StageConfig
 from cs3_training.sounding.frozen import Frozen
-from cs3_training.synth.store import COLLIDING, COLOUR, HAND, MATERIAL, SHAPE, Scenes
+from cs3_training.synth.store import ARMS, COLLIDING, COLOUR, HAND, MATERIAL, SHAPE, Scenes
 from cs3_training.synth.vocabulary import (
     COLOURS,
     MATERIAL_WORDS,
@@ -49,6 +49,8 @@ class Sample:
     """[samples] at 16 kHz; the action is in the middle."""
     text: str
     """What is done."""
+    others: NDArray[np.bool_] | None = None
+    """Of other things in the pictures, [T, P, H, W]; None where the set knows none."""
 
 
 class SoundingSet(Protocol):
@@ -78,10 +80,16 @@ class SceneSet:
         scenes: the scenes.
         masks: of the objects in hands, as a detector of hands would find them, whether they
             collide or not; or of the colliding objects, which no detector knows.
+        others: whether samples tell what else is in the picture.
     """
 
-    def __init__(self, scenes: Scenes, masks: Literal['held', 'colliding'] = 'held') -> None:
-        self.scenes, self.masks = scenes, masks
+    def __init__(
+        self,
+        scenes: Scenes,
+        masks: Literal['held', 'colliding'] = 'held',
+        others: bool = False,
+    ) -> None:
+        self.scenes, self.masks, self._with_others = scenes, masks, others
         self.digest = f'{scenes.digest} ({masks})'
 
     def __len__(self) -> int:
@@ -95,7 +103,16 @@ class SceneSet:
         numbers = self.scenes.numbers[index]
         found = [numbers == row + 1 for row in rows]
         masks = np.stack(found) if found else np.zeros((0, *numbers.shape), bool)  # [O, H, W]
-        return Sample([image], masks[None], sound, narration(self.scenes, index, rng))
+        others = self._others(index, column) if self._with_others else None
+        return Sample([image], masks[None], sound, narration(self.scenes, index, rng), others)
+
+    def _others(self, index: int, column: int) -> NDArray[np.bool_]:
+        """Things and hands that are seen and not among the objects, [1, P, H, W]."""
+        numbers, table = self.scenes.numbers[index], self.scenes.objects[index]
+        objects = {int(row) + 1 for row in np.flatnonzero(table[:, column] > 0)}
+        seen = {int(number) for number in np.unique(numbers)} - objects - {0, *ARMS}
+        found = [numbers == number for number in sorted(seen)]
+        return np.stack(found)[None] if found else np.zeros((1, 0, *numbers.shape), bool)
 
 
 def narration(scenes: Scenes, row: int, rng: np.random.Generator) -> str:
@@ -156,8 +173,17 @@ class Samples(Dataset[dict[str, Tensor]]):
             'masks': masks,
             'valid': masks[0].any(),
             'sound': sound,
+            'others': self._others(sample),
             'ids': self._ids([sample.text])[0],  # [L]
         }
+
+    def _others(self, sample: Sample) -> Tensor:
+        """Patches of as many other things as are asked for, bool [T, P, N]."""
+        count = self._config.others
+        masks = sample.others
+        if not count or masks is None:
+            return torch.zeros(len(sample.masks), count, self._network.vision.grid**2).bool()
+        return object_patches(self._network, masks, count)
 
     def _sample(self, index: int, number: int) -> Sample:
         """A clip; the next one that can be read stands in for one that cannot.

@@ -77,7 +77,13 @@ def consensus(v: Tensor, a: Tensor, t: Tensor, video_power: float, text_power: f
 
 
 def detection(
-    v: Tensor, background: Tensor, a: Tensor, temperature: float, valid: Tensor
+    v: Tensor,
+    background: Tensor,
+    a: Tensor,
+    temperature: float,
+    valid: Tensor,
+    others: Tensor | None = None,
+    there: Tensor | None = None,
 ) -> Tensor:
     """Stage detect: a sound is told from other sounds and from the background of the pictures.
 
@@ -87,14 +93,19 @@ def detection(
         a: sounds [B, E].
         temperature: as ``contrast``.
         valid: as ``contrast``.
+        others: other things of the same pictures, [B, P, E]; the released code has none.
+        there: which of them are there, bool [B, P].
 
     Returns:
         Scalar. Row i: picture i with all sounds, beside its own background with all sounds. Column
-        j: sound j with all pictures, beside all backgrounds.
+        j: sound j with all pictures, beside all backgrounds and all other things.
     """
     objects, rest = cosines(v, a) / temperature, cosines(background, a) / temperature  # [B, B]
     rows = _entropy(torch.cat([objects, rest], 1))  # [B, 2 B] -> [B]
-    columns = _entropy(torch.cat([objects.T, rest.T], 1))  # [B, 2 B] -> [B]
+    beside = [objects.T, rest.T]  # [B, B] each
+    if others is not None and there is not None:
+        beside.append(cosines(a, others[there]) / temperature)  # [B, M], M things in all
+    columns = _entropy(torch.cat(beside, 1))  # [B, 2 B + M] -> [B]
     return _mean(rows + columns, valid)
 
 

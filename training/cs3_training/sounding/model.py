@@ -45,6 +45,8 @@ class Batch:
     sound: Tensor
     """The part that is heard, from ``SoundingObjects.cut``, float32 [B, samples] at 16 kHz; or what
     a frozen sound tower left of it, ``SoundTower.pooled``, [B, width]."""
+    others: Tensor
+    """Patches of other things of the pictures, bool [B, T, P, N]; P may be 0."""
     ids: Tensor
     """Token ids of the texts, int64 [B, L]."""
 
@@ -157,7 +159,8 @@ class SoundingTask(nn.Module):
             beside = background_masks(batch.masks, config.background_share, config.union_background)
             n = gather(_pooled(patches, beside))  # [A, E]
             valid = valid if config.exclude_empty else torch.ones_like(valid)
-            return {'total': detection(v, n, a, config.temperature, valid)}
+            others = self._others(patches, batch.others) if batch.others.shape[2] else ()
+            return {'total': detection(v, n, a, config.temperature, valid, *others)}
         assert isinstance(config, AlignConfig)
         t = gather(network.embed_text(batch.ids).float())  # [A, E]
         valid = valid if config.exclude_empty else torch.ones_like(valid)
@@ -167,6 +170,16 @@ class SoundingTask(nn.Module):
         agreed = consensus(v, a, t, config.video_power, config.text_power)
         total = contrast + config.consensus_weight * agreed
         return {'contrast': contrast, 'consensus': agreed, 'total': total}
+
+    def _others(self, patches: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings of other things and whether they are there, [A, P, E] and bool [A, P].
+
+        Args:
+            patches: [B, T, N, E].
+            masks: bool [B, T, P, N].
+        """
+        pooled = pool(patches, masks).mean(1)  # [B, T, P, E] -> [B, P, E]
+        return gather(pooled), gather(masks.any(3).any(1))
 
     def _heard(self, sound: Tensor) -> Tensor:
         """``Batch.sound`` -> [B, E]."""
