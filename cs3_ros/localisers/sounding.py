@@ -19,7 +19,7 @@ from torch import Tensor
 from cs3_ros.collision import AudioClip, Frame, Mask
 from cs3_ros.config import require, setting, validate
 from cs3_ros.networks.audio_visual import load_checkpoint
-from cs3_ros.networks.beats import RATE, Beats, load_beats
+from cs3_ros.networks.beats import MIN_SAMPLES, RATE, Beats, load_beats
 from cs3_ros.networks.sound import waveform
 from cs3_ros.networks.sounding import SoundingObjects, pool
 from cs3_ros.networks.sounding_checkpoint import load_sounding
@@ -124,7 +124,8 @@ class SoundingScorer:
 
         Args:
             encoded: from ``encode``.
-            audio: sound with the onset in its middle, mono in [-1, 1] at any rate.
+            audio: mono in [-1, 1] at any rate; ends as long after the onset as the network hears,
+                or the bundle waits. Of a longer one its end is heard.
             masks: candidates, bool [H, W] at the size of the picture.
 
         Raises:
@@ -139,8 +140,9 @@ class SoundingScorer:
         network = self._network
         given = np.stack(masks) if masks else np.zeros((0, *encoded.size), bool)  # [M, H, W]
         with self._stream.work():
-            sound = self.runtime.to_device(waveform(audio, RATE))  # [N]
-            heard = network.hear(sound[None])[0].float()  # [1, N] -> [E]
+            sound = self.runtime.to_device(waveform(audio, RATE, MIN_SAMPLES))[None]  # [1, N]
+            part = network.sound.spectrogram(network.cut_end(sound))  # [1, N] -> [1, T, 128]
+            heard = network.embed_sound(part)[0].float()  # [1, T, 128] -> [E]
             seen = network.vision.masks(
                 self.runtime.to_device(torch.from_numpy(given))
             )  # [M, S, S]

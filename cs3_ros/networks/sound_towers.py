@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import ASTConfig, ASTModel, DeiTConfig, DeiTModel
 
 from cs3_ros.config import setting, validate
-from cs3_ros.networks.beats import MIN_SAMPLES, Beats, beats_fbank
+from cs3_ros.networks.beats import MIN_SAMPLES, Beats, beats_fbank, whole_patches
 from cs3_ros.networks.model_folder import kind_of, load_model
 from cs3_ros.networks.sizes import MAX_LAYERS, MAX_SIDE, MAX_WIDTH
 from cs3_ros.networks.sound import MEL_BINS, kaldi_fbank
@@ -240,9 +240,9 @@ class BeatsTower(SoundTower):
         self.head = _head(self.width, embedding)
 
     def spectrogram(self, waveforms: Tensor) -> Tensor:
-        """As ``SoundTower``, T = 1 + (N - 400) // 160; short sounds get zeros at the end."""
+        """As ``SoundTower``, all whole patches that end with the sound; zeros before a short one."""
         short = max(MIN_SAMPLES - waveforms.shape[1], 0)
-        return beats_fbank(F.pad(waveforms, (0, short)))
+        return beats_fbank(whole_patches(F.pad(waveforms, (short, 0))))
 
     def pooled(self, spectrogram: Tensor) -> Tensor:
         """As ``SoundTower``: the mean of all tokens."""

@@ -134,6 +134,17 @@ class SoundingObjects(nn.Module):
         lacking = max(first - middle, 0), max(middle + last - sounds.shape[1], 0)
         return F.pad(part, lacking)  # [B, n]
 
+    def cut_end(self, sounds: Tensor) -> Tensor:
+        """As ``cut`` for clips that end with what the network hears, as those of a robot do.
+
+        Args:
+            sounds: float32 [B, N] at 16 kHz.
+
+        Returns:
+            [B, n], n as ``cut`` or, where a clip is shorter, N.
+        """
+        return sounds[:, -sum(round(side * RATE) for side in self.window) :]  # [B, n]
+
     def hear(self, sounds: Tensor) -> Tensor:
         """Whole clips -> sounds in the joint space: [B, N] as ``cut`` takes them -> [B, E]."""
         return self.embed_sound(self.sound.spectrogram(self.cut(sounds)))

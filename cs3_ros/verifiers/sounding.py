@@ -100,7 +100,7 @@ class SoundingVerifier:
 
         Args:
             encoded: from ``encode``.
-            audio: sound with the onset in its middle.
+            audio: sound as ``SoundingScorer.score`` takes it.
             candidates: masks at the size of the picture.
             config: thresholds of contact.
 
@@ -124,7 +124,7 @@ class SoundingVerifier:
 
         Args:
             encoded: from ``encode``.
-            audio: sound with the onset in its middle.
+            audio: sound as ``SoundingScorer.score`` takes it.
             candidates: masks at the size of the picture.
             config: thresholds of contact.
             trace: as ``verification.distinct``; gets each score, too.

@@ -106,7 +106,8 @@ def test_scores_are_those_of_the_network(files):
         patches = network.embed_patches(network.vision.pictures(image))[0]
         from cs3_ros.networks.sound import waveform
 
-        sound = network.hear(waveform(clip(), 16_000)[None])[0]
+        end = waveform(clip(), 16_000)[None, -round(16_000 * sum(network.window)) :]
+        sound = network.embed_sound(network.sound.spectrogram(end))[0]
         seen = network.vision.masks(torch.from_numpy(np.stack(given)))
         fit = patches @ sound
         heat = (fit - fit.min()) / (fit.max() - fit.min())
@@ -160,3 +161,15 @@ def test_beats_come_from_either_file(files, tiny_weights):
     path = tiny_weights / 'cs3' / 'audio_visual.safetensors'
     with pytest.raises(ValueError, match='has no BEATs weights: name the official file'):
         load_beats_of(path)
+
+
+def test_the_end_of_a_clip_is_heard(files):
+    """A robot's clip ends as long after the onset as the bundle waits, wherever it begins."""
+    scorer = SoundingScorer(files, RUNTIME)
+    encoded, given = scorer.encode(frame()), masks((0, 0, 40, 50), (60, 60, 70, 90))
+    whole = scorer.score(encoded, clip(), given).cosine
+    longer = clip()
+    longer = AudioClip(0, 48_000, np.pad(longer.samples, (9600, 0)), np.ones(105_600, bool))
+    np.testing.assert_allclose(scorer.score(encoded, longer, given).cosine, whole, atol=1e-5)
+    earlier = AudioClip(0, 48_000, longer.samples[:96_000], np.ones(96_000, bool))
+    assert np.abs(scorer.score(encoded, earlier, given).cosine - whole).max() > 1e-4

@@ -19,6 +19,7 @@ from cs3_training.localiser.train import CHECKPOINT
 from cs3_training.nano.card import model_card
 from cs3_training.nano.config import NanoConfig
 from cs3_training.nano.masks import FILE as SAM2_FILE
+from cs3_training.sounding.ship import FILE as SOUNDING
 
 MOST_BYTES = 25_000_000
 """Largest size of the bundle."""
@@ -86,7 +87,16 @@ def _remove(folder: Path, look_only: bool = False) -> None:
     if not os.path.lexists(folder):
         return
     parts = [f'{name}/{file}' for name in (_CLIPSEG, _HANDS) for file in (*_KEPT, _MODEL)]
-    known = {*parts, _CLIPSEG, _HANDS, CHECKPOINT, SAM2_FILE, 'nano.yaml', 'MODEL_CARD.md'}
+    known = {
+        *parts,
+        _CLIPSEG,
+        _HANDS,
+        CHECKPOINT,
+        SAM2_FILE,
+        SOUNDING,
+        'nano.yaml',
+        'MODEL_CARD.md',
+    }
     found = {str(path.relative_to(folder)) for path in folder.rglob('*')}
     if folder.is_symlink() or not folder.is_dir() or found - known:
         what = ', '.join(sorted(found - known)[:5]) or 'no bundle'

@@ -119,6 +119,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     choose.add_argument(
         '--scenes', type=int, default=600, metavar='N', help='how many, even (default 600)'
     )
+    ship = actions.add_parser('ship', help='copy a bundle and let it choose by sound')
+    ship.add_argument('--bundle', required=True, metavar='NAME', help='such as nano')
+    ship.add_argument(
+        '--checkpoint', type=Path, required=True, metavar='FILE',
+        help='sounding.safetensors, trained with the towers of this bundle',
+    )  # fmt: skip
+    ship.add_argument(
+        '--out', type=Path, required=True, metavar='DIR', help='folder of the copy, not there yet'
+    )
+    for number in ('gap', 'reach', 'lead'):
+        ship.add_argument(
+            f'--{number}', type=float, required=True, metavar='N', help='as calibrate prints it'
+        )
     for one in (score, choose):
         one.add_argument(
             '--device', choices=('auto', 'cpu', 'cuda'), default='auto',
@@ -162,7 +175,13 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ValueError: as that action.
     """
-    actions = {'masks': _masks, 'train': _train, 'evaluate': _evaluate, 'calibrate': _calibrate}
+    actions = {
+        'masks': _masks,
+        'train': _train,
+        'evaluate': _evaluate,
+        'calibrate': _calibrate,
+        'ship': _ship,
+    }
     return actions[options.action](options)
 
 
@@ -227,6 +246,21 @@ def _calibrate(options: argparse.Namespace) -> int:
     print(f'contact {found.contact:.2f}, sounding {found.sounding:.2f} mIoU')
     print(f'gain {words_of(found.gain)}, of it by the sound {words_of(found.by_sound)}')
     write_json(options.json, asdict(found))
+    return 0
+
+
+def _ship(options: argparse.Namespace) -> int:
+    """Write the bundle.
+
+    Raises:
+        ValueError: a number is out of its range, or bundle and checkpoint do not fit.
+        OSError: the folder is there.
+    """
+    from cs3_ros.verifiers.sounding import Weighing
+    from cs3_training.sounding.ship import add_strategy
+
+    by = Weighing(options.gap, options.reach, options.lead)
+    print(add_strategy(options.bundle, options.checkpoint, by, options.out))
     return 0
 
 

@@ -97,7 +97,7 @@ class SceneSet:
 
     def sample(self, index: int, frames: int, objects: int, rng: np.random.Generator) -> Sample:
         """As ``SoundingSet``; the text names what collides."""
-        image, sound = self.scenes[index]
+        image, sound = self.scenes[index][0], self.scenes.centred(index)
         column = HAND if self.masks == 'held' else COLLIDING
         rows = np.flatnonzero(self.scenes.objects[index, :, column] > 0)[:objects]
         numbers = self.scenes.numbers[index]

@@ -82,7 +82,7 @@ def freeze(
                 seen = vision(vision.pictures(images.to(device)))  # [B, N, D]
                 patches[rows.start : rows.stop] = seen.half().cpu().numpy()
                 if sounds:
-                    clips = torch.from_numpy(np.stack([scenes.waveform(row) for row in rows]))
+                    clips = torch.from_numpy(np.stack([scenes.centred(row) for row in rows]))
                     spectrogram = sound.spectrogram(network.cut(clips.to(device)))
                     heard[rows.start : rows.stop] = sound.pooled(spectrogram).cpu().numpy()
                 for array in (patches, heard):

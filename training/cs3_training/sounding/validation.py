@@ -74,7 +74,7 @@ class DetectionScore:
         scenes, device = self._scenes, next(network.parameters()).device
         found = self._candidates(network, row)
         image = torch.from_numpy(np.array(scenes.image[row]))[None].to(device)  # [1, H, W, 3]
-        sound = torch.from_numpy(scenes.waveform((row + self._shift) % len(scenes)))
+        sound = torch.from_numpy(scenes.centred((row + self._shift) % len(scenes)))
         patches = network.embed_patches(network.vision.pictures(image))[0]  # [N, E]
         heard = network.hear(sound[None].to(device))[0]  # [E]
         heat = heat_map(patches, heard, network.vision.size)  # [S, S]

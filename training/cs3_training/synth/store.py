@@ -91,6 +91,13 @@ class Scenes:
         """Sound float32 [samples] in [-1, 1]."""
         return self.sound[row].astype(np.float32) / np.float32(32768)
 
+    def centred(self, row: int) -> NDArray[np.float32]:
+        """The same with the onset in its middle; silent where it has no more sound."""
+        sound, count = self.waveform(row), self.sound.shape[1]
+        late = self.onset(row) - count // 2
+        wide = np.pad(sound, (max(-late, 0), max(late, 0)))
+        return wide[max(late, 0) :][:count]
+
     def onset(self, row: int) -> int:
         """First sample of the action in the sound."""
         return onset_of(self.config, self.seeds[row])
