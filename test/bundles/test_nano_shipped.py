@@ -42,6 +42,13 @@ def test_it_is_found_by_its_name_with_its_weights_beside_it():
     assert NodeConfig().bundle == 'lite', "a robot's bundle sees real images"
 
 
+def test_it_chooses_by_contact_and_sound():
+    verifier = load_bundle('nano').stages['verifier']
+    assert verifier['type'] == 'sounding' and verifier['beats'] == 'audio_visual.safetensors'
+    assert 0 < verifier['gap'] < 1 and verifier['reach'] > 0 and 0 < verifier['lead'] < 1
+    assert 'Which object sounded' in (FOLDER / 'MODEL_CARD.md').read_text('utf-8')
+
+
 def test_it_says_that_it_knows_only_the_synthetic_world():
     bundle = load_bundle('nano')
     assert 'ONLY the synthetic world' in bundle.description
