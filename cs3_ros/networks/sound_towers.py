@@ -240,7 +240,7 @@ class BeatsTower(SoundTower):
         self.head = _head(self.width, embedding)
 
     def spectrogram(self, waveforms: Tensor) -> Tensor:
-        """As ``SoundTower``, all whole patches that end with the sound; zeros before a short one."""
+        """As ``SoundTower``, whole patches to the end of the sound; zeros before a short one."""
         short = max(MIN_SAMPLES - waveforms.shape[1], 0)
         return beats_fbank(whole_patches(F.pad(waveforms, (short, 0))))
 
