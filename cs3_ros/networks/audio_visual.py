@@ -1,7 +1,6 @@
 """What training leaves: audio token, scale and bias of the mask and, where fine-tuned, BEATs.
 
-A safetensors file that describes itself; read and written here. The checkpoints of ACL-SSL are read,
-too.
+A safetensors file that describes itself; read and written here. Those of ACL-SSL are read, too.
 """
 
 from __future__ import annotations
@@ -146,6 +145,7 @@ def _checked(mask: MaskScale, path: str | Path) -> MaskScale:
             'finite numbers and a positive scale'
         )
     return mask
+
 
 def check_fit(token: AudioTokenConfig, beats: BeatsConfig, text_width: int) -> None:
     """Refuse weights that do not belong together.
