@@ -76,7 +76,9 @@ def test_the_checkpoint_is_loaded_by_the_localiser(data, tmp_path, cs3_home, cap
 def test_a_run_starts_from_a_checkpoint(data, tmp_path, cs3_home, capsys, trained):
     """With learning rates of 0 it stays what it was."""
     still = tmp_path / 'still.yaml'
-    still.write_text('steps: 1\nbatch: 2\nlr: 0.0\nlr_token: 0.0\nlr_mask: 0.0\nprecision: float32\nworkers: 0\n')
+    still.write_text(
+        'steps: 1\nbatch: 2\nlr: 0.0\nlr_token: 0.0\nlr_mask: 0.0\nprecision: float32\nworkers: 0\n'
+    )
     init = 'acl/Param_best.pth'
     start = load_checkpoint(cs3_home / init)
     if trained:  # with a BEATs of its own: that of the home folder is not asked for
