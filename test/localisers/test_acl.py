@@ -229,7 +229,7 @@ def spoilt(name, value):
         (spoilt('b', None), 'masker_i lacks 1 tensors, first b'),
         (spoilt('w', torch.tensor(0.0)), 'positive scale'),
         (spoilt('b', torch.tensor(float('nan'))), 'finite numbers'),
-        (spoilt('fc2.weight', torch.ones(1).expand(65_000, 3)), 'its shapes are those of 8450'),
+        (spoilt('fc2.weight', torch.ones(1).expand(65_000, 3)), 'its shapes are those of 12675'),
         (spoilt('fc2.weight', torch.ones(1).expand(70_000, 3)), 'text_width = 70000'),
     ],
 )
