@@ -38,7 +38,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'bundle',
         default_value='',
-        description='What finds the objects: the name of a bundle (lite, zero_shot, cs3; nano '
+        description='What finds the objects: the name of a bundle (lite, zero_shot, acl, cs3; nano '
         'knows only its synthetic world) or the path of a bundle file. Empty: as in params_file.',
     ),
     DeclareLaunchArgument(

@@ -41,6 +41,7 @@ from cs3_ros.bundles.toy_onnx import write_yolox
 from cs3_ros.bundles.toy_tokenizers import write_clip_tokenizer, write_roberta_tokenizer
 from cs3_ros.files.progress import Bar
 from cs3_ros.hands.detr import LABELS
+from cs3_ros.networks.acl_format import BLOCKS, POSITION, PROMPT, acl_checkpoint
 from cs3_ros.networks.audio_token import AudioToken, AudioTokenConfig
 from cs3_ros.networks.audio_visual import save_checkpoint
 from cs3_ros.networks.beats import Beats, BeatsConfig, beats_checkpoint
@@ -81,7 +82,7 @@ OFFICIAL_BEATS: Mapping[str, Any] = {
 
 _TINY_BEATS: Mapping[str, Any] = {
     'embed_dim': 16,
-    'encoder_layers': 3,
+    'encoder_layers': 12,  # ACL-SSL takes blocks 4, 8 and 12, whatever their size
     'encoder_embed_dim': 32,
     'encoder_ffn_embed_dim': 48,
     'encoder_attention_heads': 2,
@@ -331,12 +332,20 @@ def _write_edgetam(folder: Path, full: bool, _: str) -> None:
     EdgeTamModel(config).save_pretrained(folder)
 
 
+def _write_acl(folder: Path, full: bool, _: str) -> None:
+    """ACL-SSL's checkpoint."""
+    widths = (768, 512) if full else (32, 32)
+    token = AudioToken(AudioTokenConfig(BLOCKS, *widths, PROMPT, POSITION))
+    torch.save(acl_checkpoint(token), folder / 'Param_best.pth')
+
+
 PARTS: Mapping[str, Callable[[Path, bool, str], None]] = {
     'clipseg-rd64-refined': _write_clipseg,
     'clap-htsat-unfused': _write_clap,
     'beats': _write_beats,
     'sam2': _write_sam2,
     'cs3': _write_cs3,
+    'acl': _write_acl,
 }
 """Folder below the home folder -> what writes it."""
 

@@ -115,7 +115,7 @@ def _torch() -> Iterator[Finding]:
         memory, cuda = gpu.total_memory / GIB, torch.version.cuda
         yield Finding('gpu', 'ok', f'{gpu.name}, {memory:.1f} GiB, CUDA {cuda}')
     else:
-        advice = 'zero_shot and cs3 are slow on a CPU; lite and nano need no GPU'
+        advice = 'zero_shot, acl and cs3 are slow on a CPU; lite and nano need no GPU'
         if torch.version.cuda is None:
             advice += '; with a GPU install a CUDA build of torch'
         yield Finding('gpu', 'note', 'torch sees none', advice)

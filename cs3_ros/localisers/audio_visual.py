@@ -2,7 +2,8 @@
 
 BEATs -> audio token -> CLIP's text tower -> CLIPSeg (method.md A1, A2, A3, A4). What training
 leaves is a checkpoint that ``networks/audio_visual.py`` reads: audio token, scale and bias of the
-mask and, where it was fine-tuned, BEATs.
+mask and, where it was fine-tuned, BEATs. One of ACL-SSL, which has
+the same networks, does as well.
 """
 
 from __future__ import annotations
@@ -15,16 +16,9 @@ from cs3_ros.collision import AudioClip
 from cs3_ros.config import require, setting
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
 from cs3_ros.localisers.heat_map import HeatMapConfig
-from cs3_ros.networks.audio_token import AudioTokenConfig, embed_prompt, prompt_ids
-from cs3_ros.networks.audio_visual import load_checkpoint
-from cs3_ros.networks.beats import (
-    MIN_SAMPLES,
-    RATE,
-    BeatsConfig,
-    beats_fbank,
-    load_beats,
-    whole_patches,
-)
+from cs3_ros.networks.audio_token import embed_prompt, prompt_ids
+from cs3_ros.networks.audio_visual import check_fit, load_checkpoint
+from cs3_ros.networks.beats import MIN_SAMPLES, RATE, beats_fbank, load_beats, whole_patches
 from cs3_ros.networks.clipseg import ClipSeg, load_tokenizer
 from cs3_ros.networks.sound import waveform
 from cs3_ros.runtime import Runtime
@@ -39,7 +33,9 @@ class AudioVisualConfig(HeatMapConfig):
         '', 'Official BEATs file; not read where the checkpoint has BEATs.', weights=True
     )
     checkpoint: str = setting(
-        '', 'Checkpoint of the training, audio_visual.safetensors.', weights=True
+        '',
+        'Checkpoint: audio_visual.safetensors of the training, or Param_best.pth of ACL-SSL.',
+        weights=True,
     )
 
 
@@ -68,40 +64,26 @@ class AudioVisualLocaliser(ConditionedLocaliser):
             )
         beats = checkpoint.beats or load_beats(config.beats)
         clipseg = ClipSeg.from_folder(config.clipseg)
-        _check_fit(checkpoint.audio_token.config, beats.config, clipseg)
+        check_fit(checkpoint.audio_token.config, beats.config, clipseg.text_width)
         super().__init__(clipseg, runtime, config, checkpoint.mask.offset.item())
         self.config = config
         self._beats = runtime.module_to_device(beats)
         self.audio_token = runtime.module_to_device(checkpoint.audio_token)
+        self._samples = round(checkpoint.sound_s * RATE)
         ids = prompt_ids(load_tokenizer(config.clipseg), checkpoint.audio_token.config)  # [L]
         with self._stream.work():
             self._prompt = runtime.to_device(ids)
 
     def condition(self, audio: AudioClip) -> Tensor:
-        """The prompt with the sound as its missing word, [1, P]; short sounds are zero-padded."""
-        sound = self.runtime.to_device(waveform(audio, RATE, MIN_SAMPLES))  # [N]
+        """The prompt with the sound as its missing word, [1, P].
+
+        Short sounds are zero-padded; where the checkpoint was trained on one length, to that.
+        """
+        samples = waveform(audio, RATE, max(MIN_SAMPLES, self._samples))  # [N]
+        sound = self.runtime.to_device(samples[: self._samples or None])  # [N]
         token_config, clip = self.audio_token.config, self.clipseg.model.clip
         fbank = beats_fbank(whole_patches(sound[None]))  # [1, N] -> [1, T, 128]
         token = self.audio_token(self._beats(fbank, token_config.blocks))  # [1, T, 128] -> [1, E]
         return embed_prompt(
             clip.text_model, clip.text_projection, self._prompt, token, token_config.position
         )  # [1, P]
-
-
-def _check_fit(token: AudioTokenConfig, beats: BeatsConfig, clipseg: ClipSeg) -> None:
-    """Refuse weights that do not belong together."""
-    width = clipseg.model.config.text_config.hidden_size
-    for what, got, expected in (
-        ('width of BEATs', beats.encoder_embed_dim, token.audio_width),
-        ("width of CLIPSeg's text tower", width, token.text_width),
-    ):
-        if got != expected:
-            raise ValueError(
-                f'{what} is {got}, the checkpoint was trained for {expected}; '
-                'take the weights that it was trained with'
-            )
-    if max(token.blocks) > beats.encoder_layers:
-        raise ValueError(
-            f'the checkpoint takes BEATs blocks {token.blocks}, BEATs has '
-            f'{beats.encoder_layers}; take the weights that it was trained with'
-        )

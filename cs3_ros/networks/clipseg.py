@@ -131,6 +131,11 @@ class ClipSeg(nn.Module):
         return int(self.model.config.projection_dim)
 
     @property
+    def text_width(self) -> int:
+        """E, the width of a word of the text tower."""
+        return int(self.model.config.text_config.hidden_size)
+
+    @property
     def logit_size(self) -> int:
         """S', side of the logits of pictures of ``image_size``."""
         size = self.image_size // int(self.model.config.vision_config.patch_size)

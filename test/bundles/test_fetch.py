@@ -544,6 +544,41 @@ def test_the_command_has_one_source(bundle, tmp_path):
         fetch_module.main(options(bundle, 'https://host', tmp_path))
 
 
+def test_acl_of_a_mirror_with_files_of_the_right_names_and_wrong_digests(server, home, tmp_path):
+    """Nobody published the digest of ACL-SSL's checkpoint: it must be a torch file, and stay."""
+    shipped = load_bundle('acl')
+    path = tmp_path / 'acl.yaml'  # of unknown sizes, for the digests to be looked at
+    text = (shipped.folder / 'acl.yaml').read_text('utf-8')
+    path.write_text(re.sub(r'\n +bytes: \d+', '', text))
+    server.files = {f'/mirror/{file.path}': torch_like(b'wrong') for file in shipped.weights}
+    checkpoint = '/mirror/acl/Param_best.pth'
+    server.files[checkpoint] = b'<!DOCTYPE html><title>Log in</title>'
+    with pytest.raises(FetchError, match='not what its name says: it is a page of HTML') as caught:
+        fetch_module.main(options(str(path), f'{server.url}/mirror'))
+    digests = [file.sha256 for file in shipped.weights if file.sha256]
+    assert len(digests) == len(shipped.weights) - 1
+    assert all(f'expected {digest}; not kept' in str(caught.value) for digest in digests)
+    assert names(home) == set()
+    server.files[checkpoint] = BIG
+    with pytest.raises(FetchError, match='still to be brought'):
+        fetch_module.main(options(str(path), f'{server.url}/mirror'))
+    assert names(home) == {'acl/Param_best.pth', SUMS}
+    (home / 'acl/Param_best.pth').unlink()
+    server.files[checkpoint] = OTHER
+    with pytest.raises(FetchError, match='recorded it the first time; not kept'):
+        fetch_module.main(options(str(path), f'{server.url}/mirror'))
+    assert names(home) == {SUMS}
+
+
+def test_acl_takes_no_file_of_another_size(server, home):
+    shipped = load_bundle('acl')
+    server.files = {f'/mirror/{file.path}': BIG for file in shipped.weights}
+    with pytest.raises(FetchError, match='expected 603049496') as caught:
+        fetch_module.main(options('acl', f'{server.url}/mirror'))
+    assert 'acl/Param_best.pth' not in str(caught.value)
+    assert names(home) == {'acl/Param_best.pth', SUMS}
+
+
 def test_a_bundle_without_weights_needs_nothing(capsys):
     assert fetch_module.main(options('lite')) == 0
     assert capsys.readouterr().out.startswith('lite: no weights')

@@ -84,7 +84,7 @@ def test_the_trap_springs_where_it_is_unpickled(tmp_path, sprung, form):
 
 @pytest.mark.parametrize(
     'name, family', [('cs3', 'localiser'), ('cs3', 'hands'), ('cs3', 'masker')]
-    + [('zero_shot', 'localiser'), ('zero_shot', 'masker')]
+    + [('zero_shot', 'localiser'), ('zero_shot', 'masker'), ('acl', 'localiser')]
 )  # fmt: skip
 def test_sound_weights_are_loaded(home, tmp_path, name, family):
     build(name, family, tmp_path)
@@ -103,6 +103,7 @@ def test_sound_weights_are_loaded(home, tmp_path, name, family):
         ('cs3', 'masker', SAM2),
         ('zero_shot', 'localiser', 'clap-htsat-unfused/model.safetensors'),
         ('zero_shot', 'localiser', 'clap-htsat-unfused/pytorch_model.bin'),
+        ('acl', 'localiser', 'acl/Param_best.pth'),
     ],
 )
 def test_a_malicious_pickle_is_refused_and_not_executed(

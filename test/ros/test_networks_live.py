@@ -30,11 +30,11 @@ def label_images(out: Path) -> dict[int, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize('bundle', ['cs3', 'zero_shot'])
+@pytest.mark.parametrize('bundle', ['cs3', 'zero_shot', 'acl'])
 def test_run_replay_and_the_node_agree(
     start, listener, tmp_path: Path, cs3_home: Path, monkeypatch, bundle: str
 ) -> None:
-    if bundle == 'zero_shot':
+    if bundle != 'cs3':
         needs.hands()
     monkeypatch.setattr(drawn_clip, 'CLICK_FRAMES', (27, 60))
     monkeypatch.setattr(drawn_clip, 'SECONDS', 2.6)

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from shipped_nano import shipped_nano
 
 from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.bundles.weights import digest_of
 from cs3_ros.collision import AudioClip, Frame
 from cs3_ros.localisers.audio_visual import AudioVisualConfig, AudioVisualLocaliser
 from cs3_ros.metrics import sample_score
-from cs3_ros.networks.audio_visual import load_checkpoint
-from cs3_ros.networks.beats import RATE
+from cs3_ros.networks.audio_visual import MaskScale, load_checkpoint, save_checkpoint
+from cs3_ros.networks.beats import RATE, load_beats
 from cs3_ros.networks.checkpoints import read_safetensors
 from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_training.cli import main
@@ -70,6 +72,36 @@ def test_the_checkpoint_is_loaded_by_the_localiser(data, tmp_path, cs3_home, cap
     assert notes['data'] == scenes(data / 'train', 'train').digest
 
 
+@pytest.mark.parametrize('trained', [False, True], ids=['ACL-SSL', 'a run'])
+def test_a_run_starts_from_a_checkpoint(data, tmp_path, cs3_home, capsys, trained):
+    """With learning rates of 0 it stays what it was."""
+    still = tmp_path / 'still.yaml'
+    still.write_text(
+        'steps: 1\nbatch: 2\nlr: 0.0\nlr_token: 0.0\nlr_mask: 0.0\nprecision: float32\nworkers: 0\n'
+    )
+    init = 'acl/Param_best.pth'
+    start = load_checkpoint(cs3_home / init)
+    if trained:  # with a BEATs of its own: that of the home folder is not asked for
+        init = str(tmp_path / 'start.safetensors')
+        beats = load_beats(cs3_home / BEATS)
+        with torch.no_grad():
+            beats.layer_norm.weight.mul_(2)
+        save_checkpoint(init, start.audio_token, MaskScale(3.0, 4.0), beats)
+        start = load_checkpoint(init)
+    more = ('--init', init, '--settings', str(still), *(('--beats', 'no.pt') if trained else ()))
+    assert main(call(data, tmp_path / 'run', *more)) == 0
+    found = load_checkpoint(tmp_path / 'run' / CHECKPOINT)
+    assert found.audio_token.config == start.audio_token.config
+    assert (found.mask.scale, found.mask.bias) == (start.mask.scale, start.mask.bias)
+    parts = [(found.audio_token, start.audio_token)] + [(found.beats, start.beats)] * trained
+    for ours, theirs in parts:
+        for name, value in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[name], value), name
+    assert read_safetensors(tmp_path / 'run' / CHECKPOINT)[1]['init'] == digest_of(cs3_home / init)
+    assert main(call(data, tmp_path / 'run', '--settings', str(still))) == 1
+    assert 'other settings or data' in capsys.readouterr().err
+
+
 def test_where_a_run_goes_on_and_where_not(data, tmp_path, cs3_home, capsys):
     assert main(call(data, tmp_path)) == 0
     first = (tmp_path / CHECKPOINT).read_bytes()
@@ -85,6 +117,7 @@ def test_where_a_run_goes_on_and_where_not(data, tmp_path, cs3_home, capsys):
     ('options', 'error'),
     [
         (['--beats', 'nowhere.pt'], 'nowhere.pt: not there; cs3 fetch cs3 brings it, or set --b'),
+        (['--init', 'nowhere.pth'], 'nowhere.pth'),
         (['--judged', '0'], '--judged 0: expected 1 or more'),
         (['--validation', 'TRAIN'], 'the scenes to learn from'),
         (['--validation', 'nowhere'], 'no scenes there'),

@@ -49,6 +49,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--settings', type=Path, metavar='YAML', help='settings that differ from those of CS3'
     )
     parser.add_argument(
+        '--init', metavar='FILE',
+        help='checkpoint to start from, beside or in CS3_HOME: audio_visual.safetensors of a run, '
+        'or acl/Param_best.pth of cs3 fetch acl (default: a random audio token)',
+    )  # fmt: skip
+    parser.add_argument(
         '--clipseg', default=CLIPSEG, metavar='DIR',
         help=f'CLIPSeg, beside or in CS3_HOME (default {CLIPSEG}, of cs3 fetch cs3)',
     )  # fmt: skip
@@ -81,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
     if options.judged < 1:
         raise ValueError(f'--judged {options.judged}: expected 1 or more')
     from cs3_ros.bundles.weights import digest_of, locate
+    from cs3_ros.networks.audio_visual import load_checkpoint
     from cs3_ros.networks.beats import load_beats
     from cs3_ros.runtime import Runtime, RuntimeConfig
     from cs3_training.data.pairs import ShardPairs
@@ -95,18 +101,24 @@ def run(options: argparse.Namespace) -> int:
         config = load_config(options.settings) if options.settings else TrainConfig()
         shards, validate = options.shards, None
         pairs = ShardPairs(shards) if shards else open_scenes(options.scenes)
+        about = {'data': pairs.digest}
+        token = mask = tuned = None
+        if options.init:
+            start = locate(options.init, Path.cwd())
+            found = load_checkpoint(start)
+            token, mask, tuned = found.audio_token, found.mask, found.beats
+            about['init'] = digest_of(start)
         clipseg, beats = (locate(path, Path.cwd()) for path in (options.clipseg, options.beats))
-        for path, option in ((clipseg, '--clipseg'), (beats, '--beats')):
+        needed = [(clipseg, '--clipseg')] + ([] if tuned else [(beats, '--beats')])
+        for path, option in needed:
             if not path.exists():
                 raise ValueError(f'{path}: not there; cs3 fetch cs3 brings it, or set {option}')
+        about['clipseg'] = digest_of(clipseg / 'model.safetensors')
+        if tuned is None:
+            about['beats'] = digest_of(beats)
         model = assemble(
-            clipseg, load_beats(beats), train_beats=config.train_beats, seed=config.seed
+            clipseg, tuned or load_beats(beats), token, mask, config.train_beats, config.seed
         ).to(runtime.device)
-        about = {
-            'data': pairs.digest,
-            'beats': digest_of(beats),
-            'clipseg': digest_of(clipseg / 'model.safetensors'),
-        }
         if options.validation:
             judges = open_judges(options.validation, pairs.digest)
             validate = HeatMapScore(judges, options.judged)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cs3_ros.networks.audio_token import AudioToken, AudioTokenConfig, embed_prompt, prompt_ids
-from cs3_ros.networks.audio_visual import MaskScale
+from cs3_ros.networks.audio_visual import MaskScale, check_fit
 from cs3_ros.networks.beats import Beats
 from cs3_ros.networks.clipseg import ClipSeg, ImageFeatures, load_tokenizer
 from cs3_training.localiser.losses import (
@@ -203,12 +203,13 @@ def assemble(
         seed: of a random token.
 
     Raises:
-        ValueError: no such folder, or it lacks weights.
+        ValueError: no such folder, it lacks weights, or the networks do not belong together.
     """
     clipseg = ClipSeg.from_folder(folder)
     if token is None:
         torch.manual_seed(seed)
         token = AudioToken(_token_config(beats, clipseg))
+    check_fit(token.config, beats.config, clipseg.text_width)
     ids = prompt_ids(load_tokenizer(folder), token.config)
     return CollisionSegmenter(clipseg, beats, token, mask or MaskScale(), ids, train_beats)
 
@@ -219,5 +220,5 @@ def _token_config(beats: Beats, clipseg: ClipSeg) -> AudioTokenConfig:
     return AudioTokenConfig(
         blocks=(third, 2 * third, 3 * third),
         audio_width=beats.config.encoder_embed_dim,
-        text_width=clipseg.model.config.text_config.hidden_size,
+        text_width=clipseg.text_width,
     )
