@@ -109,6 +109,9 @@ BUILT_IN: Mapping[str, Mapping[str, StageSpec]] = {
             (*_TORCH, 'torchvision', 'safetensors', 'cv2'),
         ),
     },
+    'tracker': {
+        'flow': StageSpec('cs3_ros.trackers.flow', 'FlowTracker', 'FlowConfig', packages=('cv2',)),
+    },
 }
 """Stage family -> type in the YAML -> the stage that comes with cs3_ros."""
 
