@@ -86,7 +86,7 @@ class Frame:
         return decoded
 
     def small(self, least_pixels: int) -> Image:
-        """The picture, or a smaller one where that is cheaper: the same whatever was decoded before.
+        """The picture, or a smaller one where that is cheaper, whatever was decoded before.
 
         Args:
             least_pixels: height times width that it has at least, as far as the frame itself has.
@@ -261,10 +261,7 @@ class Candidate:
     @cached_property
     def box(self) -> Box:
         """Tight box of the mask; all zero for an empty mask."""
-        rows, columns = np.flatnonzero(self.mask.any(1)), np.flatnonzero(self.mask.any(0))
-        if rows.size == 0:
-            return (0.0, 0.0, 0.0, 0.0)
-        return (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+        return box_of(self.mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,6 +326,14 @@ class Collision:
         for value, candidate in by_area:
             labels[candidate.mask] = value
         return labels
+
+
+def box_of(mask: Mask) -> Box:
+    """Tight box of a mask bool [H, W]; all zero for an empty one."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if rows.size == 0:
+        return (0.0, 0.0, 0.0, 0.0)
+    return (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
 
 def event_id(stamp_ns: int) -> str:

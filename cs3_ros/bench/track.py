@@ -114,7 +114,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'clips', type=Path, nargs='?', default=REAL_CLIPS, help='folder of annotated clip folders'
     )
     add_json(parser, 'file for all figures')
-    parser.add_argument('--bundle', default='lite', help='bundle whose tracker runs (default: lite)')
+    parser.add_argument(
+        '--bundle', default='lite', help='bundle whose tracker runs (default: lite)'
+    )
     parser.add_argument('--first', type=int, default=5, help='first start, a frame (default: 5)')
     parser.add_argument('--every', type=int, default=15, help='frames between starts (default: 15)')
 

@@ -100,7 +100,9 @@ def _decoded(named: str, data: Data, divisor: int = 1) -> Image:
     import cv2
 
     try:
-        colours = cv2.IMREAD_COLOR if divisor == 1 else getattr(cv2, f'IMREAD_REDUCED_COLOR_{divisor}')
+        colours = (
+            cv2.IMREAD_COLOR if divisor == 1 else getattr(cv2, f'IMREAD_REDUCED_COLOR_{divisor}')
+        )
         flags = colours | cv2.IMREAD_IGNORE_ORIENTATION
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # type: ignore[arg-type]
     except cv2.error as error:

@@ -13,8 +13,9 @@ Four sources say where an object is now, each where another fails:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -116,9 +117,8 @@ class FlowTracker:
 
     def __init__(self, config: FlowConfig = FlowConfig()) -> None:
         self.config = config
-        self._back = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        self._back.setFinestScale(1)
-        self._forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        # The rim is fetched along the flow backwards: finer. Smoothing both gains nothing here.
+        self._back, self._forth = _dis(finest=1), _dis(finest=2)
         self._grids: dict[tuple[int, int], tuple[Array, Array]] = {}
 
     def begin(self, frame: Frame, masks: Sequence[Mask]) -> FlowTrack:
@@ -163,8 +163,7 @@ class FlowTracker:
         """
         image = self._scaled(frame, state.shape)
         grey, codes = _grey(image), _codes(image)
-        back = self._back.calc(grey, state.grey, None)
-        forth = self._forth.calc(state.grey, grey, None)
+        back, forth = self._back(grey, state.grey), self._forth(state.grey, grey)
         state.grey = grey
         columns, rows = self._grid(grey.shape)
         x, y = columns + back[..., 0], rows + back[..., 1]
@@ -172,10 +171,11 @@ class FlowTracker:
         error = np.hypot(there[..., 0] + back[..., 0], there[..., 1] + back[..., 1])
         doubtful = error > DISAGREE * (1 + 0.1 * np.hypot(back[..., 0], back[..., 1]))
         doubtful |= (x < 0) | (y < 0) | (x > grey.shape[1] - 1) | (y > grey.shape[0] - 1)
-        scores = {}
-        for number, each in enumerate(state.objects):
-            if each is not None:
-                scores[number] = _score(each, codes, (x, y), forth, doubtful)
+        scores = {
+            number: _score(each, codes, (x, y), forth, doubtful)
+            for number, each in enumerate(state.objects)
+            if each is not None
+        }
         found: list[Tracked | None] = [None] * len(state.objects)
         for number, score in scores.items():
             mask = score > 0
@@ -213,6 +213,18 @@ class FlowTracker:
         return self._grids[height, width]
 
 
+def _dis(finest: int) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], Array]:
+    """Flow from one grey picture to another, float32 [h, w, 2]; scale 0 is every pixel."""
+    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    dis.setFinestScale(finest)
+    dis.setVariationalRefinementIterations(0)
+
+    def flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Array:
+        return np.asarray(dis.calc(first, second, None), np.float32)
+
+    return flow
+
+
 def _score(
     each: _Object,
     codes: NDArray[np.int32],
@@ -221,32 +233,44 @@ def _score(
     doubtful: NDArray[np.bool_],
 ) -> Array:
     """How much speaks for the object at every pixel of the new frame, float32 [h, w]; 0 is even."""
-    moved = _distance(_fetch(each.distance, *source) > 0)
+    fetched = _fetch(each.distance, *source) > 0
+    scores = np.full(fetched.shape, -9 * SURE, np.float32)
+    near = _near(fetched, each.reach)
+    moved = _distance(fetched[near])
     score = np.clip(moved / SMOOTH, -SURE, SURE)
-    score[doubtful] *= DOUBTED
-    score += COLOUR * each.reliable * cv2.blur(each.colours[codes], (3, 3))
-    share, movement = _movement(each, forth, doubtful, moved)
+    score[doubtful[near]] *= DOUBTED
+    score += COLOUR * each.reliable * cv2.blur(each.colours[codes[near]], (3, 3))
+    share, movement = _movement(each, forth, doubtful, fetched)
     if movement is not None:
+        rows, columns = near
+        movement[:, 2] -= columns.start, rows.start
         size = moved.shape[::-1]
         first = cv2.warpAffine(each.first, movement, size, borderMode=cv2.BORDER_REPLICATE)
         score += ANCHOR * share * np.clip(first / SMOOTH, -SURE, SURE)
     score[moved < -each.reach] = -9 * SURE
-    score[moved > each.reach + 9 * each.area**0.5] = 9 * SURE
-    return score
+    scores[near] = score
+    return scores
+
+
+def _near(mask: Mask, reach: float) -> tuple[slice, slice]:
+    """Rows and columns of a mask and of what is within reach of it."""
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    more = int(reach) + 2
+    return slice(max(y - more, 0), y + height + more), slice(max(x - more, 0), x + width + more)
 
 
 def _movement(
-    each: _Object, forth: Array, doubtful: NDArray[np.bool_], moved: Array
+    each: _Object, forth: Array, doubtful: NDArray[np.bool_], fetched: Mask
 ) -> tuple[float, NDArray[np.float64] | None]:
     """Follow the points; the share that moved together since the event frame, and how [2, 3]."""
     if len(each.points) < LEAST_POINTS:
         return 0.0, None
     points = each.points + _fetch(forth, *each.points.T)
     x, y = points.T
-    height, width = moved.shape
+    height, width = fetched.shape
     good = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
     columns, rows = np.clip(np.rint(points).astype(int), 0, (width - 1, height - 1)).T
-    good &= ~doubtful[rows, columns] & (moved[rows, columns] > -SMOOTH)
+    good &= ~doubtful[rows, columns] & fetched[rows, columns]
     each.points, each.origins = points[good], each.origins[good]
     if len(each.points) < LEAST_POINTS:
         return 0.0, None
@@ -255,12 +279,10 @@ def _movement(
     )
     if movement is None or not 0.3 < np.hypot(movement[0, 0], movement[1, 0]) < 3:
         return 0.0, None
-    return float(np.count_nonzero(within)) / each.count, movement
+    return float(np.count_nonzero(within)) / each.count, np.asarray(movement, np.float64)
 
 
-def _keep(
-    each: _Object, mask: Mask, doubtful: NDArray[np.bool_], codes: NDArray[np.int32]
-) -> bool:
+def _keep(each: _Object, mask: Mask, doubtful: NDArray[np.bool_], codes: NDArray[np.int32]) -> bool:
     """Take over what was found; False where the object is lost."""
     area = int(np.count_nonzero(mask))
     if area < max(LOST_SHARE * each.area, LEAST_PIXELS) or mask.all():
@@ -269,7 +291,9 @@ def _keep(
     fit = min(_share(each.colours[codes[mask]] > 0) / each.fit, 1.0)
     size = min(area / each.area, each.area / area, 1.0) ** 0.5
     each.confidence = INERTIA * each.confidence + (1 - INERTIA) * steady * fit * size
-    each.distance = _distance(mask)
+    near = _near(mask, REACH)
+    each.distance = np.full(mask.shape, -1e3, np.float32)
+    each.distance[near] = _distance(mask[near])
     return each.confidence >= LOST_CONFIDENCE
 
 
