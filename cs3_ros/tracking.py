@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from cs3_ros.collision import NS_PER_S, Collision, Frame, Image, Label, Tracked,
 from cs3_ros.config import setting, validate
 from cs3_ros.pipeline import Tracker
 from cs3_ros.trigger.assembler import Event
-from cs3_ros.trigger.buffers import JUMP_BACK_NS
+from cs3_ros.trigger.buffers import JUMP_BACK_NS, FrameBuffer
 
 _LOG = logging.getLogger(__name__)
 
@@ -121,15 +121,16 @@ class Tracks:
         self._tracks: dict[int, _Track] = {}  # by the stamp of the onset
         self._answered: deque[int] = deque(maxlen=MOST_EVENTS)  # stamps of their frames
 
-    def expect(self, event: Event, since: Iterable[Frame]) -> None:
+    def expect(self, event: Event, frames: FrameBuffer) -> None:
         """Gather the frames of an event that has entered.
 
         Args:
             event: its frames are settled.
-            since: the frames after its own that have come so far, in time order.
+            frames: what has come so far; the newest frame was pushed here, too, before.
         """
         frame = event.frames[event.event_index]
         until_ns = frame.stamp_ns + round(self._config.seconds * NS_PER_S) + 1
+        since = frames.window(frame.stamp_ns + 1, until_ns)
         with self.changed:
             while len(self._tracks) >= MOST_EVENTS:
                 oldest = next(iter(self._tracks))
@@ -185,8 +186,9 @@ class Tracks:
 
     @property
     def waiting(self) -> bool:
-        """Whether ``step`` has something to do; call it with ``changed`` held."""
-        return self._next() is not None
+        """Whether ``step`` has something to do."""
+        with self.changed:
+            return self._next() is not None
 
     def step(self) -> TrackedFrame | None:
         """Track the next frame of the oldest event; None where there is none, or it gave nothing.

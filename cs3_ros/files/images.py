@@ -180,6 +180,16 @@ def load_image(path: Path) -> Image:
     return decode_compressed(path.suffix, path.read_bytes())
 
 
+def load_labels(path: Path) -> NDArray[np.uint8]:
+    """Read a picture of labels, which ``save_image`` wrote, as uint8 [H, W].
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: as ``decode_compressed`` does.
+    """
+    return load_image(path)[..., 0]
+
+
 def _jpeg_size(named: str, raw: bytes, max_pixels: int) -> tuple[int, int] | None:
     """Refuse by the frame header; its size where an end-of-image marker follows the first scan.
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from rclpy.lifecycle import LifecycleNode
 
 from cs3_ros.bundles.bundle import Bundle
-from cs3_ros.collision import LAST_STAMP_NS, Collision, Frame, event_id
+from cs3_ros.collision import Collision, Frame, event_id
 from cs3_ros.files.pcm import SoundChunk
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.ros.diagnostics import skew_s, stream_readings
@@ -190,8 +190,7 @@ class Active:
 
     def _enter(self, event: Event) -> None:
         if self._tracks is not None:
-            own_ns = event.frames[event.event_index].stamp_ns
-            self._tracks.expect(event, self.stream.frames.window(own_ns + 1, LAST_STAMP_NS))
+            self._tracks.expect(event, self.stream.frames)
         self._worker.enter(event)
 
     def _on_collision(self, collision: Collision) -> None:
