@@ -307,11 +307,15 @@ class TrackingThread:
                 if self._stopping:
                     return
             try:
-                tracked = self.tracks.step()
-                if tracked is not None:
-                    self._on_tracked(tracked)
+                self._carry_on()
             except BaseException as error:  # anything, even SystemExit; the thread must live
                 self._report(error)
+
+    def _carry_on(self) -> None:
+        """One frame; a function of its own, so that none is kept while the thread waits."""
+        tracked = self.tracks.step()
+        if tracked is not None:
+            self._on_tracked(tracked)
 
     def _report(self, error: BaseException) -> None:
         try:

@@ -36,7 +36,7 @@ SURE = 3.0
 """Largest weight of distance and colour alike."""
 REACH = 12.0
 """How far from where the flow puts it, working pixels, the rim can be."""
-COLOUR, ANCHOR = 0.6, 0.5
+COLOUR, ANCHOR = 0.6, 0.3
 """Weights of colour and of the mask of the event frame beside that of the flow."""
 DISAGREE, DOUBTED = 1.0, 0.3
 """Working pixels (more where it is fast) by which the two flows may differ, and the weight of one

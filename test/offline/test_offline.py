@@ -138,7 +138,7 @@ def video(tmp_path_factory) -> Path:
 
 def options(source: Path, out: Path, **changes) -> argparse.Namespace:
     given = dict(video=source, bag=source, bundle=None, out=out, params=None, settings=[])
-    given |= dict(force=False, strict=False)
+    given |= dict(force=False, strict=False, track=False)
     given |= dict(no_overlay=False, start=1000.0, image_topic='', audio_topic='', info_topic='')
     return argparse.Namespace(**given | changes)
 
