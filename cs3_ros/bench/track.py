@@ -5,6 +5,9 @@
 prints the mean IoU with the annotated masks after 0.2, 0.5, 1 and 2 s, beside that of the masks
 that stay where they were. An object that is not annotated in the later frame is not visible: both
 score 0 there, and how many the tracker had dropped by then is told. ``--json`` writes it.
+
+``--live SECONDS`` measures instead how late tracked masks are on their topic, with a camera of
+720p30 JPEG and an event every second and a half.
 """
 
 from __future__ import annotations
@@ -114,6 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'clips', type=Path, nargs='?', default=REAL_CLIPS, help='folder of annotated clip folders'
     )
     add_json(parser, 'file for all figures')
+    parser.add_argument('--live', type=float, metavar='SECONDS', help='latency of the live node')
     parser.add_argument(
         '--bundle', default='lite', help='bundle whose tracker runs (default: lite)'
     )
@@ -128,6 +132,13 @@ def main(args: argparse.Namespace) -> int:
             f'--every {args.every}, --first {args.first}: expected at least 1 and at least 0 frames'
         )
     prepare_json(args.json, args.force)
+    if args.live is not None:
+        from cs3_ros.bench.track_live import measure, told
+
+        figures = measure(args.live)
+        print(told(figures))
+        write_json(args.json, figures)
+        return 0
     tracker = load_bundle(args.bundle).build_tracker()
     if tracker is None:
         raise ValueError(f'bundle {args.bundle!r} has no tracker: add one, such as tracker: flow')
