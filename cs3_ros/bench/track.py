@@ -26,8 +26,10 @@ import numpy as np
 from cs3_ros.bench import REAL_CLIPS
 from cs3_ros.bench.lite import AnnotatedClip, read_clips
 from cs3_ros.bundles.bundle import load_bundle
-from cs3_ros.collision import NS_PER_S, Frame
-from cs3_ros.files.images import as_jpeg, compressed_frame
+from cs3_ros.collision import NS_PER_S, Frame, Image
+from cs3_ros.drawing.overlay import answer_picture
+from cs3_ros.files.atomic import replacing
+from cs3_ros.files.images import as_jpeg, compressed_frame, save_image
 from cs3_ros.files.jsonfile import add_json, prepare_json, write_json
 from cs3_ros.metrics import iou
 from cs3_ros.pipeline import Tracker
@@ -36,6 +38,8 @@ AFTER_S = (0.2, 0.5, 1.0, 2.0)
 """Times after the start that are scored, seconds."""
 SIZE = (1280, 720)
 """Width and height of the frames on which the cost is measured."""
+STRIP_HEIGHT = 240
+"""Height of the pictures of ``--picture``."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,37 @@ def score_clip(tracker: Tracker, clip: AnnotatedClip, starts: Sequence[int]) -> 
                     )
 
 
+def strip(tracker: Tracker, clip: AnnotatedClip, start: int) -> Image:
+    """The start and the frames that are scored, side by side: masks tinted, the truth in white."""
+    masks = clip.objects(start)
+    state = tracker.begin(clip.frames[start], list(masks.values()))
+    first_ns = clip.frames[start].stamp_ns
+    views = []
+    labels = np.zeros(clip.frames[start].image.shape[:2], np.uint8)
+    for number, mask in enumerate(masks.values(), 1):
+        labels[mask] = number
+    wanted = list(AFTER_S[:3])
+    for number in range(start, len(clip.frames)):
+        frame = clip.frames[number]
+        passed_s = (frame.stamp_ns - first_ns) / NS_PER_S
+        if number > start:
+            labels = np.zeros_like(labels)
+            for value, found in enumerate(tracker.follow(state, frame), 1):
+                if found is not None:
+                    labels[found.mask] = value
+        if number == start or (wanted and passed_s >= wanted[0] - 1e-3):
+            caption = [clip.name, f'{passed_s:.1f} s']
+            view = answer_picture(frame.image, labels, (), caption, clip.truth(number))
+            width = round(STRIP_HEIGHT * view.shape[1] / view.shape[0])
+            size = (width, STRIP_HEIGHT)
+            views.append(cv2.resize(view, size, interpolation=cv2.INTER_AREA))
+            if number > start:
+                wanted.pop(0)
+    while len(views) < 4:
+        views.append(np.zeros_like(views[0]))
+    return np.hstack(views)
+
+
 def time_frames(tracker: Tracker, clip: AnnotatedClip, start: int) -> list[float]:
     """Milliseconds of each frame that follows, a JPEG of ``SIZE``, its decoding included."""
     frames = []
@@ -117,6 +152,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'clips', type=Path, nargs='?', default=REAL_CLIPS, help='folder of annotated clip folders'
     )
     add_json(parser, 'file for all figures')
+    parser.add_argument(
+        '--picture', type=Path, metavar='JPG', help='write the two best and two worst clips here'
+    )
     parser.add_argument('--live', type=float, metavar='SECONDS', help='latency of the live node')
     parser.add_argument(
         '--bundle', default='lite', help='bundle whose tracker runs (default: lite)'
@@ -173,6 +211,8 @@ def _run(args: argparse.Namespace, tracker: Tracker) -> dict[str, Any]:
         raise ValueError(
             f'{args.clips}: no mask with a frame {AFTER_S[0]:g} s later, nothing to score'
         )
+    if args.picture is not None:
+        _write_picture(args, tracker, scores)
     by_time = _by_time(scores)
     print(f'{"after":>7s} {"masks":>6s} {"stays":>6s} {"tracked":>8s} {"gone":>5s} {"dropped":>8s}')
     for after_s, row in by_time.items():
@@ -201,6 +241,23 @@ def _run(args: argparse.Namespace, tracker: Tracker) -> dict[str, Any]:
         },
         'confidence': _confidence(scores),
     }
+
+
+def _write_picture(args: argparse.Namespace, tracker: Tracker, scores: Sequence[Score]) -> None:
+    """One row per clip, best first, from its first start on."""
+    names = sorted({score.clip for score in scores})
+    order = sorted(names, key=lambda name: -np.mean([s.tracked for s in scores if s.clip == name]))
+    shown = [name for name in order if name in (*order[:2], *order[-2:])]
+    firsts = {name: min(s.start for s in scores if s.clip == name) for name in shown}
+    rows = {
+        clip.name: strip(tracker, clip, firsts[clip.name])
+        for clip in read_clips(args.clips)
+        if clip.name in firsts
+    }
+    width = min(row.shape[1] for row in rows.values())
+    picture = np.vstack([rows[name][:, :width] for name in shown])
+    with replacing(args.picture) as part:
+        save_image(part, np.asarray(picture, np.uint8))
 
 
 def _by_time(scores: Sequence[Score]) -> dict[float, dict[str, Any]]:
