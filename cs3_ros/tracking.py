@@ -12,7 +12,7 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,8 @@ class _Track:
     """One event: its frames that wait, and how far it has come."""
 
     event: str
-    frame: Frame
+    first_ns: int
+    """Stamp of the event's frame."""
     until_ns: int
     """No frame from here on belongs to it."""
     waiting: deque[Frame]
@@ -120,6 +121,7 @@ class Tracks:
         self._config = config
         self._tracks: dict[int, _Track] = {}  # by the stamp of the onset
         self._answered: deque[int] = deque(maxlen=MOST_EVENTS)  # stamps of their frames
+        self._newest_ns = 0
 
     def expect(self, event: Event, frames: FrameBuffer) -> None:
         """Gather the frames of an event that has entered.
@@ -136,7 +138,8 @@ class Tracks:
                 oldest = next(iter(self._tracks))
                 self.counts['dropped_track_frames'] += len(self._tracks.pop(oldest).waiting)
             name = event_id(event.onset.stamp_ns)
-            track = _Track(name, frame, until_ns, deque([frame]), frame.stamp_ns)
+            first_ns = frame.stamp_ns
+            track = _Track(name, first_ns, until_ns, deque([frame]), first_ns)
             self._tracks[event.onset.stamp_ns] = track
             for later in since:
                 self._add(track, later)
@@ -144,6 +147,10 @@ class Tracks:
     def push(self, frame: Frame) -> None:
         """Take in the next frame; one that is late is left out."""
         with self.changed:
+            if frame.stamp_ns < self._newest_ns - JUMP_BACK_NS:  # these are of another time
+                self._answered.clear()
+                self._newest_ns = 0
+            self._newest_ns = max(self._newest_ns, frame.stamp_ns)
             for track in self._tracks.values():
                 self._add(track, frame)
             self.changed.notify_all()
@@ -161,9 +168,9 @@ class Tracks:
             track.labels = tuple(found.label for found in collision.objects)
             height, width = collision.objects[0].mask.shape
             track.shape = (height, width)
-            own_ns = track.frame.stamp_ns
+            own_ns = track.first_ns
             for other in self._tracks.values():
-                if other.frame.stamp_ns < own_ns:
+                if other.first_ns < own_ns:
                     other.until_ns = min(other.until_ns, own_ns)
             newer = [stamp_ns for stamp_ns in self._answered if stamp_ns > own_ns]
             track.until_ns = min([track.until_ns, *newer])
@@ -245,7 +252,8 @@ class Tracks:
             track.complete = True
             return
         track.last_ns = frame.stamp_ns
-        track.waiting.append(frame)
+        # A copy: a picture decoded here shall not live as long as the buffer's frame.
+        track.waiting.append(replace(frame))
         if len(track.waiting) > self._config.queue_frames:
             first = 1 if track.state is None else 0  # the event's own frame stays
             del track.waiting[first]

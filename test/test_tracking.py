@@ -208,6 +208,20 @@ def test_late_frames_are_left_out_and_a_clock_that_jumps_back_ends_the_track() -
     assert cam.told() == []
 
 
+def test_a_bag_that_loops_is_tracked_alike_each_time() -> None:
+    cam = camera(1.0)
+    told = []
+    for _ in range(2):
+        cam.buffer.clear()
+        for number in range(30):
+            cam.take(number)
+            if number in (5, 10):
+                cam.enter(number)
+                cam.answer(number)
+            told.append(cam.told())
+    assert told[:30] == told[30:] and len(sum(told[:30], [])) == 5 + 11
+
+
 def test_events_that_are_never_answered_do_not_pile_up() -> None:
     cam = camera()
     cam.take(0)
