@@ -111,6 +111,9 @@ BUILT_IN: Mapping[str, Mapping[str, StageSpec]] = {
     },
     'tracker': {
         'flow': StageSpec('cs3_ros.trackers.flow', 'FlowTracker', 'FlowConfig', packages=('cv2',)),
+        'sam2': StageSpec(
+            'cs3_ros.trackers.sam2', 'Sam2Tracker', 'Sam2TrackerConfig', True, ('torch', 'sam2')
+        ),
     },
 }
 """Stage family -> type in the YAML -> the stage that comes with cs3_ros."""
