@@ -135,8 +135,7 @@ class Tracks:
         since = frames.window(frame.stamp_ns + 1, until_ns)
         with self.changed:
             while len(self._tracks) >= MOST_EVENTS:
-                oldest = next(iter(self._tracks))
-                self.counts['dropped_track_frames'] += len(self._tracks.pop(oldest).waiting)
+                self._drop(self._tracks.pop(next(iter(self._tracks))))
             name = event_id(event.onset.stamp_ns)
             first_ns = frame.stamp_ns
             track = _Track(name, first_ns, until_ns, deque([frame]), first_ns)
@@ -187,7 +186,7 @@ class Tracks:
         with self.changed:
             for track in self._tracks.values():
                 if track.answer is not None or track.state is not None:
-                    self.counts['dropped_track_frames'] += len(track.waiting)
+                    self._drop(track)
             self._tracks.clear()
             self.changed.notify_all()
 
@@ -258,6 +257,10 @@ class Tracks:
             first = 1 if track.state is None else 0  # the event's own frame stays
             del track.waiting[first]
             self.counts['dropped_track_frames'] += 1
+
+    def _drop(self, track: _Track) -> None:
+        waited = sum(frame.stamp_ns < track.until_ns for frame in track.waiting)
+        self.counts['dropped_track_frames'] += waited
 
     def _next(self) -> _Track | None:
         """The oldest event with a frame to track; those at their end go."""
