@@ -19,6 +19,7 @@ MODELS = [
     'torchaudio>=2.6,<3',
     'torchvision<1',
     'transformers>=5,<6',
+    'timm>=1,<2',  # the image encoder of EdgeTAM, as transformers builds it
     # an sdist that imports torch to build: install torch first, then --no-build-isolation
     'sam2>=1.1,<2',
     'safetensors<1',
@@ -43,6 +44,8 @@ setup(
             'drawing/templates/*.html',
             'localisers/*.yaml',
             'ros/*.xml',
+            'trigger/*.md',  # the card of
+            'trigger/*.safetensors',  # the weights of onset.gate
         ]
     },
     data_files=[
@@ -60,6 +63,7 @@ setup(
         'jinja2>=3.1,<4',
         'lz4>=4,<5',
         'rosbags>=0.11,<0.12',
+        'safetensors<1',  # the weights of onset.gate, without torch
         'sounddevice<0.6',
         'tqdm>=4,<5',
     ],

@@ -173,6 +173,8 @@ class Onset:
     """Level of the peak, dB relative to full scale."""
     prominence_db: float
     """Level of the peak above the running noise floor, dB."""
+    probability: float | None = None
+    """How probable a struck object is, 0 to 1; None where nobody asked (``onset.gate``)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +214,20 @@ class HandObject:
     """Box of the held object; None when only points are known."""
     hand_points: Points = field(default_factory=_no_points)
     """Points on the hand itself, so not on the object, [K, 2]; may be empty."""
+    guessed: bool = False
+    """Whether ``object_box`` is guessed from the hand alone, so that something must support it."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An object that a detector saw, whatever it has to do with the collision."""
+
+    box: Box
+    """Its box, within the picture."""
+    score: float
+    """Confidence in [0, 1]."""
+    name: str
+    """Name of its class, as the detector has it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,6 +242,8 @@ class Prompt:
     """Points off the object, [K, 2]."""
     exclude: tuple[Points, ...] = ()
     """Polygons (hand hulls) that are not the object, each [K, 2]."""
+    guessed: bool = False
+    """Whether the box is a guess, so that points on the object tell more than it does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,6 +256,8 @@ class Localisation:
     """Box of the component that holds the peak."""
     score: float
     """Confidence in [0, 1]."""
+    centre: tuple[float, float] | None = None
+    """The place itself, (x, y) in pixels; None where the middle of the box is as good."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,6 +59,7 @@ PACKAGES: Mapping[str, Package] = {
     'torchvision': Package(MODELS),
     'transformers': Package(MODELS),
     'safetensors': Package(MODELS),
+    'timm': Package(MODELS),
     'sam2': Package(MODELS),
     'detectron2': Package('see https://detectron2.readthedocs.io/en/latest/tutorials/install.html'),
 }

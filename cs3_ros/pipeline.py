@@ -5,6 +5,7 @@ localiser is ``Pipeline.decide``::
 
     frames ──> hands.detect ─────────┐
            ├─> localiser.encode ──┐  │
+           ├─> objects.propose │──│──┤
            ├─> masker.encode ──┐  │  │            (prepare: while sound still arrives)
            └─> verifier.encode │  │  │
                      │         │  │  │
@@ -36,14 +37,15 @@ from cs3_ros.collision import (
     Frame,
     HandObject,
     Image,
-    Label,
     Localisation,
     Mask,
     Onset,
     Prompt,
+    Proposal,
     Tracked,
     Verdict,
 )
+from cs3_ros.prompting import prompts_of
 from cs3_ros.runtime import free_gpu_memory, is_out_of_memory
 from cs3_ros.verification import ContactVerifier, VerificationConfig
 
@@ -68,6 +70,13 @@ class HandDetector(Protocol):
 
         Geometry is given in pixels of the event frame, frames[index].
         """
+
+
+class ObjectProposer(Protocol):
+    """Which objects are in the picture, whatever they have to do with the collision."""
+
+    def propose(self, image: Image) -> tuple[Proposal, ...]:
+        """Objects on one RGB image [H, W, 3], boxes in its pixels; no persons, no hands."""
 
 
 class Masker(Protocol):
@@ -119,6 +128,7 @@ class Prepared:
     masker_state: Any
     timings_ms: dict[str, float]
     verifier_state: Any = None
+    objects: tuple[Proposal, ...] = ()
 
 
 class Pipeline:
@@ -131,6 +141,7 @@ class Pipeline:
         localiser: sounding-region localiser, or None.
         verification: thresholds of CS3 section 4.3.
         verifier: the strategy that chooses among candidates; None for ``contact``.
+        objects: proposes objects, to which hands and the sounding place snap; or None.
         tracker: carries the masks of an event on to later frames, or None; see ``tracking.py``.
 
     Attributes:
@@ -148,6 +159,7 @@ class Pipeline:
         localiser: Localiser | None = None,
         verification: VerificationConfig = VerificationConfig(),
         verifier: Verifier | None = None,
+        objects: ObjectProposer | None = None,
         tracker: Tracker | None = None,
     ) -> None:
         if hands is None and localiser is None:
@@ -161,6 +173,7 @@ class Pipeline:
         self.localiser = localiser
         self.verification = verification
         self.verifier: Verifier = verifier or ContactVerifier()
+        self.objects = objects
         self.tracker = tracker
         self.counts: Counter[str] = Counter(out_of_memory=0)
         self._turns: defaultdict[str, Lock] = defaultdict(Lock)
@@ -204,9 +217,14 @@ class Pipeline:
         verifier_state = None
         if not isinstance(self.verifier, ContactVerifier):
             verifier_state = self._run(timings, 'verifier_encode', self.verifier.encode, frame)
+        objects: tuple[Proposal, ...] = ()
+        if self.objects is not None:
+            objects = self._run(timings, 'objects', self.objects.propose, image)
         if self.hands is not None:
             hands = self._run(timings, 'hands', self.hands.detect, frames, index)
-        return Prepared(frame, hands, localiser_state, masker_state, timings, verifier_state)
+        return Prepared(
+            frame, hands, localiser_state, masker_state, timings, verifier_state, objects
+        )
 
     def finish(self, prepared: Prepared, clip: CollisionClip) -> Collision:
         """Locate the sound, cut out the candidates and choose the colliding ones.
@@ -238,7 +256,9 @@ class Pipeline:
             clip: its onset and its sound are used here.
         """
         timings = dict(prepared.timings_ms)
-        labels, scores, prompts = _prompts(prepared.hands, localisation)
+        labels, scores, prompts = prompts_of(
+            prepared.hands, localisation, prepared.objects, searched=self.localiser is not None
+        )
         masks: list[Mask] = []
         if prompts:
             masks = self._run(timings, 'masks', self.masker.segment, prepared.masker_state, prompts)
@@ -286,24 +306,3 @@ class Pipeline:
                 result = call(*args)
             timings[stage] = (time.perf_counter() - start) * 1e3
             return result
-
-
-def _prompts(
-    hands: Sequence[HandObject], localisation: Localisation | None
-) -> tuple[list[Label], list[float], list[Prompt]]:
-    """One prompt per hand that holds something, one for the localisation, in priority order."""
-    labels: list[Label] = []
-    scores: list[float] = []
-    prompts: list[Prompt] = []
-    hulls = tuple(hand.hand_hull for hand in hands if len(hand.hand_hull) >= 3)
-    for hand in sorted(hands, key=lambda hand: hand.side != 'right'):
-        if hand.object_box is None and len(hand.grip_points) == 0:
-            continue
-        labels.append('right_hand' if hand.side == 'right' else 'left_hand')
-        scores.append(hand.score)
-        prompts.append(Prompt(hand.object_box, hand.grip_points, hand.hand_points, hulls))
-    if localisation is not None:
-        labels.append('audio_visual')
-        scores.append(localisation.score)
-        prompts.append(Prompt(localisation.box, exclude=hulls))
-    return labels, scores, prompts

@@ -7,6 +7,7 @@ import importlib
 
 BENCHES = {
     'onset': 'cs3_ros.bench.onset',
+    'ear': 'cs3_ros.bench.ear',
     'lite': 'cs3_ros.bench.lite',
     'live': 'cs3_ros.bench.live',
     'node': 'cs3_ros.bench.node',
@@ -20,7 +21,7 @@ BENCHES = {
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    text = 'measure: cs3 bench onset|lite|live|node|pipeline|precision|soak|track --help'
+    text = 'measure: cs3 bench onset|ear|lite|live|node|pipeline|precision|soak|track --help'
     parser = commands.add_parser('bench', help=text, description=f'M{text[1:]}.')
     parser.add_argument('name', choices=BENCHES)
     parser.add_argument('arguments', nargs=argparse.REMAINDER, help=argparse.SUPPRESS)

@@ -152,7 +152,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--every', type=int, default=0, help='also score every Nth frame as event frame'
     )
     parser.add_argument(
-        '--without', choices=('hands', 'localiser'), help='leave a stage out, to see what it gives'
+        '--without',
+        choices=('hands', 'localiser', 'objects'),
+        help='leave a stage out, to see what it gives',
     )
 
 
@@ -217,6 +219,7 @@ def _without(pipeline: Pipeline, stage: str | None) -> Pipeline:
         localiser=None if stage == 'localiser' else pipeline.localiser,
         verification=pipeline.verification,
         verifier=pipeline.verifier,
+        objects=None if stage == 'objects' else pipeline.objects,
     )
 
 

@@ -4,8 +4,8 @@
 signal-to-noise ratio, the speed of both detectors in the same run, and the false onsets in sound
 without impacts. SNR is the RMS of the impact's first 20 ms over the RMS of the background.
 Every figure pools several scenes, so that no single impact decides. librosa gets, per background,
-the ``delta`` that maximises its mean F1; this package runs at its default settings throughout.
-Nothing here depends on how the detector works.
+the ``delta`` that maximises its mean F1; this package runs at its default settings throughout,
+``--gate`` apart. Nothing here depends on how the detector works.
 """
 
 from __future__ import annotations
@@ -72,9 +72,14 @@ def compare(found_s: NDArray[Any], truth_s: NDArray[Any]) -> Counts:
     return Counts(hits, len(found_s), len(truth_s))
 
 
-def detect(samples: NDArray[np.float32], rate: int, chunk_s: float = 1.0) -> NDArray[np.float64]:
+def detect(
+    samples: NDArray[np.float32],
+    rate: int,
+    chunk_s: float = 1.0,
+    config: OnsetConfig = OnsetConfig(),
+) -> NDArray[np.float64]:
     """Times in seconds of the onsets in ``samples`` [N], pushed in chunks of ``chunk_s``."""
-    detector = OnsetDetector(rate)
+    detector = OnsetDetector(rate, config)
     size = max(1, round(chunk_s * rate))
     onsets = []
     for begin in range(0, samples.size, size):
@@ -99,14 +104,16 @@ def _librosa_onsets(strength: Any, rate: int, delta: float) -> NDArray[np.float6
     return times
 
 
-def _speeds(sound: Sequence[NDArray[np.float32]], rate: int) -> dict[str, float]:
+def _speeds(
+    sound: Sequence[NDArray[np.float32]], rate: int, config: OnsetConfig
+) -> dict[str, float]:
     """Seconds of sound per second of CPU time of both detectors."""
     _librosa_strength(np.zeros(rate, np.float32), rate)  # compiles what librosa compiles lazily
     delta = float(LIBROSA_DELTAS[0])
     works: dict[str, Callable[[NDArray[np.float32]], Any]] = {
-        'cs3, 1 s chunks': lambda samples: detect(samples, rate),
-        'cs3, 20 ms chunks': lambda samples: detect(samples, rate, 0.02),
-        'cs3, 10 ms chunks': lambda samples: detect(samples, rate, 0.01),
+        'cs3, 1 s chunks': lambda samples: detect(samples, rate, config=config),
+        'cs3, 20 ms chunks': lambda samples: detect(samples, rate, 0.02, config),
+        'cs3, 10 ms chunks': lambda samples: detect(samples, rate, 0.01, config),
         'librosa, whole scenes': lambda samples: _librosa_onsets(
             _librosa_strength(samples, rate), rate, delta
         ),
@@ -127,6 +134,7 @@ def run(
     rate: int = 48000,
     scenes: int = 3,
     snrs_db: Sequence[int] = SNRS_DB,
+    config: OnsetConfig = OnsetConfig(),
     json_path: Path | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
@@ -138,6 +146,7 @@ def run(
         rate: samples per second.
         scenes: number of scenes pooled for every figure.
         snrs_db: signal-to-noise ratios to try.
+        config: of this package's detector.
         json_path: where to write the figures, if anywhere.
         force: as ``prepare_json``.
 
@@ -161,7 +170,7 @@ def run(
             for delta in LIBROSA_DELTAS
         ]
         bar.update()
-        return compare(detect(item.samples, rate), item.peaks_s), tried
+        return compare(detect(item.samples, rate, config=config), item.peaks_s), tried
 
     for number, background in enumerate(BACKGROUNDS):
         ours, theirs = [], []
@@ -185,7 +194,7 @@ def run(
         false_onsets[background] = []
         for one in seeds:
             quiet = scene(one * 10000 + number * 100 + 99, background, None, 60, rate)
-            false_onsets[background].append(len(detect(quiet.samples, rate)))
+            false_onsets[background].append(len(detect(quiet.samples, rate, config=config)))
             bar.update()
     bar.close()
     figures: dict[str, Any] = {
@@ -193,13 +202,13 @@ def run(
         'seconds_per_scene': seconds,
         'scenes': scenes,
         'seed': seed,
-        'config': asdict(OnsetConfig()),
+        'config': asdict(config),
         'snrs_db': list(snrs_db),
         'cs3': _as_figures(cs3_counts),
         'librosa': _as_figures(librosa_counts),
         'librosa_delta': deltas,
         'false_onsets_in_60_s': false_onsets,
-        'times_real_time': _speeds(timed, rate),
+        'times_real_time': _speeds(timed, rate, config),
     }
     _print(figures)
     write_json(json_path, figures)
@@ -249,10 +258,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=11, help='seed of the scenes')
     parser.add_argument('--rate', type=int, default=48000, help='samples per second')
     parser.add_argument('--scenes', type=int, default=3, help='scenes pooled for every figure')
+    parser.add_argument(
+        '--gate', type=float, default=OnsetConfig().gate, help='onset.gate (default: the default)'
+    )
     add_json(parser, 'write the figures here')
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the benchmark with parsed options; returns the exit status."""
-    run(args.seconds, args.seed, args.rate, args.scenes, json_path=args.json, force=args.force)
+    config = OnsetConfig(gate=args.gate)
+    run(
+        args.seconds,
+        args.seed,
+        args.rate,
+        args.scenes,
+        config=config,
+        json_path=args.json,
+        force=args.force,
+    )
     return 0

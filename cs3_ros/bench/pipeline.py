@@ -108,7 +108,7 @@ def main(options: argparse.Namespace) -> int:
     if options.events < 1:
         raise ValueError(f'--events {options.events}: expected at least 1')
     prepare_json(options.json, options.force)
-    bundle = load_bundle(options.bundle)
+    bundle = load_bundle(options.bundle, as_written=options.random_weights)
     config = RuntimeConfig(options.device, options.precision)
     machine = Runtime(config)
     with weights_of(options, bundle):

@@ -53,7 +53,7 @@ def main(options: argparse.Namespace) -> int:
         raise ValueError(f'--precision {options.precision}: expected bfloat16 or float16')
     size = picture_size(options.size)
     prepare_json(options.json, options.force)
-    bundle = load_bundle(options.bundle)
+    bundle = load_bundle(options.bundle, as_written=options.random_weights)
     if bundle.stages.get('localiser', {}).get('type') != 'audio_visual':
         raise ValueError(f'bundle {bundle.name}: expected a localiser of type audio_visual')
     if bundle.stages.get('hands', {}).get('type') == 'detr':  # whatever the scores

@@ -80,6 +80,30 @@ def modulated_noise(rng: np.random.Generator, count: int, rate: int) -> Signal:
     return _unit_rms(noise * envelope + 0.025 * pink_noise(rng, count, rate))
 
 
+def tones(rng: np.random.Generator, count: int, rate: int) -> Signal:
+    """Notes of a wind instrument one after the other, sometimes two at once, unit RMS, [count].
+
+    Notes of 0.15 to 0.8 s with up to ten harmonics rise within 15 to 60 ms.
+    """
+    sound = np.zeros(count)
+    position = 0
+    while position < count:
+        seconds = np.arange(int(rng.uniform(0.15, 0.8) * rate)) / rate
+        note = np.zeros(seconds.size)
+        for _ in range(rng.integers(1, 3)):
+            pitch = 110 * 2 ** (rng.integers(0, 37) / 12)
+            for harmonic in range(1, 11):
+                if harmonic * pitch < 0.45 * rate:
+                    phase = 2 * np.pi * harmonic * pitch * seconds + rng.uniform(0, 6.28)
+                    note += np.sin(phase) * harmonic ** -rng.uniform(0.7, 1.6)
+        rise, fall = rng.uniform(0.015, 0.06), rng.uniform(0.03, 0.1)
+        note *= np.clip(seconds / rise, 0, 1) * np.clip((seconds[-1] - seconds) / fall, 0, 1)
+        stop = min(count, position + note.size)
+        sound[position:stop] += rng.uniform(0.4, 1) * note[: stop - position]
+        position += int(note.size * rng.uniform(0.8, 1.2))
+    return _unit_rms(sound)
+
+
 def _syllable(rng: np.random.Generator, count: int, rate: int) -> Signal:
     seconds = np.arange(count) / rate
     glide = rng.uniform(90, 250) * (1 + rng.uniform(-0.15, 0.15) * seconds / seconds[-1])

@@ -20,6 +20,7 @@ from cs3_ros.bundles.needs import (
 from cs3_ros.bundles.stages import FAMILIES, StageSpec, find_stage, stage_types
 from cs3_ros.bundles.weights import WeightFile, how_to_bring, locate, missing, parse
 from cs3_ros.config import from_mapping
+from cs3_ros.files.fields import mapping
 from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.packages import is_installed
 from cs3_ros.pipeline import Masker, Pipeline, Tracker
@@ -27,7 +28,7 @@ from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_ros.trigger.assembler import ClipConfig
 from cs3_ros.verification import VerificationConfig
 
-_KEYS = {'name', 'description', 'warning', 'clip', 'weights', *FAMILIES}
+_KEYS = {'name', 'description', 'warning', 'clip', 'weights', 'fallback', *FAMILIES}
 
 
 class BundleError(ValueError):
@@ -52,6 +53,8 @@ class Bundle:
     """The files that its stages load."""
     folder: Path
     """Folder of its YAML file; weights may lie beside it."""
+    fallback: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Stage family -> what takes its place where its packages or weights are absent."""
 
     @property
     def audio_s(self) -> float:
@@ -85,6 +88,45 @@ class Bundle:
             if not is_installed(name)
         }
 
+    @property
+    def here(self) -> Bundle:
+        """The bundle as it runs on this machine: what is absent and has a fallback is replaced.
+
+        Its ``warning`` says so, and how to bring what is absent.
+        """
+        absent = {family: reason for family in self.fallback if (reason := self._absent(family))}
+        gone = {file for family in absent for file in self._weights_under(self.stages[family])}
+        told = [self.warning] if self.warning else []
+        for family, reason in absent.items():
+            instead, written = self.fallback[family]['type'], self.stages[family]['type']
+            told.append(f'{family} by {instead} instead of {written}, as {reason}')
+        return dataclasses.replace(
+            self,
+            warning='; '.join(told),
+            stages={**self.stages, **{family: self.fallback[family] for family in absent}},
+            weights=tuple(file for file in self.weights if file not in gone),
+            fallback={},
+        )
+
+    def _absent(self, family: str) -> str:
+        """What a stage lacks on this machine, with the fix; '' where nothing does."""
+        spec = self.specs[family]
+        for name in spec.packages:
+            if not is_installed(name):
+                return f'{name} is not installed: {how_to_install(name, spec)}'
+        for file in missing(self._weights_under(self.stages[family]), self.folder):
+            return f'{file.path} is absent: {how_to_bring(file, self.name)}'
+        return ''
+
+    def _weights_under(self, stage: Mapping[str, Any]) -> tuple[WeightFile, ...]:
+        """The files that the settings of a stage name, or whose folder they name."""
+        named = [value for value in stage.values() if isinstance(value, str) and value]
+        return tuple(
+            file
+            for file in self.weights
+            if any(file.path == name or file.path.startswith(f'{name}/') for name in named)
+        )
+
     def package_problems(self) -> list[PackageProblem]:
         """Import what its stages need, without loading weights: those that do not work here.
 
@@ -112,6 +154,8 @@ class Bundle:
             BundleError: weights are missing or a stage cannot be loaded; the message names the
                 file or stage and the fix.
         """
+        if self.fallback:
+            return self.here.build(verification, runtime)
         if lacking := self.lacking_weights:
             raise BundleError(
                 f'bundle {self.name!r} lacks {len(lacking)} of {len(self.weights)} files of '
@@ -127,6 +171,7 @@ class Bundle:
             verification=verification,
             verifier=built.get('verifier'),
             tracker=built.get('tracker'),
+            objects=built.get('objects'),
         )
 
     def build_masker(self, runtime: RuntimeConfig = RuntimeConfig(), **settings: Any) -> Masker:
@@ -222,11 +267,12 @@ def _shipped() -> dict[str, Path]:
     return alone | {k: file for k, file in with_weights.items() if file.parent.name == k}
 
 
-def load_bundle(name: str) -> Bundle:
-    """Read and check a bundle.
+def load_bundle(name: str, as_written: bool = False) -> Bundle:
+    """Read and check a bundle, as it runs on this machine (``Bundle.here``).
 
     Args:
         name: a name from ``bundle_names()`` or the path of a YAML file.
+        as_written: with the stages that are absent here, to bring them.
 
     Raises:
         BundleError: names the bundle, what was found, what was expected and the fix.
@@ -242,7 +288,8 @@ def load_bundle(name: str) -> Bundle:
             'or the path of a .yaml file'
         )
     try:
-        return _parse(read_yaml(path, f'bundle {name!r}'), name, path.resolve().parent)
+        bundle = _parse(read_yaml(path, f'bundle {name!r}'), name, path.resolve().parent)
+        return bundle if as_written else bundle.here
     except ValueError as error:
         raise BundleError(str(error)) from error
 
@@ -260,20 +307,25 @@ def _parse(data: Any, where: str, folder: Path) -> Bundle:
     stages = {family: data[family] for family in FAMILIES if data.get(family) is not None}
     if not {'hands', 'localiser'} & set(stages):
         raise ValueError(f'{where}: expected hands, a localiser or both, got neither')
-    for family, values in stages.items():
-        known = stage_types(family)
-        if not isinstance(values, dict) or str(values.get('type')) not in known:
-            raise ValueError(
-                f'{where}: {family} = {values!r}: expected a type, one of {", ".join(known)}'
-            )
-        try:
-            find_stage(family, str(values['type']))
-        except ValueError as error:
-            raise ValueError(f'{where}: {error}') from error
+    fallback = mapping(data.get('fallback') or {}, f'{where}, fallback', others=tuple(stages))
+    for family, values in [*stages.items(), *fallback.items()]:
+        _check_stage(family, values, where)
     clip = from_mapping(ClipConfig, data['clip'], f'{where}, clip')
     try:
         weights = parse(data.get('weights') or [])
     except ValueError as error:
         raise ValueError(f'{where}, {error}') from error
     description, warning = (str(data.get(key) or '').strip() for key in ('description', 'warning'))
-    return Bundle(str(data['name']), description, warning, clip, stages, weights, folder)
+    return Bundle(str(data['name']), description, warning, clip, stages, weights, folder, fallback)
+
+
+def _check_stage(family: str, values: Any, where: str) -> None:
+    known = stage_types(family)
+    if not isinstance(values, dict) or str(values.get('type')) not in known:
+        raise ValueError(
+            f'{where}: {family} = {values!r}: expected a type, one of {", ".join(known)}'
+        )
+    try:
+        find_stage(family, str(values['type']))
+    except ValueError as error:
+        raise ValueError(f'{where}: {error}') from error

@@ -39,7 +39,7 @@ from cs3_ros.files.regular import one_line
 
 def main(options: argparse.Namespace) -> int:
     """Bring what a bundle lacks; 0 when all of it is there."""
-    bundle = load_bundle(options.bundle)
+    bundle = load_bundle(options.bundle, as_written=True)
     if options.from_dir is not None and options.mirror:
         raise ValueError('--mirror and --from: expected only one of them')
     if lacking := bundle.lacking_weights:

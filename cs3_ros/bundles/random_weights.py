@@ -21,14 +21,23 @@ from transformers import (
     ClapModel,
     CLIPSegConfig,
     CLIPSegForImageSegmentation,
+    EdgeTamConfig,
+    EdgeTamModel,
     RTDetrImageProcessor,
     RTDetrResNetConfig,
     RTDetrV2Config,
     RTDetrV2ForObjectDetection,
+    TimmWrapperConfig,
     ViTImageProcessor,
+)
+from transformers.models.edgetam.configuration_edgetam import (
+    EdgeTamMaskDecoderConfig,
+    EdgeTamPromptEncoderConfig,
+    EdgeTamVisionConfig,
 )
 
 from cs3_ros.bundles.bundle import Bundle
+from cs3_ros.bundles.toy_onnx import write_yolox
 from cs3_ros.bundles.toy_tokenizers import write_clip_tokenizer, write_roberta_tokenizer
 from cs3_ros.files.progress import Bar
 from cs3_ros.hands.detr import LABELS
@@ -139,7 +148,7 @@ def write_random_weights(
         seed: of everything random.
         sam2: SAM 2.1 of this size, tiny, small, base_plus or large, whatever its file is called;
             not looked at when the networks are tiny.
-        parts: folders of ``PARTS`` to write; None for all.
+        parts: folders of ``PARTS`` or ``OF_SMALL`` to write; None for all of ``PARTS``.
         progress: show a bar.
 
     Returns:
@@ -151,18 +160,18 @@ def write_random_weights(
     for what, given, known in (
         ('size', {size}, {'tiny', 'full'}),
         ('sam2', {sam2}, set(PRESETS)),
-        ('parts', set(parts or ()), set(PARTS)),
+        ('parts', set(parts or ()), set(_WRITERS)),
     ):
         if unknown := given - known:
             raise ValueError(
                 f'{what}: {", ".join(sorted(unknown))}: expected {", ".join(sorted(known))}'
             )
-    names = [name for name in PARTS if parts is None or name in parts]
+    names = [name for name in _WRITERS if name in (PARTS if parts is None else parts)]
     for name in Bar(names, 'random weights', unit='part', disable=not progress):
         folder = home / name
         folder.mkdir(parents=True, exist_ok=True)
-        with _random(seed + 1000 * list(PARTS).index(name)):
-            PARTS[name](folder, size == 'full', sam2)
+        with _random(seed + 1000 * list(_WRITERS).index(name)):
+            _WRITERS[name](folder, size == 'full', sam2)
     return home
 
 
@@ -284,6 +293,44 @@ def _write_cs3(folder: Path, full: bool, _: str) -> None:
     RTDetrImageProcessor(size={'height': pixels, 'width': pixels}).save_pretrained(hands)
 
 
+def _write_yolox(folder: Path, full: bool, _: str) -> None:
+    """Of the form of YOLOX-nano, whatever the size asked for; it costs next to nothing."""
+    write_yolox(folder / 'yolox_nano.onnx', torch.initial_seed())
+
+
+def _write_edgetam(folder: Path, full: bool, _: str) -> None:
+    """yonigozlan/EdgeTAM-hf, without what is for video; needs timm."""
+    backbone: dict[str, Any] = {
+        'architecture': 'repvit_m1',
+        'num_labels': 2,  # of the classifier that it had; config.json cannot be read without
+        'model_args': {'in_chans': 3, 'features_only': True, 'out_indices': [0, 1, 2, 3]},
+    }
+    sizes: dict[str, Any] = {}
+    if not full:
+        side, width = 128, 32
+        sizes = {
+            'vision': {
+                'backbone_feature_sizes': [[32, 32], [16, 16], [8, 8]],
+                'fpn_hidden_size': width,
+            },
+            'prompts': {'hidden_size': width, 'image_size': side},
+            'decoder': {
+                'hidden_size': width,
+                'mlp_dim': 64,
+                'num_attention_heads': 2,
+                'iou_head_hidden_dim': 32,
+            },
+        }
+    config = EdgeTamConfig(
+        vision_config=EdgeTamVisionConfig(
+            backbone_config=TimmWrapperConfig(**backbone), **sizes.get('vision', {})
+        ),
+        prompt_encoder_config=EdgeTamPromptEncoderConfig(**sizes.get('prompts', {})),
+        mask_decoder_config=EdgeTamMaskDecoderConfig(**sizes.get('decoder', {})),
+    )
+    EdgeTamModel(config).save_pretrained(folder)
+
+
 PARTS: Mapping[str, Callable[[Path, bool, str], None]] = {
     'clipseg-rd64-refined': _write_clipseg,
     'clap-htsat-unfused': _write_clap,
@@ -292,3 +339,11 @@ PARTS: Mapping[str, Callable[[Path, bool, str], None]] = {
     'cs3': _write_cs3,
 }
 """Folder below the home folder -> what writes it."""
+
+OF_SMALL: Mapping[str, Callable[[Path, bool, str], None]] = {
+    'yolox': _write_yolox,
+    'edgetam': _write_edgetam,
+}
+"""The same for the bundle ``small``; written only where they are named, for timm may be absent."""
+
+_WRITERS = {**PARTS, **OF_SMALL}

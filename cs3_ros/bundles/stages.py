@@ -98,6 +98,13 @@ BUILT_IN: Mapping[str, Mapping[str, StageSpec]] = {
         'sam2': StageSpec(
             'cs3_ros.maskers.sam2', 'Sam2Masker', 'Sam2Config', True, ('torch', 'sam2', 'cv2')
         ),
+        'edgetam': StageSpec(
+            'cs3_ros.maskers.edgetam',
+            'EdgeTamMasker',
+            'EdgeTamConfig',
+            True,
+            ('torch', 'torchvision', 'transformers', 'timm', 'cv2'),
+        ),
     },
     'verifier': {
         'contact': StageSpec('cs3_ros.verification', 'ContactVerifier', 'ContactConfig'),
@@ -113,6 +120,18 @@ BUILT_IN: Mapping[str, Mapping[str, StageSpec]] = {
         'flow': StageSpec('cs3_ros.trackers.flow', 'FlowTracker', 'FlowConfig', packages=('cv2',)),
         'sam2': StageSpec(
             'cs3_ros.trackers.sam2', 'Sam2Tracker', 'Sam2TrackerConfig', True, ('torch', 'sam2')
+        ),
+    },
+    'objects': {
+        'yolox': StageSpec(
+            'cs3_ros.objects.yolox', 'YoloxObjects', 'YoloxConfig', packages=('cv2',)
+        ),
+        'detector': StageSpec(
+            'cs3_ros.objects.detector',
+            'DetectorObjects',
+            'DetectorConfig',
+            True,
+            ('torch', 'torchvision', 'transformers', 'cv2'),
         ),
     },
 }

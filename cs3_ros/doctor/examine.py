@@ -126,7 +126,7 @@ def _bundles() -> Iterator[Finding]:
     for name in bundle_names():
         try:
             bundle = load_bundle(name)
-            if not bundle.has_networks:
+            if not bundle.has_networks and not bundle.lacking_weights:
                 bundle.build()
                 yield Finding(f'bundle {name}', 'ok', _and('loads', bundle.warning))
                 continue

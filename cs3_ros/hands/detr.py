@@ -7,7 +7,6 @@ best box counts, so nothing has to be paired. One thing held by both hands is fo
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,19 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import (
-    AutoConfig,
-    AutoModelForObjectDetection,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from cs3_ros.collision import SIDES, Box, Frame, HandObject, Image, Side
 from cs3_ros.config import require, setting, validate
 from cs3_ros.files.fields import expect, items, mapping, number, shown, whole
 from cs3_ros.files.jsonfile import read_json
 from cs3_ros.hands.boxes import MIN_OBJECT_AREA, clipped
-from cs3_ros.networks.sizes import check_description, check_parameters
+from cs3_ros.networks.detector_folder import load_detector, read_description
 from cs3_ros.runtime import Runtime
 
 LABELS = ('left_hand', 'right_hand', 'left_hand_object', 'right_hand_object')
@@ -240,40 +234,14 @@ def load_network(folder: Path) -> PreTrainedModel:
             weights.
         OSError: config.json or model.safetensors is missing.
     """
-    described = folder / 'config.json'
-    if described.is_file():  # transformers tells of a missing one
-        check_description(described)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = read_description(folder)
     if config.model_type not in MODEL_TYPES:
         raise ValueError(
             f'{folder}: config.json is of a {config.model_type}; expected one of '
             f'{", ".join(MODEL_TYPES)}'
         )
     label_rows(config, folder)
-    # else config.json may name code of a hub; backbones have no attention
-    attention = {'': 'sdpa', 'backbone_config': 'eager'}
-    check_parameters(
-        lambda: AutoModelForObjectDetection.from_config(
-            copy.deepcopy(config), trust_remote_code=False, attn_implementation=attention
-        ),
-        folder,
-    )
-    network, report = AutoModelForObjectDetection.from_pretrained(
-        folder,
-        config=config,
-        local_files_only=True,
-        trust_remote_code=False,  # else an auto_map in config.json may run code of the folder
-        use_safetensors=True,
-        attn_implementation=attention,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    if missing := sorted(report['missing_keys']):
-        raise ValueError(
-            f'{folder}: model.safetensors lacks {len(missing)} of the weights that config.json '
-            f'describes, first {missing[0]}; the two files must come from one network'
-        )
-    return network
+    return load_detector(folder, config)
 
 
 def label_rows(config: PreTrainedConfig, folder: Path) -> dict[str, int]:

@@ -289,6 +289,7 @@ def hand_object(
         grip_points=np.clip(point[None], 0, limit - 1).astype(np.float32),
         hand_points=hand_points,
         object_box=object_box,
+        guessed=object_box is not None,
     )
 
 

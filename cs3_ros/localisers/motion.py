@@ -29,6 +29,10 @@ PRIOR_CENTRE = (0.5, 0.65)
 """Where the action is expected, fractions of width and height."""
 PRIOR_SPREAD = 0.3
 """Standard deviation of that expectation, fraction of each side."""
+OUTSIDE = 0.1
+"""Share of the squared heat that lies beyond each edge of its extent."""
+MOST_AREA = 0.3
+"""Largest extent of heat that is proposed, fraction of the picture: beyond that all of it moves."""
 BACKGROUND = 0.02
 """Heat of what does not move, relative to what moves most."""
 
@@ -37,11 +41,17 @@ BACKGROUND = 0.02
 class MotionConfig:
     """Settings of ``MotionLocaliser``."""
 
+    extent: str = setting(
+        'fixed',
+        'Size of the proposed box: fixed, for lack of any idea of what is there; or motion, as far '
+        'as most of the heat reaches, where other stages propose objects.',
+        choices=('fixed', 'motion'),
+    )
     box_width: float = setting(
-        0.75, 'Width of the proposed box, fraction of the image.', minimum=0.05, maximum=1.0
+        0.75, 'Width of the fixed box, fraction of the image.', minimum=0.05, maximum=1.0
     )
     box_height: float = setting(
-        0.7, 'Height of the proposed box, fraction of the image.', minimum=0.05, maximum=1.0
+        0.7, 'Height of the fixed box, fraction of the image.', minimum=0.05, maximum=1.0
     )
 
     def __post_init__(self) -> None:
@@ -58,47 +68,77 @@ class MotionLocaliser:
     def __init__(self, config: MotionConfig = MotionConfig()) -> None:
         self.config = config
 
-    def encode(self, frames: Sequence[Frame], index: int) -> tuple[NDArray[np.float32], int, int]:
-        """Heat of ``action_heat``, and the height and width of ``frames[index]``.
+    def encode(
+        self, frames: Sequence[Frame], index: int
+    ) -> tuple[NDArray[np.float32], int, int] | None:
+        """Heat of ``action_heat``, and the height and width of ``frames[index]``; None where
+        nothing moves on its own.
 
         Raises:
             ValueError: the event frame cannot be decoded.
         """
         height, width = frames[index].image.shape[:2]
-        return action_heat(frames, index), height, width
+        speed = own_speed(frames, index)
+        return None if speed.max() < STILL else (_heat(speed), height, width)
 
     def locate(
-        self, encoded: tuple[NDArray[np.float32], int, int], audio: AudioClip
-    ) -> Localisation:
-        """A box of fixed size round the action; the sound is not used.
+        self, encoded: tuple[NDArray[np.float32], int, int] | None, audio: AudioClip
+    ) -> Localisation | None:
+        """A box round the action; the sound is not used.
 
-        The score is the share of the heat that lies in the box.
+        The score is the share of the heat that lies in the box. None where nothing moves on its
+        own: then nothing supports a box.
         """
         import cv2
 
+        if encoded is None:
+            return None
         heat, height, width = encoded
         x, y = action_centre(heat)
-        box = _box_round(x, y, self.config.box_width, self.config.box_height, height, width)
+        if self.config.extent == 'motion':
+            box = _whole_pixels(*heat_extent(heat), height, width)
+        else:
+            half_x, half_y = self.config.box_width / 2, self.config.box_height / 2
+            box = _whole_pixels(x - half_x, y - half_y, x + half_x, y + half_y, height, width)
         full = np.asarray(cv2.resize(heat, (width, height)), np.float32)
         np.clip(full, 0, 1, out=full)
         left, top, right, bottom = (int(edge) for edge in box)
         share = full[top:bottom, left:right].sum(dtype=np.float64) / full.sum(dtype=np.float64)
-        return Localisation(full, box, float(min(share, 1.0)))
+        return Localisation(full, box, float(min(share, 1.0)), (x * width, y * height))
 
 
 def action_heat(frames: Sequence[Frame], index: int) -> NDArray[np.float32]:
     """Own motion times prior, float32 [h, w] in [0, 1], long side ``LONG_SIDE``; nowhere zero.
 
-    Frames that are missing, damaged or of another size are left out; alone, the event frame gives
-    the prior.
+    Where there is no other frame, the event frame gives the prior.
+
+    Raises:
+        ValueError: the event frame cannot be decoded.
+    """
+    return _heat(own_speed(frames, index))
+
+
+def _heat(speed: NDArray[np.float64]) -> NDArray[np.float32]:
+    height, width = speed.shape
+    rows, columns = np.mgrid[0:height, 0:width]
+    x = ((columns + 0.5) / width - PRIOR_CENTRE[0]) / PRIOR_SPREAD
+    y = ((rows + 0.5) / height - PRIOR_CENTRE[1]) / PRIOR_SPREAD
+    prior = np.exp(-(x**2 + y**2) / 2)
+    speed = speed / max(float(speed.max()), STILL)
+    return (prior * (BACKGROUND + speed) / (BACKGROUND + 1)).astype(np.float32)
+
+
+def own_speed(frames: Sequence[Frame], index: int) -> NDArray[np.float64]:
+    """Speed of what moves on its own, [h, w] long sides per second; the long side ``LONG_SIDE``.
+
+    Frames that are missing, damaged or of another size are left out; zero where none is left.
 
     Raises:
         ValueError: the event frame cannot be decoded.
     """
     image = frames[index].image
     event = _small_grey(image)
-    height, width = event.shape
-    speeds = []
+    speeds = [np.zeros(event.shape)]
     for other in _neighbours(frames, index):
         picture = frames[other].image_or_none
         if picture is None or picture.shape != image.shape:
@@ -106,15 +146,7 @@ def action_heat(frames: Sequence[Frame], index: int) -> NDArray[np.float32]:
         seconds = abs(frames[other].stamp_ns - frames[index].stamp_ns) / NS_PER_S
         flow = own_motion(event, _small_grey(picture))
         speeds.append(np.hypot(flow[..., 0], flow[..., 1]) / LONG_SIDE / seconds)
-    rows, columns = np.mgrid[0:height, 0:width]
-    x = ((columns + 0.5) / width - PRIOR_CENTRE[0]) / PRIOR_SPREAD
-    y = ((rows + 0.5) / height - PRIOR_CENTRE[1]) / PRIOR_SPREAD
-    prior = np.exp(-(x**2 + y**2) / 2)
-    if not speeds:
-        return prior.astype(np.float32)
-    speed = np.mean(speeds, axis=0)
-    speed = speed / max(float(speed.max()), STILL)
-    return (prior * (BACKGROUND + speed) / (BACKGROUND + 1)).astype(np.float32)
+    return np.asarray(np.sum(speeds, axis=0) / max(len(speeds) - 1, 1))
 
 
 def own_motion(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -168,6 +200,28 @@ def action_centre(heat: NDArray[np.float32]) -> tuple[float, float]:
     return float((left + 0.5 + mean_x) / 2 / width), float((top + 0.5 + mean_y) / 2 / height)
 
 
+def heat_extent(heat: NDArray[np.float32]) -> tuple[float, float, float, float]:
+    """The box in which most of the squared heat lies, in both directions, at most ``MOST_AREA``.
+
+    Args:
+        heat: float32 [h, w], somewhere above 0.
+
+    Returns:
+        (x0, y0, x1, y1), fractions of width and height.
+    """
+    weight = np.square(heat, dtype=np.float64)
+
+    def middle(along: NDArray[np.float64]) -> tuple[float, float]:
+        reached = np.cumsum(along) / along.sum()
+        first, last = np.searchsorted(reached, [OUTSIDE, 1 - OUTSIDE])
+        return first / len(along), min((last + 1) / len(along), 1.0)
+
+    (x0, x1), (y0, y1) = middle(weight.sum(0)), middle(weight.sum(1))
+    shrink = min(1.0, (MOST_AREA / ((x1 - x0) * (y1 - y0))) ** 0.5)
+    x, y, half_x, half_y = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2
+    return x - shrink * half_x, y - shrink * half_y, x + shrink * half_x, y + shrink * half_y
+
+
 def _neighbours(frames: Sequence[Frame], index: int) -> list[int]:
     """Positions of the frames nearest to the wanted offsets, without the event frame."""
     stamp = frames[index].stamp_ns
@@ -192,15 +246,11 @@ def _small_grey(image: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
 
 
-def _box_round(
-    x: float, y: float, box_width: float, box_height: float, height: int, width: int
-) -> Box:
-    """Box in whole pixels round a centre given in fractions, cut at the image border."""
-    left, right = max(x - box_width / 2, 0.0), min(x + box_width / 2, 1.0)
-    top, bottom = max(y - box_height / 2, 0.0), min(y + box_height / 2, 1.0)
+def _whole_pixels(x0: float, y0: float, x1: float, y1: float, height: int, width: int) -> Box:
+    """A box given in fractions, in whole pixels, cut at the image border."""
     return (
-        float(round(left * width)),
-        float(round(top * height)),
-        float(round(right * width)),
-        float(round(bottom * height)),
+        float(round(max(x0, 0.0) * width)),
+        float(round(max(y0, 0.0) * height)),
+        float(round(min(x1, 1.0) * width)),
+        float(round(min(y1, 1.0) * height)),
     )

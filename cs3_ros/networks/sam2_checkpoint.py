@@ -51,13 +51,15 @@ def unfilled(architecture: Sam2Architecture) -> Sam2:
         return Sam2(architecture)
 
 
-def load_sam2(path: str | Path) -> Sam2:
+def load_sam2(path: str | Path, side: int = 0) -> Sam2:
     """A network from a file, in float32 on the CPU.
 
     Args:
         path: an official ``.pt`` (``{'model': state dict}``, SAM 2.1 or 2.0), one with an
             ``architecture`` beside ``model`` for other sizes, or a ``.safetensors`` whose metadata
             has ``architecture`` as JSON.
+        side: of the square that it is to see, pixels; 0 for that of its training. No weight
+            depends on it.
 
     Raises:
         OSError: the file cannot be read.
@@ -67,6 +69,7 @@ def load_sam2(path: str | Path) -> Sam2:
     path = Path(path)
     state, architecture = read_sam2(path)
     try:
+        architecture = dataclasses.replace(architecture, image_size=side or architecture.image_size)
         model = unfilled(architecture)
         wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         given = {

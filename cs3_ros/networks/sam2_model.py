@@ -28,8 +28,8 @@ STRIDE = 16
 """Pixels of the network's picture per pixel of its embedding."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet statistics of RGB in [0, 1], as ``SAM2Transforms`` has them."""
-NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, ABSENT = 0, 1, 2, 3, -2
-"""Labels of points as SAM 2 has them, and ABSENT, ours, which pads prompts with fewer points."""
+ABSENT = -2
+"""Label of a point that pads prompts with fewer points; the others are in ``prompt_labels``."""
 
 _LARGEST = {
     'embed_dim': MAX_WIDTH, 'num_heads': MAX_WIDTH, 'stages': MAX_LAYERS,

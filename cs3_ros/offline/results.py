@@ -88,7 +88,7 @@ class ResultWriter:
                     sounding=None if candidate.sounding is None else round(candidate.sounding, 6),
                 )
             )
-        contact = collision.verdict.contact_px
+        contact, probability = collision.verdict.contact_px, collision.onset.probability
         picture = f'overlays/{collision.id}.jpg'
         drawn = overlay(collision.frame.image, collision, self._origin_ns)
         self._save(picture, drawn)
@@ -99,6 +99,7 @@ class ResultWriter:
             frame_s=(collision.frame.stamp_ns - self._origin_ns) / NS_PER_S,
             frame_index=frame_index,
             onset_stamp_ns=collision.onset.stamp_ns,
+            onset_probability=None if probability is None else round(probability, 6),
             frame_stamp_ns=collision.frame.stamp_ns,
             label_image=label_image,
             overlay=picture,

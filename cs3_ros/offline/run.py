@@ -113,7 +113,7 @@ class Run:
 
     def losses(self) -> str:
         """What was repaired, refused or lost, as ``counter number, ...``; empty if nothing was."""
-        good = ('frames', 'audio_chunks', 'onsets', 'clips')
+        good = ('frames', 'audio_chunks', 'gated', 'onsets', 'clips')
         counts = {'refused_frames': self._recording.refused_frames} | self.stream.counts
         if self._tracks is not None:
             lost = ('dropped_track_frames', 'failed_tracks')

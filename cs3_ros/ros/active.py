@@ -183,6 +183,8 @@ class Active:
         for onset in update.onsets:
             self._outputs.onset(onset, self._inputs.audio_frame_id)
             self.narrator.onset(onset)
+        for onset in update.gated:
+            self.narrator.gated(onset)
         for event in update.ready:
             self._enter(event)
         for event in update.complete:

@@ -57,6 +57,8 @@ LOSSES = {
 
 COUNTERS = {'image': 'frames', 'audio': 'audio_chunks', 'events': 'onsets'}
 """What the rate of each status counts."""
+TURNED_AWAY = {'events': 'gated'}
+"""Counters that are shown and no reason for a warning."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class Diagnostics:
             rate = max(counts.get(counter, 0) - self._last.get(counter, 0), 0) / elapsed
             level, text = self._judge(name, rate, snapshot)
             values = {'rate_hz': f'{rate:.2f}', counter: str(counts.get(counter, 0))}
+            if name in TURNED_AWAY:
+                values[TURNED_AWAY[name]] = str(counts.get(TURNED_AWAY[name], 0))
             values |= {loss: str(counts.get(loss, 0)) for loss in LOSSES[name]}
             statuses.append(self._status(name, level, text, values, snapshot))
         self._last = dict(counts)

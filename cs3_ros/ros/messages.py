@@ -36,6 +36,8 @@ from cs3_ros.tracking import TrackedFrame
 
 IMPACT = 'impact'
 """Class of every ``onset``."""
+IMPACT_PROBABILITY = 'impact_probability'
+"""Name of the second result of an ``onset``, which says how probable a struck object is."""
 SOUNDING = 'sounding'
 """Class of the hypothesis that says how well an object fits the sound."""
 LABEL_NAMES = ('background', 'first_object', 'second_object')
@@ -103,11 +105,14 @@ def image_message(header: Header, image: Image | NDArray[np.uint8]) -> ImageMess
 def onset_message(onset: Onset, frame_id: str) -> Classification:
     """vision_msgs/Classification: what is heard at the stamp is an impact.
 
-    The score is the amplitude of the peak, 1 at full scale; it says how loud, not how sure.
+    The first score is the amplitude of the peak, 1 at full scale; it says how loud, not how sure.
+    How sure is the second one, where the gate was asked.
     """
     score = min(1.0, 10 ** (onset.peak_dbfs / 20))
-    hypothesis = ObjectHypothesis(class_id=IMPACT, score=score)
-    return Classification(header=header(onset.stamp_ns, frame_id), results=[hypothesis])
+    results = [ObjectHypothesis(class_id=IMPACT, score=score)]
+    if onset.probability is not None:
+        results.append(ObjectHypothesis(class_id=IMPACT_PROBABILITY, score=onset.probability))
+    return Classification(header=header(onset.stamp_ns, frame_id), results=results)
 
 
 def detections_message(header: Header, collision: Collision) -> Detection2DArray:

@@ -87,6 +87,13 @@ class Narrator:
             del self._heard[next(iter(self._heard))]
         self._heard[onset.stamp_ns] = self._clock()
 
+    def gated(self, onset: Onset) -> None:
+        """A sudden sound was turned away."""
+        self._logger.debug(
+            f'no impact at {event_id(onset.stamp_ns)}: probability {onset.probability:.2f}, '
+            f'peak {onset.peak_dbfs:.0f} dBFS'
+        )
+
     def answered(self, collision: Collision) -> None:
         """An event was answered; called on the worker thread."""
         heard = self._heard.pop(collision.onset.stamp_ns, None)

@@ -6,11 +6,12 @@ The sound itself is kept as it came; only the detector gets fewer samples.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.trigger.onset import RATES, DetectedOnset, OnsetConfig, OnsetDetector
+from cs3_ros.trigger.onset import RATES, DetectedOnset, Gate, OnsetConfig, OnsetDetector
 
 LOBES = 16
 """Half length of the low-pass filter, samples of the lower rate."""
@@ -27,6 +28,7 @@ class DecimatingDetector:
     Args:
         rate: samples per second, above ``RATES[1]``.
         config: thresholds.
+        gate: as ``OnsetDetector``; it hears the sound at the lower rate.
 
     Attributes:
         factor: k.
@@ -35,9 +37,11 @@ class DecimatingDetector:
         ValueError: the rate is below ``RATES[0]``.
     """
 
-    def __init__(self, rate: int, config: OnsetConfig = OnsetConfig()) -> None:
+    def __init__(
+        self, rate: int, config: OnsetConfig = OnsetConfig(), gate: Gate | None = None
+    ) -> None:
         self.factor = math.ceil(rate / RATES[1])
-        self._detector = OnsetDetector(round(rate / self.factor), config)
+        self._detector = OnsetDetector(round(rate / self.factor), config, gate)
         self._taps = _low_pass(self.factor)  # [2 * half + 1]
         self._half = len(self._taps) // 2
         self.reset()
@@ -62,6 +66,10 @@ class DecimatingDetector:
         found = self._counted(self._detector.push(self._drained()))
         self._begin_anew()
         return found + self._counted(self._detector.flush())
+
+    def turned_away(self) -> list[DetectedOnset]:
+        """As ``OnsetDetector.turned_away``."""
+        return [self._at_the_higher_rate(peak) for peak in self._detector.turned_away()]
 
     def reset(self) -> None:
         """Forget everything; the next sample has index 0."""
@@ -105,9 +113,10 @@ class DecimatingDetector:
     def _counted(self, onsets: list[DetectedOnset]) -> list[DetectedOnset]:
         """Onsets with their samples counted at the higher rate, after those that still wait."""
         waiting, self._ready = self._ready, []
-        return waiting + [
-            DetectedOnset(o.sample * self.factor, o.peak_dbfs, o.prominence_db) for o in onsets
-        ]
+        return waiting + [self._at_the_higher_rate(onset) for onset in onsets]
+
+    def _at_the_higher_rate(self, onset: DetectedOnset) -> DetectedOnset:
+        return replace(onset, sample=onset.sample * self.factor)
 
 
 def make_detector(rate: int, config: OnsetConfig) -> OnsetDetector | DecimatingDetector:

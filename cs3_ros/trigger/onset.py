@@ -9,6 +9,10 @@ sample of the amplitude peak within 20 ms of the jump, or 40 ms where clear of t
 A strong onset raises the threshold for some seconds, and so do jumps that were not enough: where
 they come often (speech, music, rattling), it rises. Of peaks close together the louder counts.
 
+The gate, where it is on, looks at the sound round each peak and turns away what was probably no
+struck object. What it turns away hides nothing: it raises no threshold, and a quieter peak that
+follows at once is still heard. Jumps that were not enough then raise it less.
+
 Everything lives on an absolute grid of samples, so that the onsets do not depend on how the stream
 is cut into chunks. Latency: an onset is returned with the chunk that brings the sample 140 ms
 (``LOOKAHEAD_S``) after its peak.
@@ -16,13 +20,18 @@ is cut into chunks. Latency: an onset is returned with the chunk that brings the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cs3_ros.config import setting, validate
+from cs3_ros.trigger import gate_features
 from cs3_ros.trigger import onset_levels as levels
+from cs3_ros.trigger.gate import shipped_gate
 
 RATES = (8_000, 96_000)
 """Lowest and highest rate that the detector works at, samples per second."""
@@ -32,6 +41,7 @@ INPUT_RATES = (RATES[0], 768_000)
 LOOKAHEAD_S = 0.14
 """An onset is decided at the latest this long after its peak."""
 
+MOST_TURNED_AWAY = 1000  # that are kept for one who does not ask
 BATCH_S = 0.04  # sound is taken in when this much has come: fewer, longer steps are cheaper
 MAXIMUM_PIECE_S = 1.0  # bounds the memory of a long push
 
@@ -47,12 +57,19 @@ TRUNCATED = 1.5  # this much more without a past to compare with, after the star
 UNLEARNT = 0.8  # at most this much more while the noise floor is not known,
 MASKING = 0.2  # after an onset up to this part of its strength,
 MAXIMUM_MASKING = 0.8  # at most this much more,
+CHANCE = 0.4  # this much more for a peak such as steady noise has, too:
+ORDINARY_DB = 11.0  # less than this above the noise floor,
 UNREST = 0.04  # this much more for every recent candidate that was not sudden or too weak,
+GATED_UNREST = 0.01  # or this much, where the gate will look at it, too;
 CANDIDATE = 0.55  # these being jumps of at least this part of the threshold;
 MEMORY_S = 2.5  # what was heard fades with this time constant.
 
 LEAD = levels.PAST + RIVAL
 TRAIL = levels.FUTURE[-1] + RIVAL
+
+Gate = Callable[[NDArray[np.float32], int], float]
+"""Tells how probable a struck object is, 0 to 1, from the sound that ``gate_features`` looks at,
+float32 [N], and its samples per second."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +105,13 @@ class OnsetConfig:
         maximum=60.0,
         hot=True,
     )
+    gate: float = setting(
+        0.1,
+        'Probability of a struck object that an onset must have; 0 takes every sudden sound.',
+        minimum=0.0,
+        maximum=1.0,
+        hot=True,
+    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -103,6 +127,20 @@ class DetectedOnset:
     """Level of the peak, without the DC offset, in dB relative to full scale."""
     prominence_db: float
     """Level of the peak above the running noise floor (RMS above 150 Hz), in dB."""
+    probability: float | None = None
+    """How probable the gate holds a struck object, 0 to 1; None where it is off."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A peak that the gate has still to decide on."""
+
+    peak: DetectedOnset
+    """Where it is."""
+    frame: int
+    """The frame that jumps."""
+    masking: float
+    """How much more is asked of what follows, as part of the threshold."""
 
 
 def check_rate(rate: int, rates: tuple[int, int] = INPUT_RATES) -> None:
@@ -128,20 +166,24 @@ class OnsetDetector:
     Args:
         rate: samples per second, within ``RATES``.
         config: thresholds.
+        gate: what ``config.gate`` asks; None takes the network of the package.
 
     Raises:
         ValueError: the rate is out of range.
     """
 
-    def __init__(self, rate: int, config: OnsetConfig = OnsetConfig()) -> None:
+    def __init__(
+        self, rate: int, config: OnsetConfig = OnsetConfig(), gate: Gate | None = None
+    ) -> None:
         check_rate(rate, RATES)
         self.rate = rate
         self.config = config
+        self._gate = gate or shipped_gate
         self._bands = levels.Bands(rate)
         self._hop = self._bands.hop
         self._batch = int(BATCH_S * rate)
         self._piece = int(MAXIMUM_PIECE_S * rate)
-        self._history = round(levels.OFFSET_S * rate)
+        self._before, self._after = gate_features.span(rate)
         self.reset()
 
     def reset(self) -> None:
@@ -150,6 +192,7 @@ class OnsetDetector:
         self._waiting: list[NDArray[np.float32]] = []
         self._waiting_size = 0
         self._ready: list[DetectedOnset] = []
+        self._turned_away: deque[DetectedOnset] = deque(maxlen=MOST_TURNED_AWAY)
         self._forget()
 
     def reconfigure(self, config: OnsetConfig) -> None:
@@ -176,9 +219,15 @@ class OnsetDetector:
             )
         self._waiting.append(samples)
         self._waiting_size += samples.size
-        if self._waiting_size >= self._batch:
+        if self._waiting_size >= min(self._batch, self._due - self._position):
             self._take_waiting()
         return self._collect()
+
+    def turned_away(self) -> list[DetectedOnset]:
+        """The newest peaks that the gate has turned away since the last call."""
+        peaks = list(self._turned_away)
+        self._turned_away.clear()
+        return peaks
 
     def skip(self, count: int) -> None:
         """Count samples that never arrived.
@@ -208,6 +257,7 @@ class OnsetDetector:
     def _forget(self) -> None:
         self._floor = levels.NoiseFloor.unknown(self._bands.columns)
         self._stretch: levels.Stretch | None = None
+        self._candidates: deque[_Candidate] = deque()
         self._held: DetectedOnset | None = None
         self._last: DetectedOnset | None = None
         self._masking, self._masked_from = 0.0, 0
@@ -228,7 +278,9 @@ class OnsetDetector:
     def _take(self, samples: NDArray[np.float32]) -> None:
         """Take in at most ``MAXIMUM_PIECE_S`` of sound."""
         if self._stretch is None:
-            self._stretch = levels.Stretch(self._position, LEAD, self._bands, self._history)
+            self._stretch = levels.Stretch(
+                self._position, LEAD, self._bands, self._before + self._after
+            )
             if self._learning_from < 0:
                 self._learning_from = self._stretch.first
         stretch = self._stretch
@@ -242,6 +294,7 @@ class OnsetDetector:
         if self._stretch is not None:
             self._stretch.end(TRAIL)
             self._decide(self._stretch)
+            self._settle(self._stretch, None)
         self._report_held()
         self._stretch = None
 
@@ -257,9 +310,14 @@ class OnsetDetector:
         own = found[RIVAL:-RIVAL]
         candidates = levels.highest(found, RIVAL) & (own > CANDIDATE * self.config.threshold_db)
         for row in np.flatnonzero(candidates):
+            self._settle(stretch, (stretch.undecided + int(row) + TRAIL + 2) * self._hop)
             self._judge(stretch, int(row), float(own[row]) / self.config.threshold_db)
+        self._settle(stretch, stretch.position)
         stretch.drop(count)
-        if self._held and stretch.undecided * self._hop > self._held.sample + HOLD * self._hop:
+        heard = (
+            stretch.position - self._after if self.config.gate else stretch.undecided * self._hop
+        )
+        if self._held and heard > self._held.sample + HOLD * self._hop:
             self._report_held()
 
     def _judge(self, stretch: levels.Stretch, row: int, strength: float) -> None:
@@ -269,15 +327,16 @@ class OnsetDetector:
         unrest = self._unrest * _faded(frame - self._unrest_from)
         missing = max(0, stretch.first + levels.PAST - frame) / levels.PAST
         unknown = max(0.0, 1 - (frame - self._learning_from) / LEARNING)
-        demand = 1 + masking + TRUNCATED * missing + UNLEARNT * unknown + UNREST * unrest
+        demand = 1 + masking + TRUNCATED * missing + UNLEARNT * unknown
+        demand += (GATED_UNREST if self.config.gate else UNREST) * unrest
         sudden = levels.is_sudden(stretch.levels[:, :-1], LEAD + row)
         sudden = sudden and not levels.is_switched_on(stretch.levels, stretch.means, LEAD + row)
         if sudden and strength > demand:
             peak = self._peak(stretch, frame, float(stretch.means[LEAD + row, -1]))
-            if peak is not None:
-                strongest = max(MASKING * strength, demand) - 1
-                self._masking, self._masked_from = min(strongest, MAXIMUM_MASKING), frame
-                self._hold(peak)
+            ordinary = peak is not None and peak.prominence_db < ORDINARY_DB
+            if peak is not None and strength > demand + CHANCE * ordinary:
+                masking = min(max(MASKING * strength, demand) - 1, MAXIMUM_MASKING)
+                self._candidates.append(_Candidate(peak, frame, masking))
         elif not sudden or strength < 1:
             self._unrest, self._unrest_from = unrest + 1, frame
 
@@ -294,6 +353,37 @@ class OnsetDetector:
             return None
         floor_dbfs = max(floor_dbfs, 10 * float(np.log10(levels.LEAST_POWER)))
         return DetectedOnset(frame * self._hop + index, peak_dbfs, peak_dbfs - floor_dbfs)
+
+    def _settle(self, stretch: levels.Stretch, known: int | None) -> None:
+        """Let the gate decide on the candidates whose sound is there.
+
+        Args:
+            stretch: the sound.
+            known: index of the sample up to which it is known; None where no more will come.
+        """
+        while self._candidates:
+            peak = self._candidates[0].peak
+            probability = None
+            if self.config.gate:
+                if known is not None and peak.sample + self._after > known:
+                    return
+                sound = stretch.cut(peak.sample - self._before, peak.sample + self._after)
+                probability = self._gate(sound, self.rate)
+                peak = replace(peak, probability=probability)
+            candidate = self._candidates.popleft()
+            if probability is not None and probability < self.config.gate:
+                self._turned_away.append(peak)
+                continue
+            self._masking, self._masked_from = candidate.masking, candidate.frame
+            self._hold(peak)
+
+    @property
+    def _due(self) -> float:
+        """Index of the sample that something waits for."""
+        dues = [candidate.peak.sample + self._after for candidate in self._candidates]
+        if self._held and self.config.gate:
+            dues.append(self._held.sample + HOLD * self._hop + self._after + 1)
+        return min(dues, default=math.inf)
 
     def _hold(self, peak: DetectedOnset) -> None:
         """Keep a peak until no louder one can follow at once."""

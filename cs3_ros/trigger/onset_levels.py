@@ -48,11 +48,13 @@ class Bands:
 
     Attributes:
         hop: samples per hop.
+        offset: samples in ``OFFSET_S``.
         columns: bands + 1.
     """
 
     def __init__(self, rate: int) -> None:
         self.hop = round(rate * HOP_S)
+        self.offset = round(rate * OFFSET_S)
         width = 2 * self.hop
         # Periodic Hann: a constant offset stays within the two lowest bins, which no band uses.
         self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(width) / width)
@@ -151,11 +153,19 @@ class Stretch:
             self._learn(self.bands.levels(sound), floor, floor_s)
 
     def around(self, frame: int, hops: int) -> tuple[Floats, Floats]:
-        """Samples before the beginning of a frame (``history`` or fewer), and after it (hops)."""
+        """Samples before the beginning of a frame (``OFFSET_S``), and after it (hops)."""
         begin = frame * self.bands.hop - (self.position - self.samples.size)
-        before = self.samples[max(0, begin - self.history) : begin]
+        before = self.samples[max(0, begin - self.bands.offset) : begin]
         after = self.samples[begin : begin + hops * self.bands.hop]
         return before.astype(np.float64), after.astype(np.float64)
+
+    def cut(self, begin: int, end: int) -> NDArray[np.float32]:
+        """The samples from one absolute index to another; zeros where there are none."""
+        origin = self.position - self.samples.size
+        sound = np.zeros(end - begin, np.float32)
+        first, last = max(begin, origin), min(end, self.position)
+        sound[first - begin : last - begin] = self.samples[first - origin : last - origin]
+        return sound
 
     def _learn(self, levels: Floats, floor: NoiseFloor, floor_s: float) -> None:
         """Append levels and the floor known before them; update the floor at block ends."""

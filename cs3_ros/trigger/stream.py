@@ -59,6 +59,7 @@ COUNTS: Mapping[str, str] = MappingProxyType(
         'resets': 'clock jumps backwards',
         'jumps_forward': 'sound that jumped ahead by more than its buffer',
         'splices': 'onsets refused because lost sound was found there too late to mark it',
+        'gated': 'sudden sounds turned away because they were probably no impacts (onset.gate)',
         'onsets': 'onsets heard',
         'no_frame': 'onsets dropped because no frame was near',
         'clips': 'collision clips completed',
@@ -79,6 +80,9 @@ class Detector(Protocol):
     def flush(self) -> Sequence[DetectedOnset]:
         """The onsets that were still waiting for sound; the numbers go on."""
 
+    def turned_away(self) -> Sequence[DetectedOnset]:
+        """Peaks that were turned away since the last call."""
+
     def reset(self) -> None:
         """Forget everything; the next sample is number 0."""
 
@@ -92,6 +96,8 @@ class Update:
 
     onsets: list[Onset] = field(default_factory=list)
     """Onsets heard."""
+    gated: list[Onset] = field(default_factory=list)
+    """Sudden sounds that the gate turned away."""
     ready: list[Event] = field(default_factory=list)
     """Events whose frames are settled: ``Pipeline.prepare`` may begin."""
     complete: list[Event] = field(default_factory=list)
@@ -291,11 +297,13 @@ class CollisionStream:
             if track.audio.is_spliced(peak.sample):
                 self.counts['splices'] += 1
                 continue
-            stamp_ns = track.audio.time_ns(peak.sample)
-            onset = Onset(stamp_ns, peak.peak_dbfs, peak.prominence_db)
+            onset = _onset_of(peak, track.audio)
             self.counts['onsets'] += 1
             self._assembler.add(onset)
             update.onsets.append(onset)
+        for peak in track.detector.turned_away():
+            self.counts['gated'] += 1
+            update.gated.append(_onset_of(peak, track.audio))
 
     def _end_sound(self, track: _AudioTrack, update: Update) -> None:
         """The sound breaks off; frames of its events may still come."""
@@ -320,6 +328,11 @@ class CollisionStream:
         self.counts['dropped_samples'] += pushed.dropped
         self.counts['nonfinite_samples'] += pushed.nonfinite
         self.counts['clipped_chunks'] += pushed.clipped > CLIPPED_SHARE * pushed.samples.size
+
+
+def _onset_of(peak: DetectedOnset, audio: AudioBuffer) -> Onset:
+    stamp_ns = audio.time_ns(peak.sample)
+    return Onset(stamp_ns, peak.peak_dbfs, peak.prominence_db, peak.probability)
 
 
 _COUNTER_OF = {

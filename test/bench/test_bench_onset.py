@@ -70,6 +70,14 @@ def test_options_reach_the_run(monkeypatch, tmp_path, capsys):
     parser = argparse.ArgumentParser()
     bench.add_arguments(parser)
     file = tmp_path / 'onset.json'
-    assert bench.main(parser.parse_args(['--seconds', '5', '--json', str(file)])) == 0
-    assert seen == {'args': (5.0, 11, 48000, 3), 'json_path': file, 'force': False}
+    assert (
+        bench.main(parser.parse_args(['--seconds', '5', '--gate', '0.2', '--json', str(file)])) == 0
+    )
+    config = bench.OnsetConfig(gate=0.2)
+    assert seen == {
+        'args': (5.0, 11, 48000, 3),
+        'config': config,
+        'json_path': file,
+        'force': False,
+    }
     assert json.dumps(figures)

@@ -151,7 +151,7 @@ def test_a_wrong_name_is_told_with_the_stages_of_all_packages(package, tmp_path)
     status, printed = cs3(package, 'run', 'x.mkv', '--bundle', str(tmp_path / 'mine.yaml'))
     assert status == 1 and 'x.mkv' in printed
     status, printed = cs3(package, 'fetch', str(tmp_path / 'mine.yaml'))
-    assert status == 1 and 'expected a type, one of grabcut, sam2, whole_box' in printed
+    assert status == 1 and 'expected a type, one of edgetam, grabcut, sam2, whole_box' in printed
 
 
 def test_the_table_of_bundles_lists_it(package):
@@ -232,7 +232,7 @@ def test_two_packages_with_one_name(install):
 @pytest.mark.parametrize('name', ['maskers.mine', 'masker', 'masker.'])
 def test_a_name_that_is_none(install, name):
     install('my-masker', f'{name} = json:dumps')
-    assert stage_types('masker') == ['grabcut', 'sam2']
+    assert stage_types('masker') == ['edgetam', 'grabcut', 'sam2']
     load_bundle('lite')
     (stage,) = installed_stages()
     with pytest.raises(ValueError, match='expected a name FAMILY.TYPE.*localiser, hands, masker'):

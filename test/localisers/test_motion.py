@@ -8,11 +8,13 @@ import pytest
 
 from cs3_ros.collision import AudioClip, Frame
 from cs3_ros.localisers.motion import (
+    MOST_AREA,
     PRIOR_CENTRE,
     MotionConfig,
     MotionLocaliser,
     action_centre,
     action_heat,
+    heat_extent,
     own_motion,
 )
 
@@ -84,6 +86,30 @@ def test_one_frame_alone_gives_the_prior():
 def test_a_still_scene_gives_the_prior():
     frames = clip((30, 100), moving=False, camera=False)
     assert action_centre(action_heat(frames, 4)) == pytest.approx(PRIOR_CENTRE, abs=0.05)
+
+
+def test_where_nothing_moves_on_its_own_there_is_no_box():
+    localiser = MotionLocaliser()
+    for frames in (clip((30, 100), moving=False, camera=False), clip((30, 100))[4:5]):
+        index = len(frames) // 2
+        assert localiser.locate(localiser.encode(frames, index), SILENCE) is None
+
+
+def test_the_extent_of_motion_is_a_box_round_what_moves():
+    frames = clip((30, 100), camera=False)
+    localiser = MotionLocaliser(MotionConfig(extent='motion'))
+    x0, y0, x1, y1 = localiser.locate(localiser.encode(frames, 4), SILENCE).box
+    assert x0 <= 40 and y0 <= 110 and x1 >= 60 and y1 >= 130  # the thing is 40 pixels wide
+    assert (x1 - x0) * (y1 - y0) < 80 * 80
+
+
+def test_the_extent_of_motion_is_bounded_where_everything_moves():
+    x0, y0, x1, y1 = heat_extent(np.ones((90, 180), np.float32))
+    assert (x1 - x0) * (y1 - y0) == pytest.approx(MOST_AREA)
+    assert (x0 + x1) / 2 == pytest.approx(0.5, abs=0.01)
+    heat = np.zeros((90, 180), np.float32)
+    heat[30:60, 90:180] = 1
+    assert heat_extent(heat) == pytest.approx((0.55, 0.366, 0.95, 0.633), abs=0.02)
 
 
 def test_the_box_lies_in_whole_pixels_in_a_wide_picture():

@@ -648,3 +648,30 @@ def test_an_architecture_survives_json():
 def test_a_masker_needs_a_checkpoint():
     with pytest.raises(ValueError, match='checkpoint is empty'):
         Sam2Masker(Sam2Config(), Runtime(RuntimeConfig('cpu')))
+
+
+def test_another_side_is_the_same_network_on_another_square(official, checkpoint, tmp_path):
+    """As a checkpoint that says of itself that its square is half as large."""
+    sizes = dataclasses.asdict(TINY) | {'image_size': TINY.image_size // 2}
+    half = tmp_path / 'half.pt'
+    torch.save({'model': official.state_dict(), 'architecture': sizes}, half)
+    image, prompts = picture(), [Prompt(BOX), Prompt(OTHER_BOX)]
+    smaller, expected = build(checkpoint, side=TINY.image_size // 2), build(half)
+    found = smaller.segment(smaller.encode(image), prompts)
+    wanted = expected.segment(expected.encode(image), prompts)
+    assert all((one == other).all() for one, other in zip(found, wanted, strict=True))
+    whole = build(checkpoint)
+    assert any(
+        (one != other).any()
+        for one, other in zip(found, whole.segment(whole.encode(image), prompts), strict=True)
+    )
+    with pytest.raises(ValueError, match='image_size'):
+        build(checkpoint, side=100)
+
+
+def test_a_guess_is_asked_by_its_points(masker):
+    image, hand = picture(), points((110, 70), (130, 70), (130, 90), (110, 90))
+    guess = Prompt(BOX, points((50, 40)), exclude=(hand,), guessed=True)
+    plain = Prompt(None, points((50, 40)), points((120, 80)), exclude=(hand,))
+    first, second = masker.segment(masker.encode(image), [guess, plain])
+    assert (first == second).all()

@@ -19,7 +19,16 @@ from cs3_ros.ros.diagnostics import LOSSES, Diagnostics, Snapshot
 from cs3_ros.trigger.stream import COUNTS
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-GOOD = {'frames', 'audio_chunks', 'onsets', 'clips', 'done', 'with_objects', 'without_objects'}
+GOOD = {
+    'frames',
+    'audio_chunks',
+    'gated',
+    'onsets',
+    'clips',
+    'done',
+    'with_objects',
+    'without_objects',
+}
 """Counters that may rise while all is well."""
 COUNTER = {'image': 'frames', 'audio': 'audio_chunks', 'events': 'onsets'}
 

@@ -633,6 +633,9 @@ class Peaks:
     def flush(self) -> list[DetectedOnset]:
         return []
 
+    def turned_away(self) -> list[DetectedOnset]:
+        return []
+
     def reset(self) -> None:
         self.position, self.last = 0, 0.0
 

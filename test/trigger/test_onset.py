@@ -32,7 +32,10 @@ def add_hit(sound, at_s: float, level: float = 0.5, rate: int = RATE) -> int:
     return start
 
 
-def detect(sound, rate: int = RATE, config: OnsetConfig = OnsetConfig()) -> list[DetectedOnset]:
+ALONE = OnsetConfig(gate=0.0)  # the gate is tested in test_gate.py
+
+
+def detect(sound, rate: int = RATE, config: OnsetConfig = ALONE) -> list[DetectedOnset]:
     detector = OnsetDetector(rate, config)
     return detector.push(sound) + detector.flush()
 
@@ -58,12 +61,12 @@ def scene():
 @given(st.lists(st.integers(1, 6000), max_size=12), st.integers(0, 3000), st.integers(0, 23000))
 def test_chunking_makes_no_difference(sizes, gap, gap_at):
     sound = scene()
-    whole = OnsetDetector(RATE)
+    whole = OnsetDetector(RATE, ALONE)
     expected = whole.push(sound[:gap_at])
     whole.skip(gap)
     expected += whole.push(sound[gap_at:]) + whole.flush()
 
-    detector, onsets, position, skipped = OnsetDetector(RATE), [], 0, False
+    detector, onsets, position, skipped = OnsetDetector(RATE, ALONE), [], 0, False
     for size in [*sizes, sound.size]:
         while size and position < sound.size:
             if position == gap_at and not skipped:
@@ -79,7 +82,7 @@ def test_chunking_makes_no_difference(sizes, gap, gap_at):
 
 def test_single_sample_chunks_make_no_difference():
     sound = scene()[: int(0.4 * RATE)]
-    detector, onsets = OnsetDetector(RATE), []
+    detector, onsets = OnsetDetector(RATE, ALONE), []
     for index in range(sound.size):
         onsets += detector.push(sound[index : index + 1])
     assert onsets + detector.flush() == detect(sound) != []
@@ -89,7 +92,7 @@ def test_long_push_equals_short_ones():
     sound = noise(5, seed=4)
     add_hit(sound, 0.998)
     add_hit(sound, 3.2)
-    detector, onsets = OnsetDetector(RATE), []
+    detector, onsets = OnsetDetector(RATE, ALONE), []
     for begin in range(0, sound.size, 777):
         onsets += detector.push(sound[begin : begin + 777])
     assert onsets + detector.flush() == detect(sound)
@@ -99,7 +102,7 @@ def test_latency_is_bounded():
     sound = noise(2)
     peak = add_hit(sound, 1.0)
     for size in (70, 639, 641, RATE):
-        detector, found = OnsetDetector(RATE), []
+        detector, found = OnsetDetector(RATE, ALONE), []
         stop = peak + int(LOOKAHEAD_S * RATE)
         for begin in range(0, stop, size):
             found += detector.push(sound[begin : min(begin + size, stop)])
@@ -124,7 +127,7 @@ def test_a_quieter_peak_within_the_refractory_time_is_dropped():
     loud = add_hit(sound, 1.0, 0.8)
     add_hit(sound, 1.15, 0.5)
     assert [onset.sample for onset in detect(sound)] == pytest.approx([loud], abs=2)
-    assert len(detect(sound, config=OnsetConfig(refractory_s=0.05))) == 2
+    assert len(detect(sound, config=OnsetConfig(refractory_s=0.05, gate=0.0))) == 2
 
 
 @pytest.mark.parametrize('level', [0.3, 1.0])
@@ -156,7 +159,7 @@ def test_slow_rises_are_no_onsets():
 
 def test_edges_of_a_gap_are_no_onsets_and_the_count_goes_on():
     sound = noise(4, level=0.1)
-    detector = OnsetDetector(RATE)
+    detector = OnsetDetector(RATE, ALONE)
     onsets = detector.push(sound[:RATE])
     detector.skip(777)
     onsets += detector.push(sound[RATE : 2 * RATE])
@@ -171,7 +174,7 @@ def test_edges_of_a_gap_are_no_onsets_and_the_count_goes_on():
 def test_skip_decides_what_is_pending():
     sound = noise(1)
     peak = add_hit(sound, 0.97)
-    detector = OnsetDetector(RATE)
+    detector = OnsetDetector(RATE, ALONE)
     assert detector.push(sound) == []
     detector.skip(5)
     assert [onset.sample for onset in detector.push(sound[:0])] == pytest.approx([peak], abs=2)
@@ -212,7 +215,7 @@ def test_restless_sound_raises_what_is_asked_and_steady_sound_does_not(monkeypat
 def test_flush_goes_on_counting_and_reset_does_not():
     sound = noise(1)
     peak = add_hit(sound, 0.7)
-    detector = OnsetDetector(RATE)
+    detector = OnsetDetector(RATE, ALONE)
     first = detector.push(sound) + detector.flush()
     second = detector.push(sound) + detector.flush()
     assert [second[0].sample - RATE] == [first[0].sample] == pytest.approx([peak], abs=2)
@@ -230,15 +233,15 @@ def test_values_that_are_not_finite_do_no_harm():
 def test_thresholds_hold_at_once_after_reconfigure():
     sound = noise(1)
     add_hit(sound, 0.7)
-    detector = OnsetDetector(RATE)
-    detector.reconfigure(OnsetConfig(minimum_dbfs=0.0))
+    detector = OnsetDetector(RATE, ALONE)
+    detector.reconfigure(OnsetConfig(minimum_dbfs=0.0, gate=0.0))
     assert detector.push(sound) + detector.flush() == []
-    detector.reconfigure(OnsetConfig())
+    detector.reconfigure(ALONE)
     assert len(detector.push(sound) + detector.flush()) == 1
 
 
 def test_memory_is_bounded():
-    detector = OnsetDetector(RATE)
+    detector = OnsetDetector(RATE, ALONE)
     for seed in range(6):
         detector.push(noise(1, seed))
         assert len(pickle.dumps(detector)) < 4 * RATE  # bytes of a second of sound

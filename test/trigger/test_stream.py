@@ -27,11 +27,13 @@ class Clicks:
         self.reset()
 
     def reset(self):
-        self.position, self.waiting = 0, []
+        self.position, self.waiting, self.away = 0, [], []
 
     def push(self, samples):
         for index in np.flatnonzero(samples > 0.5):
-            self.waiting.append(DetectedOnset(self.position + int(index), -1.0, 40.0))
+            self.waiting.append(DetectedOnset(self.position + int(index), -1.0, 40.0, 0.9))
+        for index in np.flatnonzero(samples < -0.5):
+            self.away.append(DetectedOnset(self.position + int(index), -1.0, 40.0, 0.1))
         self.position += samples.size
         told = [onset for onset in self.waiting if onset.sample + 800 <= self.position]
         self.waiting = self.waiting[len(told) :]
@@ -43,6 +45,10 @@ class Clicks:
     def flush(self):
         told, self.waiting = self.waiting, []
         return told
+
+    def turned_away(self):
+        away, self.away = self.away, []
+        return away
 
     def reconfigure(self, config):
         self.config = config
@@ -349,7 +355,7 @@ def test_every_counter_is_there_from_the_start_and_counts_and_there_is_no_other(
     )
     assert stream.counts == dict.fromkeys(COUNTS, 0)
     click, quiet = np.random.default_rng(0).uniform(-0.1, 0.1, (2, 800)).astype(np.float32)
-    click[0] = 0.9
+    click[0], click[700] = 0.9, -0.9
     stream.push_frame(Frame(0, b'', lambda payload: payload))  # bad_stamps
     for second in (1.0, 1.2, 1.1, 1.2):  # out_of_order_frames, duplicate_frames
         stream.push_frame(frame(second))
@@ -357,7 +363,8 @@ def test_every_counter_is_there_from_the_start_and_counts_and_there_is_no_other(
         stream.push_frame(Frame(at(second), bytes(1_200_000), lambda payload: payload))
     for second in (0.7, 0.8, 0.9):
         stream.push_audio(at(second), quiet, RATE)
-    stream.push_audio(at(1.0), click, RATE)  # onsets, clips
+    update = stream.push_audio(at(1.0), click, RATE)  # gated; onsets and clips with what follows
+    assert [onset.probability for onset in update.gated] == [0.1]
     stream.push_audio(at(1.1), quiet, RATE)
     stream.push_audio(at(1.1), quiet, RATE)  # duplicates, dropped_samples
     both = np.concatenate([click, quiet, quiet])

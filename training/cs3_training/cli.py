@@ -19,6 +19,7 @@ COMMANDS = {
     'train': 'cs3_training.localiser.command',
     'evaluate': 'cs3_training.evaluation.command',
     'nano': 'cs3_training.nano.command',
+    'ear': 'cs3_training.ear.command',
     'sounding': 'cs3_training.sounding.command',
     'ablation': 'cs3_training.nano.ablation_command',
     'bench': 'cs3_training.bench.command',

@@ -18,16 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cs3_ros.networks.prompt_labels import BOTTOM_RIGHT, NEGATIVE, POSITIVE, TOP_LEFT
 from cs3_ros.networks.sam2_checkpoint import save_sam2
-from cs3_ros.networks.sam2_model import (
-    ABSENT,
-    BOTTOM_RIGHT,
-    NEGATIVE,
-    POSITIVE,
-    TOP_LEFT,
-    Sam2,
-    Sam2Features,
-)
+from cs3_ros.networks.sam2_model import ABSENT, Sam2, Sam2Features
 from cs3_training.nano.config import MasksConfig
 from cs3_training.nano.loop import Batch, Losses, PretrainStage, StepBatches
 from cs3_training.nano.networks import tiny_sam2

@@ -1,0 +1,1 @@
+"""The gate behind the onset detector: its sounds, its training, its card."""
