@@ -59,6 +59,9 @@ class Frame:
     """Turns the payload into RGB uint8 [H, W, 3]; raises ValueError on a broken payload."""
     frame_id: str = ''
     """Coordinate frame of the source header."""
+    decode_small: Callable[[Any, int], Image] | None = None
+    """Turns the payload into a picture of 1, 1/2, 1/4 or 1/8 of its size, the smallest that has at
+    least so many pixels, where that costs less than ``decode``; None where it does not."""
 
     @cached_property
     def _decoded(self) -> Image | ValueError:
@@ -81,6 +84,22 @@ class Frame:
         if isinstance(decoded, ValueError):
             raise decoded.with_traceback(None)
         return decoded
+
+    def small(self, least_pixels: int) -> Image:
+        """The picture, or a smaller one where that is cheaper, whatever was decoded before.
+
+        Args:
+            least_pixels: height times width that it has at least, as far as the frame itself has.
+
+        Returns:
+            RGB uint8 [h, w, 3].
+
+        Raises:
+            ValueError: the payload is broken.
+        """
+        if self.decode_small is None:
+            return self.image
+        return self.decode_small(self.payload, least_pixels)
 
     @property
     def image_or_none(self) -> Image | None:
@@ -262,10 +281,17 @@ class Candidate:
     @cached_property
     def box(self) -> Box:
         """Tight box of the mask; all zero for an empty mask."""
-        rows, columns = np.flatnonzero(self.mask.any(1)), np.flatnonzero(self.mask.any(0))
-        if rows.size == 0:
-            return (0.0, 0.0, 0.0, 0.0)
-        return (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+        return box_of(self.mask)
+
+
+@dataclass(frozen=True, eq=False)
+class Tracked:
+    """Where an object of an event is in a later frame."""
+
+    mask: Mask
+    """bool [H, W] at the frame's size."""
+    confidence: float
+    """How far it is to be trusted, in [0, 1]; it falls as an object is covered or changes."""
 
 
 @dataclass(frozen=True)
@@ -320,6 +346,14 @@ class Collision:
         for value, candidate in by_area:
             labels[candidate.mask] = value
         return labels
+
+
+def box_of(mask: Mask) -> Box:
+    """Tight box of a mask bool [H, W]; all zero for an empty one."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if rows.size == 0:
+        return (0.0, 0.0, 0.0, 0.0)
+    return (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
 
 def event_id(stamp_ns: int) -> str:

@@ -42,6 +42,7 @@ from cs3_ros.collision import (
     Onset,
     Prompt,
     Proposal,
+    Tracked,
     Verdict,
 )
 from cs3_ros.prompting import prompts_of
@@ -104,6 +105,19 @@ class Verifier(Protocol):
         """The zero, one or two that collided, by the thresholds of ``config``, and why."""
 
 
+class Tracker(Protocol):
+    """Where the objects of an event are in the frames after it."""
+
+    def begin(self, frame: Frame, masks: Sequence[Mask]) -> Any:
+        """A track of one event: its frame, and one bool mask [H, W] per object."""
+
+    def follow(self, state: Any, frame: Frame) -> Sequence[Tracked | None]:
+        """The objects in the next frame, in their order; changes the state.
+
+        None where one has left or was lost, from then on for good: nothing is invented.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """What ``Pipeline.prepare`` leaves for ``Pipeline.finish``."""
@@ -128,6 +142,7 @@ class Pipeline:
         verification: thresholds of CS3 section 4.3.
         verifier: the strategy that chooses among candidates; None for ``contact``.
         objects: proposes objects, to which hands and the sounding place snap; or None.
+        tracker: carries the masks of an event on to later frames, or None; see ``tracking.py``.
 
     Attributes:
         counts: ``out_of_memory``, stages that ran again after the GPU memory was full.
@@ -145,6 +160,7 @@ class Pipeline:
         verification: VerificationConfig = VerificationConfig(),
         verifier: Verifier | None = None,
         objects: ObjectProposer | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
         if hands is None and localiser is None:
             raise ValueError(
@@ -158,6 +174,7 @@ class Pipeline:
         self.verification = verification
         self.verifier: Verifier = verifier or ContactVerifier()
         self.objects = objects
+        self.tracker = tracker
         self.counts: Counter[str] = Counter(out_of_memory=0)
         self._turns: defaultdict[str, Lock] = defaultdict(Lock)
 

@@ -17,6 +17,7 @@ from cs3_ros.files.fields import shown
 from cs3_ros.files.pcm import FORMATS
 from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.runtime import RuntimeConfig
+from cs3_ros.tracking import TrackingConfig
 from cs3_ros.trigger.assembler import WaitConfig
 from cs3_ros.trigger.buffers import AudioConfig, FrameConfig
 from cs3_ros.trigger.onset import INPUT_RATES, OnsetConfig
@@ -109,6 +110,8 @@ class Settings:
     """How many frames are kept."""
     verification: VerificationConfig = field(default_factory=VerificationConfig)
     """Which masks collide (CS3 section 4.3)."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """How long masks are carried on to later frames."""
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     """What the networks run on."""
 
@@ -119,6 +122,7 @@ SECTIONS: Mapping[str, type] = {
     'clip': WaitConfig,
     'frames': FrameConfig,
     'verification': VerificationConfig,
+    'tracking': TrackingConfig,
     'runtime': RuntimeConfig,
 }
 

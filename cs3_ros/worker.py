@@ -34,6 +34,7 @@ class Worker:
         on_collision: called on the worker thread with every answer.
         on_error: called on the worker thread with the event and what a stage raised; what it raises
             itself is logged.
+        on_dropped: called with an event that was dropped to make room.
 
     ``counts`` holds ``done``, ``dropped`` and ``failed``; it is read from any thread.
     """
@@ -44,6 +45,7 @@ class Worker:
         capacity: int,
         on_collision: Callable[[Collision], None],
         on_error: Callable[[Event, BaseException], None],
+        on_dropped: Callable[[Event], None] = lambda event: None,
     ) -> None:
         if capacity < 1:
             raise ValueError(f'capacity = {capacity}: expected at least 1 waiting event')
@@ -52,6 +54,7 @@ class Worker:
         self._capacity = capacity
         self._on_collision = on_collision
         self._on_error = on_error
+        self._on_dropped = on_dropped
         self._jobs: dict[Event, _Job] = {}  # in the order in which they entered
         self._running: _Job | None = None
         self._changed = threading.Condition()
@@ -69,11 +72,14 @@ class Worker:
         """Take in an event whose frames are settled; its sound may still be arriving."""
         with self._changed:
             waiting = [job.event for job in self._jobs.values() if job is not self._running]
-            for oldest in waiting[: max(0, len(waiting) - self._capacity + 1)]:
+            dropped = waiting[: max(0, len(waiting) - self._capacity + 1)]
+            for oldest in dropped:
                 del self._jobs[oldest]
                 self.counts['dropped'] += 1
             self._jobs[event] = _Job(event)
             self._changed.notify_all()
+        for oldest in dropped:
+            self._on_dropped(oldest)
 
     def complete(self, event: Event) -> None:
         """The sound of an event that entered before is there; nothing happens if it was dropped.

@@ -14,13 +14,14 @@ BENCHES = {
     'pipeline': 'cs3_ros.bench.pipeline',
     'precision': 'cs3_ros.bench.precision',
     'soak': 'cs3_ros.bench.soak',
+    'track': 'cs3_ros.bench.track',
 }
 """Modules with ``add_arguments(parser)`` and ``main(options)``, which import what they measure."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    text = 'measure: cs3 bench onset|ear|lite|live|node|pipeline|precision|soak --help'
+    text = 'measure: cs3 bench onset|ear|lite|live|node|pipeline|precision|soak|track --help'
     parser = commands.add_parser('bench', help=text, description=f'M{text[1:]}.')
     parser.add_argument('name', choices=BENCHES)
     parser.add_argument('arguments', nargs=argparse.REMAINDER, help=argparse.SUPPRESS)

@@ -57,17 +57,21 @@ class AnnotatedClip:
     peak_frame: int
     """Number of the frame nearest the impact."""
 
-    def truth(self, number: int) -> list[Mask]:
-        """The annotated masks of one frame, bool [H, W]; none where no object is visible."""
+    def objects(self, number: int) -> dict[str, Mask]:
+        """Label -> mask of every object that is annotated in one frame, bool [H, W]."""
         import cv2
 
-        masks = []
+        masks = {}
         for path in sorted((self.folder / 'masks').glob(f'{number:03d}_*.png')):
             picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
             if picture is None:
                 raise ValueError(f'{path}: expected a PNG mask, cannot be read')
-            masks.append(picture > 127)
+            masks[path.stem.partition('_')[2]] = picture > 127
         return masks
+
+    def truth(self, number: int) -> list[Mask]:
+        """The annotated masks of one frame, bool [H, W]; none where no object is visible."""
+        return list(self.objects(number).values())
 
 
 def read_clips(folder: Path) -> Iterator[AnnotatedClip]:

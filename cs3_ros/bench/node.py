@@ -151,11 +151,12 @@ def idle(seconds: float, warm_up_s: float, bundle: str) -> dict[str, Any]:
     return figures
 
 
-def many_events(count: int) -> dict[str, Any]:
+def many_events(count: int, track: bool = False) -> dict[str, Any]:
     """Memory of the node over many events, and how fast it answers with stages that cost nothing.
 
     Args:
         count: number of clicks.
+        track: carry the masks on, too, by ``flow``.
     """
     from cs3_ros.bench.node_peers import Clicks
     from cs3_ros.ros.environment import ros
@@ -166,7 +167,7 @@ def many_events(count: int) -> dict[str, Any]:
 
     rss: list[float] = []
     with own_domain(), children() as start:
-        node = start(PEERS, 'fake_node')
+        node = start(PEERS, 'tracking_node' if track else 'fake_node')
         with ros():
             clicks = Clicks()
             listener = DiagnosticsListener(clicks)
@@ -193,6 +194,8 @@ def many_events(count: int) -> dict[str, Any]:
         'dropped': listener.counter('events', 'dropped'),
         'failed': listener.counter('events', 'failed'),
         'lost_frames': listener.counter('image', 'lost_frames'),
+        'tracked_frames': listener.counter('events', 'tracked_frames'),
+        'dropped_track_frames': listener.counter('events', 'dropped_track_frames'),
         'seconds': elapsed,
         'times_real_time': count * Clicks.PERIOD_S / elapsed,
         'cpu_ms_per_event': 1e3 * cpu / count,
@@ -242,6 +245,7 @@ def _print_events(figures: dict[str, Any]) -> None:
         f'{f["onsets"]} heard (+{f["needless_onsets"]} needless), {f["answered"]} answered, '
         f'{f["dropped"]} dropped, {f["failed"]} failed, {f["lost_frames"]} frames lost'
     )
+    print(f'{f["tracked_frames"]} frames tracked, {f["dropped_track_frames"]} dropped')
     latency = f['onset_to_masks_ms']
     print(f'onset to masks: p50 {latency["p50"]:.1f} ms, p95 {latency["p95"]:.1f} ms')
     rss = f['rss_mb']
@@ -262,6 +266,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--events', type=int, metavar='N', help='N clicks and fake stages in place of idleness'
     )
+    parser.add_argument('--track', action='store_true', help='with --events: track, too')
     add_json(parser, 'write the figures here')
 
 
@@ -273,7 +278,7 @@ def main(args: argparse.Namespace) -> int:
             figures = idle(args.seconds, args.warm_up, args.bundle)
             _print_idle(figures)
         else:
-            figures = many_events(args.events)
+            figures = many_events(args.events, args.track)
             _print_events(figures)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

@@ -1,7 +1,8 @@
 """The other processes of the node benchmark: ``python -m cs3_ros.bench.node_peers ROLE``.
 
-``camera`` publishes 720p30 JPEG and 48 kHz sound; ``decoder`` is the plain node that one would
-write first, it decodes every frame; ``fake_node`` is the node of this package with fake stages.
+``camera`` publishes 720p30 JPEG and 48 kHz sound once so many subscribe to the pictures;
+``decoder`` is the plain node that one would write first, it decodes every frame; ``fake_node`` is
+the node of this package with fake stages, ``tracking_node`` the same with the tracker ``flow``.
 ``camera`` and ``decoder`` print what they counted, as JSON, when they are interrupted.
 """
 
@@ -41,6 +42,8 @@ RATE = 48_000
 CHUNK_S, FRAME_RATE = 0.02, 30
 NOISE_DBFS = -60.0
 PICTURES, JPEG_QUALITY = 8, 80
+PAN_PX = 8
+"""By how much one picture differs from the next."""
 
 
 class CameraNode(Node):
@@ -58,9 +61,10 @@ class CameraNode(Node):
         self._audio = self.create_publisher(AudioDataStamped, 'audio', 100)
         info = self.create_publisher(AudioInfo, 'audio_info', LATCHED)
         info.publish(info_message(SoundFormat(RATE, 1, 'S16LE')))
-        self._jpegs = [
-            array.array('B', as_jpeg(textured(k), JPEG_QUALITY)) for k in range(PICTURES)
-        ]
+        wall = textured(0, 1280 + PICTURES * PAN_PX)
+        views = (wall[:, k * PAN_PX : k * PAN_PX + 1280] for k in range(PICTURES))
+        jpegs = [array.array('B', as_jpeg(np.ascontiguousarray(v), JPEG_QUALITY)) for v in views]
+        self._jpegs = jpegs + jpegs[-2:0:-1]  # the camera pans to and fro
         rng, count = np.random.default_rng(1), round(RATE * CHUNK_S)
         level = 10 ** (NOISE_DBFS / 20)
         self._chunks = [
@@ -193,20 +197,31 @@ def fake_pipeline(bundle: Bundle, settings: Settings) -> Pipeline:
     return Pipeline('fake', BoxMasker(), hands=BothHands(), verification=settings.verification)
 
 
+def tracking_pipeline(bundle: Bundle, settings: Settings) -> Pipeline:
+    """The same with a tracker that does all its work."""
+    from cs3_ros.trackers.flow import FlowTracker
+
+    pipeline = fake_pipeline(bundle, settings)
+    pipeline.tracker = FlowTracker()
+    return pipeline
+
+
 def main(role: str, *arguments: str) -> int:
-    """Play one role until interrupted; ``fake_node`` takes ROS arguments (``--ros-args ...``)."""
-    if role == 'fake_node':
+    """Play one role until interrupted; the nodes take ROS arguments (``--ros-args ...``)."""
+    if role in ('fake_node', 'tracking_node'):
         from cs3_ros.ros import node
 
         # A burst is as long as it likes: the queues hold two periods of ``Clicks``.
         depths = ['-p', 'image_depth:=100', '-p', 'audio_depth:=1000']
-        return node.main(['--ros-args', *depths, *arguments], fake_pipeline)
+        factory = fake_pipeline if role == 'fake_node' else tracking_pipeline
+        return node.main(['--ros-args', *depths, *arguments], factory)
     counted: dict[str, int] = {}
     with ros():
         try:
             if role == 'camera':
                 uninstall_signal_handlers()  # else SIGINT closes ROS in the middle of a publish
-                camera = CameraNode({'image/compressed': 2, 'audio': 1})
+                pictures = int(arguments[0]) if arguments else 2
+                camera = CameraNode({'image/compressed': pictures, 'audio': 1})
                 counted = camera.published
                 camera.run()
             else:

@@ -23,7 +23,7 @@ from cs3_ros.config import from_mapping
 from cs3_ros.files.fields import mapping
 from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.packages import is_installed
-from cs3_ros.pipeline import Masker, Pipeline
+from cs3_ros.pipeline import Masker, Pipeline, Tracker
 from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_ros.trigger.assembler import ClipConfig
 from cs3_ros.verification import VerificationConfig
@@ -170,6 +170,7 @@ class Bundle:
             localiser=built.get('localiser'),
             verification=verification,
             verifier=built.get('verifier'),
+            tracker=built.get('tracker'),
             objects=built.get('objects'),
         )
 
@@ -187,6 +188,22 @@ class Bundle:
         machine = self._machine(runtime) if spec.networks else None
         masker: Masker = self._build_stage('masker', spec, machine, settings)
         return masker
+
+    def build_tracker(self, runtime: RuntimeConfig = RuntimeConfig()) -> Tracker | None:
+        """Load the tracker alone; None where the bundle has none.
+
+        Args:
+            runtime: as for ``build``.
+
+        Raises:
+            BundleError: as ``build``, of the tracker.
+        """
+        if 'tracker' not in self.stages:
+            return None
+        spec = self.specs['tracker']
+        machine = self._machine(runtime) if spec.networks else None
+        tracker: Tracker = self._build_stage('tracker', spec, machine)
+        return tracker
 
     def _machine(self, runtime: RuntimeConfig) -> Runtime:
         try:

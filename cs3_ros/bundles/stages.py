@@ -116,6 +116,12 @@ BUILT_IN: Mapping[str, Mapping[str, StageSpec]] = {
             (*_TORCH, 'torchvision', 'safetensors', 'cv2'),
         ),
     },
+    'tracker': {
+        'flow': StageSpec('cs3_ros.trackers.flow', 'FlowTracker', 'FlowConfig', packages=('cv2',)),
+        'sam2': StageSpec(
+            'cs3_ros.trackers.sam2', 'Sam2Tracker', 'Sam2TrackerConfig', True, ('torch', 'sam2')
+        ),
+    },
     'objects': {
         'yolox': StageSpec(
             'cs3_ros.objects.yolox', 'YoloxObjects', 'YoloxConfig', packages=('cv2',)

@@ -84,19 +84,34 @@ def answer_picture(
     Returns:
         RGB uint8 [H, W, 3], a new picture.
     """
-    canvas = image.copy()
-    line, size = _line(canvas), (image.shape[1], image.shape[0])
+    size = (image.shape[1], image.shape[0])
     labels = of_size(labels, size)
-    _tint_labels(canvas, labels)
+    canvas = labelled(image, labels)
+    line = _line(canvas)
     masks = [labels == number for number in range(1, len(names) + 1)]
-    for mask, colour in zip(masks, OBJECT_COLOURS, strict=False):
-        outline(canvas, mask, colour, 2 * line)
     for mask in truth:
         known = of_size(mask.astype(np.uint8), size) > 0
         outline(canvas, known, BLACK, 3 * line)
         outline(canvas, known, WHITE, line)
     lettering.tags(canvas, names, masks, OBJECT_COLOURS)
     lettering.caption(canvas, caption)
+    return canvas
+
+
+def labelled(image: Image, labels: NDArray[np.uint8]) -> Image:
+    """The frame with the objects of a label image tinted and outlined.
+
+    Args:
+        image: RGB uint8 [H, W, 3].
+        labels: uint8 [H, W].
+
+    Returns:
+        RGB uint8 [H, W, 3], a new picture.
+    """
+    canvas = image.copy()
+    _tint_labels(canvas, labels)
+    for number, colour in enumerate(OBJECT_COLOURS, 1):
+        outline(canvas, labels == number, colour, 2 * _line(canvas))
     return canvas
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from cs3_ros.collision import NS_PER_S, Image
 from cs3_ros.drawing import lettering
-from cs3_ros.drawing.overlay import of_size
+from cs3_ros.drawing.overlay import labelled, of_size
 from cs3_ros.drawing.timeline import Timeline
-from cs3_ros.files.images import load_image
+from cs3_ros.files.images import load_image, load_labels
 from cs3_ros.files.media import Recording
 from cs3_ros.files.pcm import SoundChunk
 from cs3_ros.files.progress import Bar
@@ -34,6 +35,7 @@ def write_overlay_video(
     recording: Recording,
     stills: Mapping[int, Path],
     *,
+    tracks: Mapping[int, Path] = MappingProxyType({}),
     hold_s: float = 0.7,
     size: tuple[int, int] | None = None,
     heading: str = '',
@@ -49,6 +51,7 @@ def write_overlay_video(
         path: the video to write, replaced when it exists.
         recording: what the collisions were found in.
         stills: stamp of an event frame -> picture file that stands from there on.
+        tracks: stamp of a frame -> label image of the objects that were carried on to it.
         hold_s: seconds an overlay stands, more than 0.
         size: width and height of the video; None takes those of the recording. More than
             ``MAX_VIDEO_PIXELS`` are scaled down.
@@ -88,7 +91,12 @@ def write_overlay_video(
                 standing = None
             picture: Image | None
             try:
-                picture = item.image if standing is None else standing
+                if standing is not None:
+                    picture = standing
+                elif item.stamp_ns in tracks:
+                    picture = labelled(item.image, load_labels(tracks[item.stamp_ns]))
+                else:
+                    picture = item.image
             except ValueError:
                 picture = None
             if picture is None or time_ns <= last_ns:

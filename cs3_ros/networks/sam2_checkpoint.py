@@ -67,9 +67,8 @@ def load_sam2(path: str | Path, side: int = 0) -> Sam2:
             executed), or its tensors do not fit; the message names the file and what was expected.
     """
     path = Path(path)
-    state, sizes = _read(path)
+    state, architecture = read_sam2(path)
     try:
-        architecture = recognise(state) if sizes is None else _architecture(sizes)
         architecture = dataclasses.replace(architecture, image_size=side or architecture.image_size)
         model = unfilled(architecture)
         wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -85,6 +84,20 @@ def load_sam2(path: str | Path, side: int = 0) -> Sam2:
         raise ValueError(f'{path}: {error}') from error
     model.load_state_dict(given, assign=True)
     return model
+
+
+def read_sam2(path: Path) -> tuple[dict[str, Tensor], Sam2Architecture]:
+    """State dict and architecture of a file, as ``load_sam2`` takes it.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no such checkpoint; names the file.
+    """
+    state, sizes = _read(path)
+    try:
+        return state, recognise(state) if sizes is None else _architecture(sizes)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
 
 
 def sam2_checkpoint(model: Sam2) -> dict[str, Any]:

@@ -43,6 +43,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar='NAME=VALUE',
         help='a parameter of config/cs3.yaml, over --params; may be repeated',
     )
+    parser.add_argument(
+        '--track',
+        action='store_true',
+        help='carry the masks on for tracking.seconds: into tracks/ and the overlay',
+    )
     parser.add_argument('--no-overlay', action='store_true', help='do not write overlay.mp4')
     add_force(parser)
     parser.add_argument(

@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.collision import NS_PER_S, Collision
+from cs3_ros.collision import NS_PER_S, Collision, box_of, event_id
 from cs3_ros.files.images import save_image
 from cs3_ros.files.output_folder import OutputFolder
+from cs3_ros.tracking import TrackedFrame
 
-EVENTS, OVERLAY = 'events.json', 'overlay.mp4'
+EVENTS, OVERLAY, TRACKS = 'events.json', 'overlay.mp4', 'tracks.json'
 _ID = r'\d{1,20}\.\d{9}'
 NAMES = (
     r'events\.json',
+    r'tracks\.json',
     r'overlay\.mp4',
     rf'labels/{_ID}\.png',
     rf'masks/{_ID}_[12]\.png',
     rf'overlays/{_ID}\.jpg',
+    rf'tracks/{_ID}\.png',
 )
 """All that a run writes, as ``OutputFolder`` wants it."""
 
@@ -30,9 +33,10 @@ class ResultWriter:
 
     The folder gets ``events.json`` (a list, one entry per event), ``labels/ID.png`` (what
     ``collision_masks`` carries: 0 background, 1 and 2 the objects), ``masks/ID_K.png`` (0 or 255)
-    and ``overlays/ID.jpg``. Paths in the JSON are relative to the folder. An event's pictures are
-    there before its entry is, and ``events.json`` is written after each event, so whenever a run
-    ends, what it leaves is true.
+    and ``overlays/ID.jpg``; where masks are carried on, ``tracks/STAMP.png``, a label image named
+    by the stamp of its frame, and at the end ``tracks.json``. Paths in the JSON are relative to the
+    folder. An event's pictures are there before its entry is, and ``events.json`` is written after
+    each event, so whenever a run ends, what it leaves is true.
 
     Args:
         output: the folder, entered, for ``NAMES``.
@@ -42,6 +46,7 @@ class ResultWriter:
         path: of ``events.json``.
         entries: what it holds.
         stills: stamp of the event frame -> its overlay picture.
+        tracks: stamp of a frame to which masks were carried on -> its label image.
 
     Raises:
         OSError: a file cannot be written; so do the methods.
@@ -51,6 +56,8 @@ class ResultWriter:
         self.path = output.path / EVENTS
         self.entries: list[dict[str, Any]] = []
         self.stills: dict[int, Path] = {}
+        self.tracks: dict[int, Path] = {}
+        self._tracked: dict[int, dict[str, Any]] = {}
         self._output, self._origin_ns = output, origin_ns
         self._texts: list[str] = []  # of the entries, so that none is turned into text twice
         self._write()
@@ -107,6 +114,38 @@ class ResultWriter:
         self._write()
         self.entries.append(entry)
         return entry
+
+    def track(self, tracked: TrackedFrame) -> None:
+        """Write the label image of a frame; that of a later event takes its place."""
+        stamp_ns = tracked.frame.stamp_ns
+        picture = f'tracks/{event_id(stamp_ns)}.png'
+        labels = tracked.label_image()
+        self._save(picture, labels)
+        self.tracks[stamp_ns] = self._output.path / picture
+        self._tracked[stamp_ns] = dict(
+            frame_s=(stamp_ns - self._origin_ns) / NS_PER_S,
+            frame_stamp_ns=stamp_ns,
+            event=tracked.event,
+            label_image=picture,
+            objects=[
+                None
+                if found is None
+                else dict(
+                    label=label,
+                    confidence=round(found.confidence, 6),
+                    box=list(box_of(labels == number)),
+                )
+                for number, (label, found) in enumerate(
+                    zip(tracked.labels, tracked.objects, strict=True), 1
+                )
+            ],
+        )
+
+    def finish_tracks(self) -> None:
+        """Write ``tracks.json``: a list, one entry per tracked frame, in order of time."""
+        with self._output.replacing(TRACKS) as part:
+            entries = [self._tracked[stamp_ns] for stamp_ns in sorted(self._tracked)]
+            part.write_text(json.dumps(entries, indent=1) + '\n', 'utf-8')
 
     def _save(self, name: str, image: NDArray[np.uint8]) -> None:
         with self._output.replacing(name) as part:

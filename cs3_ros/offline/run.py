@@ -26,8 +26,14 @@ from cs3_ros.offline.parameters import parameters
 from cs3_ros.offline.results import NAMES, OVERLAY, ResultWriter
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.settings import NodeConfig, Settings
+from cs3_ros.tracking import TrackedFrame, Tracks
 from cs3_ros.trigger.onset import check_rate
 from cs3_ros.trigger.stream import CollisionStream, Update
+
+log = logging.getLogger(__name__)
+
+TRACKED_HOLD_S = 0.3
+"""How long an event's picture stands in the overlay video before its masks move on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +54,15 @@ class Run:
         bundle: spans round the onset.
         pipeline: the stages of the bundle.
         settings: thresholds and buffers.
+        track: carry masks on to the frames after an event.
 
     Raises:
-        ValueError: the settings do not fit the bundle.
+        ValueError: the settings do not fit the bundle, or there is nothing to track with.
 
     Attributes:
         failed: onset stamp and reason of every event that a stage could not handle.
         on_time: called with every frame and chunk, after ``seconds`` has moved on.
+        on_tracked: called with every frame to which masks are carried on.
         stream: the engine, with its counters.
     """
 
@@ -64,13 +72,23 @@ class Run:
         bundle: Bundle,
         pipeline: Pipeline,
         settings: Settings,
+        track: bool = False,
     ) -> None:
         self.failed: list[tuple[int, str]] = []
         self.on_time: Callable[[], None] = lambda: None
+        self.on_tracked: Callable[[TrackedFrame], None] = lambda tracked: None
         clip = settings.clip.of(bundle.clip)
         self.stream = CollisionStream(clip, settings.onset, settings.audio, settings.frames)
         self._recording = recording
         self._pipeline = pipeline
+        self._tracks: Tracks | None = None
+        if track:
+            if pipeline.tracker is None or not settings.tracking.seconds:
+                raise ValueError(
+                    f'--track: bundle {bundle.name!r} has no tracker, or tracking.seconds is 0: '
+                    'name one in the bundle (tracker: {type: flow}) and set more than 0 s'
+                )
+            self._tracks = Tracks(pipeline.tracker, settings.tracking)
         self._frame_numbers: dict[int, int] = {}
         self._frame_count = 0
         self._seconds = 0.0
@@ -88,6 +106,8 @@ class Run:
                 self._frame_numbers.setdefault(item.stamp_ns, self._frame_count)
                 self._frame_count += 1
                 update = self.stream.push_frame(item)
+                if self._tracks is not None:
+                    self._tracks.push(item)
             yield from self._answers(update)
         yield from self._answers(self.stream.flush())
 
@@ -95,6 +115,9 @@ class Run:
         """What was repaired, refused or lost, as ``counter number, ...``; empty if nothing was."""
         good = ('frames', 'audio_chunks', 'gated', 'onsets', 'clips')
         counts = {'refused_frames': self._recording.refused_frames} | self.stream.counts
+        if self._tracks is not None:
+            lost = ('dropped_track_frames', 'failed_tracks')
+            counts |= {name: self._tracks.counts[name] for name in lost}
         return ', '.join(
             f'{name} {count}' for name, count in counts.items() if count and name not in good
         )
@@ -105,13 +128,32 @@ class Run:
         return self._seconds
 
     def _answers(self, update: Update) -> Iterator[Found]:
+        if self._tracks is not None:
+            for event in update.ready:
+                self._tracks.expect(event, self.stream.frames)
         for event in update.complete:
             try:
                 collision = self._pipeline(event.clip)
             except Exception as error:  # a broken frame; a stage may raise anything
                 self.failed.append((event.onset.stamp_ns, str(error)))
+                if self._tracks is not None:
+                    self._tracks.forget(event)
                 continue
+            if self._tracks is not None:
+                self._tracks.answer(collision)
             yield Found(collision, self._frame_numbers[collision.frame.stamp_ns])
+        self._carry_on()
+
+    def _carry_on(self) -> None:
+        """Track all that has come so far."""
+        while self._tracks is not None and self._tracks.waiting:
+            try:
+                tracked = self._tracks.step()
+            except Exception as error:  # a stage may raise anything
+                log.warning('tracking failed: %s', error)
+                continue
+            if tracked is not None:
+                self.on_tracked(tracked)
 
 
 def run_video(options: argparse.Namespace) -> int:
@@ -169,9 +211,10 @@ def _process(
         print(f'bundle {bundle.name}: {bundle.warning}', file=sys.stderr)
     pipeline = bundle.build(settings.verification, settings.runtime)
     origin_ns = recording.origin_ns
-    events = Run(recording, bundle, pipeline, settings)
+    events = Run(recording, bundle, pipeline, settings, options.track)
     with output, _counted_warnings() as told:
         writer = ResultWriter(output, origin_ns)
+        events.on_tracked = writer.track
         with Bar(total=round(recording.duration_s, 2), unit='s', desc='listening') as bar:
             events.on_time = lambda: _advance(bar, events.seconds)
             for found in events:
@@ -179,6 +222,8 @@ def _process(
                 del found  # its maps are as large as its picture, and the next event has its own
                 labels = ' + '.join(o['label'] for o in entry['objects']) or 'nothing found'
                 bar.write(f'{entry["onset_s"]:8.3f} s  {labels}  ({entry["rule"]})')
+        if options.track:
+            writer.finish_tracks()
         for stamp_ns, reason in events.failed:
             seconds = (stamp_ns - origin_ns) / NS_PER_S
             print(f'event at {seconds:.3f} s failed: {reason}', file=sys.stderr)
@@ -190,7 +235,14 @@ def _process(
             print(problem, file=sys.stderr)
         if not options.no_overlay:
             with output.replacing(OVERLAY) as part:
-                write_overlay_video(part, recording, writer.stills, progress=True)
+                write_overlay_video(
+                    part,
+                    recording,
+                    writer.stills,
+                    tracks=writer.tracks,
+                    hold_s=TRACKED_HOLD_S if options.track else 0.7,
+                    progress=True,
+                )
     print(f'{len(writer.entries)} event(s): {writer.path}')
     lost = bool(losses or problems or told.count)
     if lost and options.strict:

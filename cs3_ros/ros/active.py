@@ -1,6 +1,7 @@
 """What exists while the node is active: the way from the inputs over the worker to the outputs.
 
-Callbacks only store; one worker thread runs the pipeline and publishes its answers.
+Callbacks only store; one worker thread runs the pipeline and publishes its answers, another one
+carries their masks on to the frames that follow.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from cs3_ros.ros.inputs import Inputs
 from cs3_ros.ros.narrator import Narrator
 from cs3_ros.ros.outputs import Outputs
 from cs3_ros.settings import NodeConfig, Settings
+from cs3_ros.tracking import TrackedFrame, TrackingThread, Tracks
 from cs3_ros.trigger.assembler import Event
 from cs3_ros.trigger.stream import CollisionStream, Update
 from cs3_ros.worker import Worker
@@ -85,7 +87,14 @@ class Active:
             settings.audio,
             settings.frames.max_pixels,
         )
-        self._worker = Worker(pipeline, config.queue_size, self._on_collision, self._on_error)
+        self._tracks: Tracks | None = None
+        self._tracking: TrackingThread | None = None
+        if pipeline.tracker is not None and settings.tracking.seconds:
+            self._tracks = Tracks(pipeline.tracker, settings.tracking)
+            self._tracking = TrackingThread(self._tracks, self._on_tracked, self._on_lost_track)
+        self._worker = Worker(
+            pipeline, config.queue_size, self._on_collision, self._on_error, self._forget_track
+        )
         self.narrator.activated(self._inputs.listening())
 
     @property
@@ -93,6 +102,8 @@ class Active:
         """All counters since activation."""
         counts = Counter(self._counts)
         counts.update(dict(self._worker.counts))  # a copy: the worker goes on counting
+        if self._tracks is not None:
+            counts.update(dict(self._tracks.counts))
         counts.update(self.stream.counts)
         return counts
 
@@ -109,6 +120,8 @@ class Active:
         """Stop listening; what waits is dropped and counted."""
         self._inputs.destroy()
         self._worker.stop()
+        if self._tracking is not None:
+            self._tracking.stop()
 
     def segment_now(self) -> str:
         """Run the pipeline on the newest frame and sound; returns the id of the event.
@@ -119,7 +132,7 @@ class Active:
         event = self.stream.event_now()
         if event is None:
             raise ValueError('no frame has arrived yet')
-        self._worker.enter(event)
+        self._enter(event)
         self._worker.complete(event)
         return event_id(event.onset.stamp_ns)
 
@@ -149,7 +162,10 @@ class Active:
     # ---- the way of the data --------------------------------------------------------------
 
     def _on_frame(self, frame: Frame) -> None:
-        self._advance(self.stream.push_frame(frame))
+        update = self.stream.push_frame(frame)
+        if self._tracks is not None:
+            self._tracks.push(frame)
+        self._advance(update)
         if not self.narrator.began('image'):
             ahead_s = skew_s(self.stream)
             behind_s = None if ahead_s is None else -ahead_s
@@ -170,20 +186,40 @@ class Active:
         for onset in update.gated:
             self.narrator.gated(onset)
         for event in update.ready:
-            self._worker.enter(event)
+            self._enter(event)
         for event in update.complete:
             self._worker.complete(event)
+
+    def _enter(self, event: Event) -> None:
+        if self._tracks is not None:
+            self._tracks.expect(event, self.stream.frames)
+        self._worker.enter(event)
 
     def _on_collision(self, collision: Collision) -> None:
         """On the worker thread: publish an answer."""
         self._outputs.collision(collision)
+        if self._tracks is not None:
+            self._tracks.answer(collision)
         self.narrator.answered(collision)
         self.last = collision
         self._counts['with_objects' if collision.objects else 'without_objects'] += 1
 
     def _on_error(self, event: Event, error: BaseException) -> None:
         """On the worker thread: an event is lost, the node goes on."""
+        self._forget_track(event)
         self._on_problem(self.narrator.failed(event.onset, reason_of(error)))
+
+    def _forget_track(self, event: Event) -> None:
+        if self._tracks is not None:
+            self._tracks.forget(event)
+
+    def _on_tracked(self, tracked: TrackedFrame) -> None:
+        """On the tracking thread: publish where the objects are now."""
+        self._outputs.tracked(tracked)
+
+    def _on_lost_track(self, error: BaseException) -> None:
+        """On the tracking thread: the masks of an event end, the node goes on."""
+        self._on_problem(f'tracking failed: {reason_of(error)}')
 
 
 def reason_of(error: BaseException) -> str:

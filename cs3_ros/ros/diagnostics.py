@@ -48,6 +48,8 @@ LOSSES = {
         'rate_changes',
         'bad_stamps',
         'out_of_memory',
+        'dropped_track_frames',
+        'failed_tracks',
     ),
 }
 """Counters that should stay at zero, by the status that shows them; a rise is a warning."""
@@ -197,5 +199,6 @@ def answer_readings(last: Collision | None) -> dict[str, str]:
 
 
 def count_readings(counts: Counter[str]) -> dict[str, str]:
-    """How many answers there were."""
-    return {name: str(counts[name]) for name in ('done', 'with_objects', 'without_objects')}
+    """How many answers there were, and what became of their masks."""
+    names = ('done', 'with_objects', 'without_objects', 'tracked_frames', 'lost_objects')
+    return {name: str(counts[name]) for name in names}

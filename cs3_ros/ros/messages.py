@@ -26,12 +26,13 @@ from vision_msgs.msg import (
     VisionClass,
 )
 
-from cs3_ros.collision import NS_PER_S, Collision, Image, Onset
+from cs3_ros.collision import NS_PER_S, Box, Collision, Image, Onset, box_of
 from cs3_ros.files.bags import INFO
 from cs3_ros.files.pcm import SoundFormat
 from cs3_ros.space.camera import Points
 from cs3_ros.space.contact import Extent
 from cs3_ros.space.turns import quaternion_of
+from cs3_ros.tracking import TrackedFrame
 
 IMPACT = 'impact'
 """Class of every ``onset``."""
@@ -124,17 +125,45 @@ def detections_message(header: Header, collision: Collision) -> Detection2DArray
     """
     array_message = Detection2DArray(header=header)
     for candidate, name in zip(collision.objects, LABEL_NAMES[1:], strict=False):
-        x0, y0, x1, y1 = candidate.box
         results = [_hypothesis(text, candidate.score) for text in (candidate.label, name)]
         if candidate.sounding is not None:
             results.append(_hypothesis(SOUNDING, candidate.sounding))
         detection = Detection2D(header=header, id=collision.id, results=results)
-        detection.bbox.center.position.x = (x0 + x1) / 2
-        detection.bbox.center.position.y = (y0 + y1) / 2
-        detection.bbox.size_x = x1 - x0
-        detection.bbox.size_y = y1 - y0
-        array_message.detections.append(detection)
+        array_message.detections.append(_boxed(detection, candidate.box))
     return array_message
+
+
+def tracked_message(
+    header: Header, tracked: TrackedFrame, labels: NDArray[np.uint8]
+) -> Detection2DArray:
+    """vision_msgs/Detection2DArray of the objects that are still seen, with confidences as scores.
+
+    Each has the two hypotheses of ``detections_message``; the second one's class tells its label,
+    for one that is lost leaves the array.
+
+    Args:
+        header: of the frame.
+        tracked: the objects.
+        labels: its label image, uint8 [H, W].
+    """
+    array_message = Detection2DArray(header=header)
+    for value, each in enumerate(tracked.objects, 1):
+        if each is None:
+            continue
+        texts = (tracked.labels[value - 1], LABEL_NAMES[value])
+        results = [_hypothesis(text, each.confidence) for text in texts]
+        detection = Detection2D(header=header, id=tracked.event, results=results)
+        array_message.detections.append(_boxed(detection, box_of(labels == value)))
+    return array_message
+
+
+def _boxed(detection: Detection2D, box: Box) -> Detection2D:
+    x0, y0, x1, y1 = box
+    detection.bbox.center.position.x = (x0 + x1) / 2
+    detection.bbox.center.position.y = (y0 + y1) / 2
+    detection.bbox.size_x = x1 - x0
+    detection.bbox.size_y = y1 - y0
+    return detection
 
 
 def label_info_message(header: Header) -> LabelInfo:

@@ -1,4 +1,4 @@
-"""What the node publishes for every onset and every collision."""
+"""What the node publishes for every onset, every collision and the frames after it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vision_msgs.msg import Classification, Detection2DArray, LabelInfo
 
 from cs3_ros.collision import Collision, Onset
 from cs3_ros.ros import messages
+from cs3_ros.tracking import TrackedFrame
 
 
 class Outputs:
@@ -35,6 +36,8 @@ class Outputs:
         self._masks = self._publisher(ImageMessage, 'collision_masks')
         self._detections = self._publisher(Detection2DArray, 'detections')
         self._label_info = self._publisher(LabelInfo, 'label_info', latched)
+        self._tracked_masks = self._publisher(ImageMessage, 'tracked_masks')
+        self._tracked_detections = self._publisher(Detection2DArray, 'tracked_detections')
         self._overlay = self._publisher(ImageMessage, 'overlay')
         self._heat_map = self._publisher(ImageMessage, 'heatmap')
 
@@ -71,6 +74,13 @@ class Outputs:
 
             image = heat_map_image(collision.heat_map)
             self._heat_map.publish(messages.image_message(stamp, image))
+
+    def tracked(self, tracked: TrackedFrame) -> None:
+        """Where the objects of the last event are in a frame; empty once all are lost."""
+        stamp = messages.header(tracked.frame.stamp_ns, tracked.frame.frame_id)
+        labels = tracked.label_image()
+        self._tracked_masks.publish(messages.image_message(stamp, labels))
+        self._tracked_detections.publish(messages.tracked_message(stamp, tracked, labels))
 
     def _publisher(self, message_type: Any, topic: str, qos: QoSProfile | int = 10) -> Any:
         publisher = self._node.create_lifecycle_publisher(message_type, topic, qos)

@@ -26,6 +26,7 @@ from cs3_ros.files.media import VideoFile
 from cs3_ros.offline import run as offline
 from cs3_ros.offline.run import Run
 from cs3_ros.settings import Settings
+from cs3_ros.trackers.flow import FlowTracker
 
 BUNDLE = load_bundle('lite')
 BLIND = 'name: blind\nwarning: it sees nothing\nclip: {}\nhands: {type: mediapipe}\n'
@@ -138,7 +139,7 @@ def video(tmp_path_factory) -> Path:
 
 def options(source: Path, out: Path, **changes) -> argparse.Namespace:
     given = dict(video=source, bag=source, bundle=None, out=out, params=None, settings=[])
-    given |= dict(force=False, strict=False)
+    given |= dict(force=False, strict=False, track=False)
     given |= dict(no_overlay=False, start=1000.0, image_topic='', audio_topic='', info_topic='')
     return argparse.Namespace(**given | changes)
 
@@ -157,6 +158,39 @@ def test_run_writes_events_labels_masks_and_overlay(fake_stages, video, tmp_path
         assert np.array_equal(mask == 255, labels == number)
     assert (out / 'overlay.mp4').stat().st_size > 0
     assert f'1 event(s): {out / "events.json"}' in capsys.readouterr().out
+
+
+def test_tracks_are_written_and_drawn(fake_stages, video, tmp_path, capsys, monkeypatch):
+    build = Bundle.build
+
+    def with_tracker(self, *settings):
+        pipeline = build(self, *settings)
+        pipeline.tracker = FlowTracker()
+        return pipeline
+
+    out = tmp_path / 'out'
+    with pytest.raises(ValueError, match='tracker: {type: flow}'):
+        offline.run_video(options(video, out, track=True))
+    monkeypatch.setattr(Bundle, 'build', with_tracker)
+    given = options(video, out, track=True, settings=['tracking.seconds=0.25'])
+    assert offline.run_video(given) == 0
+    (event,) = json.loads((out / 'events.json').read_text())
+    tracks = json.loads((out / 'tracks.json').read_text())
+    first_ns = event['frame_stamp_ns']
+    assert tracks[0]['frame_stamp_ns'] == first_ns and len(tracks) > 4
+    assert all(0 <= t['frame_stamp_ns'] - first_ns <= 0.25e9 for t in tracks)
+    assert {t['event'] for t in tracks} == {event['id']}
+    labels = [cv2.imread(str(out / t['label_image']), cv2.IMREAD_UNCHANGED) for t in tracks]
+    first = cv2.imread(str(out / event['label_image']), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(labels[0], first)
+    for track, picture in zip(tracks, labels, strict=True):
+        seen = {k for k, each in enumerate(track['objects'], 1) if each is not None}
+        assert seen == set(np.unique(picture)) - {0}
+        assert all(0 <= each['confidence'] <= 1 for each in track['objects'] if each)
+    assert (out / 'overlay.mp4').stat().st_size > 0
+    before = {t['label_image']: (out / t['label_image']).read_bytes() for t in tracks}
+    assert offline.run_video(given) == 0
+    assert before == {name: (out / name).read_bytes() for name in before}
 
 
 def test_run_without_overlay_and_with_another_start(fake_stages, video, tmp_path):

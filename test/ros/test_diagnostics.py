@@ -61,7 +61,7 @@ def test_every_counter_of_a_loss_is_shown(rig) -> None:
     assert rig.counted(done=1)
     node = rig.node
     counted = {*COUNTS, *node.active.counts, *node.pipeline.counts}
-    counted |= {'failed', 'dropped'}
+    counted |= {'failed', 'dropped', 'failed_tracks', 'dropped_track_frames'}
     counted |= {'lost_frames', 'lost_audio', 'refused_frames', 'refused_audio'}
     assert counted - GOOD == shown
     for status, names in LOSSES.items():

@@ -37,7 +37,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='one scene of 3 s each, both ends included (default 0-3: the first four of the test '
         'split, whatever comes of them)',
     )  # fmt: skip
-    for one in (preview, clip):
+    annotated = actions.add_parser(
+        'annotated', help='clips with masks in every frame, for cs3 bench track'
+    )
+    annotated.add_argument(
+        '--out', type=Path, required=True, metavar='DIR', help='folder to write to'
+    )
+    annotated.add_argument(
+        '--seeds', type=_seeds, default=range(0, 8), metavar='A-B',
+        help='one clip each, both ends included (default 0-7)',
+    )  # fmt: skip
+    for one in (preview, clip, annotated):
         add_force(one)
     make = actions.add_parser(
         'make', help='write scenes to a folder, for training; goes on if cut off'
@@ -73,7 +83,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(options: argparse.Namespace) -> int:
     """Run one of them; 1 where a figure is out of its bounds."""
-    commands = {'preview': _preview, 'clip': _clip, 'make': _make, 'stats': _stats}
+    commands = {
+        'preview': _preview,
+        'clip': _clip,
+        'annotated': _annotated,
+        'make': _make,
+        'stats': _stats,
+    }
     return commands[options.action](options)
 
 
@@ -120,6 +136,15 @@ def _clip(options: argparse.Namespace) -> int:
 
     video, made = joined_clip(WorldConfig(), options.seeds, options.out, options.force)
     print(f'{video}, {options.out / TRUTH}: {"made" if made else "there already"}')
+    return 0
+
+
+def _annotated(options: argparse.Namespace) -> int:
+    from cs3_training.synth.annotated import write_annotated
+    from cs3_training.synth.config import WorldConfig
+
+    write_annotated(WorldConfig(), options.seeds, options.out, options.force)
+    print(f'{options.out}: {len(options.seeds)} clips')
     return 0
 
 

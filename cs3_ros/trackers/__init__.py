@@ -1,0 +1,1 @@
+"""Trackers: the masks of an event carried on to later frames."""
