@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import re
+import sys
+import types
 from pathlib import Path
 
 import launch_stub
@@ -48,9 +50,10 @@ def activated(context):
 
 
 @pytest.mark.parametrize(
-    ('launch_file', 'arguments'), [('cs3.launch.py', {}), ('replay.launch.py', {'bag': 'b'})]
+    ('launch_file', 'arguments'),
+    [('cs3.launch.py', {}), ('replay.launch.py', {'bag': 'b'}), ('robot.launch.py', {})],
 )
-def test_every_argument_says_what_it_is(start, launch_file, arguments):
+def test_every_argument_says_what_it_is(start, installed, launch_file, arguments):
     for argument in start(launch_file, **arguments).arguments:
         assert argument.description.endswith('.'), argument.name
 
@@ -342,3 +345,45 @@ def test_depth_brings_the_contact_node(start):
 def of_depth(context):
     (process,) = [p for p in context.processes if p.cmd[:1] == ['contact_node']]
     return process
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Which packages ament knows; tests add to them."""
+    packages = types.ModuleType('ament_index_python.packages')
+    names: set[str] = set()
+
+    class PackageNotFoundError(KeyError):
+        pass
+
+    def share(name):
+        if name not in names:
+            raise PackageNotFoundError(name)
+        return f'/opt/ros/jazzy/share/{name}'
+
+    packages.PackageNotFoundError = PackageNotFoundError
+    packages.get_package_share_directory = share
+    monkeypatch.setitem(sys.modules, 'ament_index_python', types.ModuleType('ament_index_python'))
+    monkeypatch.setitem(sys.modules, 'ament_index_python.packages', packages)
+    return names
+
+
+def test_a_robot_gets_microphone_and_node(start, installed):
+    context = start('robot.launch.py', image_topic='/camera/image_raw', device='USB', channels='4')
+    assert [p.cmd[0] for p in context.processes] == ['mic', 'cs3_node']
+    microphone, node = context.processes
+    assert microphone.parameters == [{'device': 'USB', 'rate': 48_000, 'channels': 4}]
+    assert microphone.node_name == '/cs3/cs3_microphone' and node.node_name == '/cs3/cs3'
+    assert node.remappings['image'] == '/camera/image_raw'
+    without = start('robot.launch.py', microphone='false', namespace='left')
+    assert [p.node_name for p in without.processes] == ['/left/cs3']
+
+
+def test_foxglove_is_started_where_it_is_installed(start, installed):
+    with pytest.raises(RuntimeError, match='apt install ros-jazzy-foxglove-bridge'):
+        start('robot.launch.py', foxglove='true')
+    installed.add('foxglove_bridge')
+    bridge = start('robot.launch.py').processes[1]
+    assert bridge.cmd == ['foxglove_bridge']
+    assert bridge.parameters == [{'address': '127.0.0.1', 'port': 8765}]
+    assert len(start('robot.launch.py', foxglove='false').processes) == 2
