@@ -321,7 +321,7 @@ class Node(ExecuteProcess):
 
     def execute(self, context):
         around = context.launch_configurations.get('ros_namespace')
-        namespace = make_namespace_absolute(prefix_namespace(around, self.given_namespace))
+        namespace = make_namespace_absolute(prefix_namespace(around, self.given_namespace) or '')
         self.node_name = prefix_namespace(namespace, self.given_name)
         # in the order of the command line, where the last one wins
         self.parameters = [

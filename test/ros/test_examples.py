@@ -89,3 +89,44 @@ def test_what_has_no_partner_does_not_wait_for_ever(example, listener, capsys) -
     assert capsys.readouterr().out.count(' hit ') == 1
     assert (15, 0) not in node.waiting
     node.destroy_node()
+
+
+def test_the_head_turns_to_the_contact_and_follows(listener, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES / 'look_at_contact')
+    import numpy as np
+    from geometry_msgs.msg import Point, PointStamped
+    from look_at_contact.node import LookAtContact
+    from rclpy.executors import SingleThreadedExecutor
+    from sensor_msgs.msg import JointState
+
+    head, peer = LookAtContact(), listener.node
+    executor = SingleThreadedExecutor()
+    executor.add_node(head)
+    executor.add_node(peer)
+    listener.listen(JointState, '/cs3/head_command')
+    point = peer.create_publisher(PointStamped, '/cs3/contact_point', 10)
+    masks = peer.create_publisher(Image, '/cs3/tracked_masks', 10)
+    commands = listener.heard['/cs3/head_command']
+
+    def until(condition) -> bool:
+        for _ in range(500):
+            if condition():
+                return True
+            executor.spin_once(timeout_sec=0.02)
+        return False
+
+    ends = (point, masks)
+    assert until(lambda: all(end.get_subscription_count() for end in ends))
+    assert until(lambda: peer.count_publishers('/cs3/head_command'))
+    point.publish(PointStamped(header=header(1, 'optical'), point=Point(x=0.5, y=0.0, z=0.5)))
+    assert until(lambda: commands)
+    assert list(commands[0].position) == pytest.approx([-np.pi / 4, 0])  # to the right, level
+    labels = np.zeros((40, 60), np.uint8)
+    masks.publish(image_message(header(2, 'camera'), labels))  # lost: no command
+    labels[30:, :10] = 1
+    masks.publish(image_message(header(3, 'camera'), labels))
+    assert until(lambda: len(commands) > 1)
+    pan, tilt = commands[1].position
+    assert commands[1].header.stamp.nanosec == 3 and pan > 0.1 and tilt > 0.1
+    executor.shutdown()
+    head.destroy_node()

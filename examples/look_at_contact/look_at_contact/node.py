@@ -1,6 +1,6 @@
-"""Turns a head towards what just collided: first to the contact point, then after the moving objects.
+"""Turns a head towards what just collided: to the contact point, then after the moving objects.
 
-``ros2 run look_at_contact look_at_contact --ros-args -p field_of_view:=1.2`` beside the nodes of cs3_ros.
+``ros2 run look_at_contact look_at_contact`` beside the nodes of cs3_ros.
 """
 
 import math
