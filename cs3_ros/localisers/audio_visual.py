@@ -2,8 +2,7 @@
 
 BEATs -> audio token -> CLIP's text tower -> CLIPSeg (method.md A1, A2, A3, A4). What training
 leaves is a checkpoint that ``networks/audio_visual.py`` reads: audio token, scale and bias of the
-mask and, where it was fine-tuned, BEATs. One of ACL-SSL, which has
-the same networks, does as well.
+mask and, where it was fine-tuned, BEATs. One of ACL-SSL, which has the same networks, does as well.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The official checkpoints of ACL-SSL (github.com/swimmiing/ACL-SSL): ``{audio_proj, masker_i}``.
 
 ACL-SSL (Park et al., WACV 2024) is what CS3's localiser is made from: the same projection, pooling
-and mask under other names, trained on VGGSound with BEATs and CLIPSeg as published (method.md A2,
-A3, A5). Its file tells neither prompt nor blocks nor length of the sound: those are in its code,
+and mask under other names (method.md A2, A3, A5), trained on VGGSound with BEATs and CLIPSeg as
+published. Its file tells neither prompt nor blocks nor length of the sound: those are in its code,
 and here.
 """
 
