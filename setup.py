@@ -52,7 +52,8 @@ setup(
         ('share/ament_index/resource_index/packages', ['resource/cs3_ros']),
         ('share/cs3_ros', ['package.xml']),
         ('share/cs3_ros/launch', sorted(glob('launch/*.launch.py'))),
-        ('share/cs3_ros/config', sorted(glob('config/*'))),
+        ('share/cs3_ros/config', sorted(glob('config/*.*'))),
+        ('share/cs3_ros/config/sros2', sorted(glob('config/sros2/*'))),
     ],
     install_requires=[
         'numpy>=1.26,<2',  # Jazzy's own packages and MediaPipe are built for 1.26
