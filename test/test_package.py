@@ -158,7 +158,11 @@ def test_one_opencv_at_most():
 def test_shipped_files_are_found_without_ros(setup_arguments):
     share = {place: sources for place, sources in setup_arguments['data_files']}
     assert share['share/cs3_ros'] == ['package.xml']
-    assert share['share/cs3_ros/launch'] == ['launch/cs3.launch.py', 'launch/replay.launch.py', 'launch/robot.launch.py']
+    assert share['share/cs3_ros/launch'] == [
+        'launch/cs3.launch.py',
+        'launch/replay.launch.py',
+        'launch/robot.launch.py',
+    ]
     assert {'config/cs3.yaml', 'config/cs3_foxglove.json'} <= set(share['share/cs3_ros/config'])
     assert (files('cs3_ros') / 'ros' / 'fastdds.xml').is_file()
     assert (files('cs3_ros') / 'py.typed').is_file()
@@ -200,7 +204,8 @@ def test_colcon_builds_what_ros2_launch_needs(tmp_path, how):
     for path in (
         'package.xml',
         'launch/cs3.launch.py',
-        'launch/replay.launch.py', 'launch/robot.launch.py',
+        'launch/replay.launch.py',
+        'launch/robot.launch.py',
         'config/cs3.yaml',
         '../ament_index/resource_index/packages/cs3_ros',
     ):
