@@ -12,6 +12,7 @@ from documents import DOCUMENTS, ROOT, anchors, commands
 
 from cs3_ros import cli
 from cs3_ros.bench import command as bench
+from cs3_ros.files.yamlfile import read_yaml
 from cs3_ros.settings import parameter_names
 
 
@@ -41,7 +42,19 @@ def test_what_ros2_is_given_exists(command: str) -> None:
         assert file == '/cs3/cs3'
         assert name in {'lifecycle': transitions, 'param': parameter_names()}[verb]
         return
-    assert (verb, package) == ('launch', 'cs3_ros') and (ROOT / 'launch' / file).is_file()
+    words = command.split()
+    match verb, package:
+        case 'run', 'cs3_ros':
+            assert f"'{file} = cs3_ros.launcher:" in (ROOT / 'setup.py').read_text('utf-8')
+        case 'bag', 'record':
+            profile = ROOT / 'config' / words[words.index('--qos-profile-overrides-path') + 1]
+            topics = words[words.index('--topics') + 1 :]
+            assert set(topics) <= set(read_yaml(profile, 'QoS overrides'))
+        case 'security', 'create_keystore':  # the other commands of SROS2 stand in loops of a shell
+            assert len(words) == 4
+        case _:
+            assert (verb, package) == ('launch', 'cs3_ros')
+            assert (ROOT / 'launch' / file).is_file()
 
 
 @pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: f'{path.parent.name}/{path.name}')

@@ -119,6 +119,24 @@ def test_a_malicious_pickle_is_refused_and_not_executed(
     assert Path(file).parent.name in str(caught.value), 'the file or its folder is named'
 
 
+@pytest.mark.parametrize('form', FORMS, ids=lambda form: form.__name__)
+@pytest.mark.parametrize('file', ['sounding.safetensors', 'audio_visual.safetensors'])
+def test_the_verifier_that_hears_executes_no_pickle(tmp_path, sprung, file, form):
+    shipped = load_bundle('nano')
+    folder = tmp_path / 'nano'
+    shutil.copytree(shipped.folder, folder)
+    kept = {'localiser': {'type': 'motion'}, 'masker': {'type': 'grabcut'}}
+    stages = {**kept, 'verifier': dict(shipped.stages['verifier'])}
+    (folder / 'one_stage.yaml').write_text(
+        yaml.safe_dump({'name': 'one_stage', 'clip': {}, **stages})
+    )
+    load_bundle(str(folder / 'one_stage.yaml')).build(runtime=RuntimeConfig(device='cpu'))
+    form(folder / file, Trap(sprung))
+    with pytest.raises(BundleError, match="'one_stage', verifier"):
+        load_bundle(str(folder / 'one_stage.yaml')).build(runtime=RuntimeConfig(device='cpu'))
+    assert not sprung.exists()
+
+
 @pytest.mark.parametrize(
     'name, family, folder',
     [
@@ -177,4 +195,5 @@ def test_every_stage_of_a_bundle_with_networks_is_looked_at_here():
         return {(family, values['type']) for family, values in stages}
 
     with_networks = [name for name in bundle_names() if load_bundle(name).has_networks]
-    assert kinds(with_networks) == kinds(['cs3', 'zero_shot'])
+    looked_at = kinds(['cs3', 'zero_shot', 'acl']) | {('verifier', 'sounding')}
+    assert kinds(with_networks) == looked_at

@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification, Detection2DArray, LabelInfo
 
 from cs3_ros.bundles.bundle import load_bundle
-from cs3_ros.collision import event_id
+from cs3_ros.collision import NS_PER_S, Frame, event_id
 from cs3_ros.files.bag_writer import make_bag
 from cs3_ros.files.bags import BagRecording
 from cs3_ros.files.images import load_image
@@ -77,10 +77,22 @@ def test_masks_arrive_with_the_header_of_the_source_frame(
     assert node.stop() == 0
 
 
+class MovingRecording(ClickRecording):
+    """A bright square that crosses a dark picture."""
+
+    def frames(self):
+        width, height = self.size
+        for k in range(round(self.duration_s * self.frame_rate)):
+            image = np.full((height, width, 3), 40, np.uint8)
+            left = 20 + 2 * k
+            image[40:80, left : left + 40] = (230, 190, 60)
+            yield Frame.from_rgb(round(k * NS_PER_S / self.frame_rate), image)
+
+
 def test_replay_writes_what_the_library_finds(start, tmp_path: Path) -> None:
     """``cs3 replay`` in its own process, with ``lite``."""
     needs.hands()
-    bag = make_bag(ClickRecording((0.8,), duration_s=1.5), tmp_path / 'bag')
+    bag = make_bag(MovingRecording((0.8,), duration_s=1.5, size=(192, 128)), tmp_path / 'bag')
     out = tmp_path / 'out'
     process = start('replay', str(bag), '--out', str(out))
     bundle = load_bundle('lite')
@@ -90,7 +102,7 @@ def test_replay_writes_what_the_library_finds(start, tmp_path: Path) -> None:
     assert abs(entry['onset_s'] - 0.8) < 0.005 and entry['frame_index'] == 24
     assert entry['onset_stamp_ns'] == found.collision.onset.stamp_ns
     assert entry['rule'] == found.collision.verdict.rule
-    (labelled,) = found.collision.objects  # the colour changes, so something moves
+    (labelled,) = found.collision.objects  # what moves
     assert [o['label'] for o in entry['objects']] == [labelled.label]
     labels = load_image(out / entry['label_image'])[..., 0]
     assert np.array_equal(labels, found.collision.label_image()) and labels.any()

@@ -36,7 +36,7 @@ PAIRS, FIRST_PAIR = 600, 100_000
 """Scenes to learn from, and the first one: the recipe takes some 20 000 from 0 on."""
 HELD_OUT, FIRST_HELD_OUT = 150, 1_000
 """Validation scenes to be scored on, from one on that chose no checkpoint of nano."""
-STEPS, BATCH, WARM_UP = 75, 8, 5
+STEPS, BATCH, WARM_UP = 100, 8, 5
 LR, LR_TOKEN = 3e-5, 1.6e-3
 LEAST = 2.0
 """By how much AV has to get better, percent points of mIoU."""
