@@ -36,6 +36,7 @@ TINY = {
 
 
 def rt_detr_v2(labels=LABELS):
+    torch.manual_seed(1)
     backbone = transformers.RTDetrResNetConfig(
         embedding_size=8,
         hidden_sizes=[8, 16, 24, 32],
@@ -50,6 +51,7 @@ def rt_detr_v2(labels=LABELS):
 
 
 def d_fine(labels=LABELS):
+    torch.manual_seed(1)
     backbone = transformers.HGNetV2Config(
         embedding_size=8,
         hidden_sizes=[8, 16, 24, 32],
