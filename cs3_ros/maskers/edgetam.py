@@ -22,9 +22,9 @@ from transformers import EdgeTamConfig as EdgeTamDescription
 from transformers import EdgeTamModel, Sam2ImageProcessor
 
 from cs3_ros.collision import Image, Mask, Points, Prompt
-from cs3_ros.config import require, setting, validate
+from cs3_ros.config import require, setting
 from cs3_ros.files.fields import expect
-from cs3_ros.maskers.promptable import asked_of, judged
+from cs3_ros.maskers.promptable import Limits, asked_of, judged
 from cs3_ros.networks.model_folder import load_model
 from cs3_ros.networks.sizes import check_description
 from cs3_ros.runtime import Runtime
@@ -34,7 +34,7 @@ BACKBONES = re.compile(r'repvit_[\w.]+|resnet\d+[\w.]*')
 
 
 @dataclass(frozen=True)
-class EdgeTamConfig:
+class EdgeTamConfig(Limits):
     """Settings of ``EdgeTamMasker``."""
 
     model: str = setting(
@@ -42,21 +42,6 @@ class EdgeTamConfig:
         "Folder with config.json and model.safetensors of EdgeTAM, in transformers' format.",
         weights=True,
     )
-    max_hand_iou: float = setting(
-        0.5,
-        'A mask from points alone with a larger IoU with a hand is rejected: it is the hand.',
-        minimum=0.0,
-        maximum=1.0,
-    )
-    max_point_share: float = setting(
-        0.4,
-        'A mask from points alone that covers a larger share of the picture is rejected.',
-        minimum=0.0,
-        maximum=1.0,
-    )
-
-    def __post_init__(self) -> None:
-        validate(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 
 from cs3_ros.collision import Box, Mask, Points, Prompt
+from cs3_ros.config import setting, validate
 from cs3_ros.metrics import iou
 from cs3_ros.networks.prompt_labels import BOTTOM_RIGHT, NEGATIVE, POSITIVE, TOP_LEFT
 
@@ -19,16 +20,25 @@ LEAST_SIDE = 2.0
 """Width and height below which a box within the picture is not asked for, pixels."""
 
 
-class Limits(Protocol):
-    """Settings that tell which masks from points alone are rejected."""
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Which masks from points alone are rejected; settings of every such masker."""
 
-    @property
-    def max_hand_iou(self) -> float:
-        """One with a larger IoU with a hand is the hand."""
+    max_hand_iou: float = setting(
+        0.5,
+        'A mask from points alone with a larger IoU with a hand is rejected: it is the hand.',
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_point_share: float = setting(
+        0.4,
+        'A mask from points alone that covers a larger share of the picture is rejected.',
+        minimum=0.0,
+        maximum=1.0,
+    )
 
-    @property
-    def max_point_share(self) -> float:
-        """One that covers a larger share of the picture is no held object."""
+    def __post_init__(self) -> None:
+        validate(self)
 
 
 def asked_of(

@@ -15,15 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cs3_ros.collision import Image, Mask, Points, Prompt
-from cs3_ros.config import require, setting, validate
-from cs3_ros.maskers.promptable import asked_of, judged
+from cs3_ros.config import require, setting
+from cs3_ros.maskers.promptable import Limits, asked_of, judged
 from cs3_ros.networks.sam2_checkpoint import load_sam2
 from cs3_ros.networks.sam2_model import ABSENT, Sam2, Sam2Features
 from cs3_ros.runtime import Runtime
 
 
 @dataclass(frozen=True)
-class Sam2Config:
+class Sam2Config(Limits):
     """Settings of ``Sam2Masker``."""
 
     checkpoint: str = setting(
@@ -45,21 +45,6 @@ class Sam2Config:
         False,
         'Use the points of a prompt that has a box, too; the papers take the box alone.',
     )
-    max_hand_iou: float = setting(
-        0.5,
-        'A mask from points alone with a larger IoU with a hand is rejected: it is the hand.',
-        minimum=0.0,
-        maximum=1.0,
-    )
-    max_point_share: float = setting(
-        0.4,
-        'A mask from points alone that covers a larger share of the picture is rejected.',
-        minimum=0.0,
-        maximum=1.0,
-    )
-
-    def __post_init__(self) -> None:
-        validate(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+from chunks import in_chunks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_data import shared_data
@@ -66,17 +67,8 @@ def test_chunking_makes_no_difference(sizes, gap, gap_at):
     whole.skip(gap)
     expected += whole.push(sound[gap_at:]) + whole.flush()
 
-    detector, onsets, position, skipped = OnsetDetector(RATE, ALONE), [], 0, False
-    for size in [*sizes, sound.size]:
-        while size and position < sound.size:
-            if position == gap_at and not skipped:
-                detector.skip(gap)
-                skipped = True
-            stop = min(sound.size, position + size, sound.size if skipped else gap_at)
-            onsets += detector.push(sound[position:stop])
-            size -= stop - position
-            position = stop
-    onsets += detector.flush()
+    detector = OnsetDetector(RATE, ALONE)
+    onsets = in_chunks(detector, sound, sizes, gap, gap_at)
     assert onsets == expected
 
 
