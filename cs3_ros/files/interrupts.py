@@ -19,11 +19,12 @@ class Terminated(KeyboardInterrupt):
 def interruptible() -> Iterator[None]:
     """Raise ``KeyboardInterrupt`` on SIGINT and ``Terminated`` on SIGTERM; a second one kills.
 
-    Signals that the caller of the process ignores stay ignored. Does nothing in other threads than
-    the main one.
+    Where Python drops what a handler raises (in a ``__del__``, a callback of C), the signal comes
+    again 10 ms later. Signals that the caller of the process ignores stay ignored. Does nothing in
+    other threads than the main one.
     """
     before: dict[int, Any] = {}
-
+    hook = sys.unraisablehook
     process = os.getpid()
 
     def stop(number: int, frame: Any) -> None:
@@ -33,13 +34,27 @@ def interruptible() -> Iterator[None]:
             os.kill(os.getpid(), number)
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
+    def dropped(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            hook(unraisable)
+            return
+        for each in before:
+            signal.signal(each, stop)
+        terminated = isinstance(unraisable.exc_value, Terminated)
+        number = signal.SIGTERM if terminated else signal.SIGINT
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+
     try:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                     before[number] = signal.signal(number, stop)
+        if before:
+            sys.unraisablehook = dropped
         yield
     finally:
+        if before:
+            sys.unraisablehook = hook
         for each, handler in before.items():
             signal.signal(each, handler)
 
