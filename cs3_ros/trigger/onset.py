@@ -10,8 +10,9 @@ A strong onset raises the threshold for some seconds, and so do jumps that were 
 they come often (speech, music, rattling), it rises. Of peaks close together the louder counts.
 
 The gate, where it is on, looks at the sound round each peak and turns away what was probably no
-struck object. What it turns away hides nothing: it raises no threshold, and a quieter peak that
-follows at once is still heard. Jumps that were not enough then raise it less.
+struck object, the more the more it has just turned away: one sudden sound among many of a voice is
+one of the voice. What it turns away raises no other threshold, and a quieter peak that follows at
+once is still heard. Jumps that were not enough then raise it less.
 
 Everything lives on an absolute grid of samples, so that the onsets do not depend on how the stream
 is cut into chunks. Latency: an onset is returned with the chunk that brings the sample 140 ms
@@ -64,6 +65,12 @@ GATED_UNREST = 0.01  # or this much, where the gate will look at it, too;
 CANDIDATE = 0.55  # these being jumps of at least this part of the threshold;
 MEMORY_S = 2.5  # what was heard fades with this time constant.
 
+# Factor of the odds that the gate asks for: 1 and
+CROWD = 1.0  # this much more for every recent peak that it turned away
+ALONE = 2.0  # beyond so many: somebody talks;
+MOST_CROWD = 4.0  # at most this much more;
+CROWD_S = 10.0  # these are forgotten with this time constant.
+
 LEAD = levels.PAST + RIVAL
 TRAIL = levels.FUTURE[-1] + RIVAL
 
@@ -107,7 +114,8 @@ class OnsetConfig:
     )
     gate: float = setting(
         0.1,
-        'Probability of a struck object that an onset must have; 0 takes every sudden sound.',
+        'Probability of a struck object that an onset must have, more of it while much is turned '
+        'away; 0 takes every sudden sound.',
         minimum=0.0,
         maximum=1.0,
         hot=True,
@@ -263,6 +271,7 @@ class OnsetDetector:
         self._masking, self._masked_from = 0.0, 0
         self._learning_from = -1
         self._unrest, self._unrest_from = 0.0, 0
+        self._crowd, self._crowd_from = 0.0, 0
 
     def _collect(self) -> list[DetectedOnset]:
         onsets, self._ready = self._ready, []
@@ -371,11 +380,19 @@ class OnsetDetector:
                 probability = self._gate(sound, self.rate)
                 peak = replace(peak, probability=probability)
             candidate = self._candidates.popleft()
-            if probability is not None and probability < self.config.gate:
+            if probability is not None and not self._passes(probability, candidate.frame):
                 self._turned_away.append(peak)
                 continue
             self._masking, self._masked_from = candidate.masking, candidate.frame
             self._hold(peak)
+
+    def _passes(self, probability: float, frame: int) -> bool:
+        """Whether a peak is probable enough after what was turned away before it."""
+        least = self.config.gate
+        crowd = self._crowd * _faded(frame - self._crowd_from, CROWD_S)
+        self._crowd, self._crowd_from = crowd + (probability < least), frame
+        factor = 1 + min(CROWD * max(crowd - ALONE, 0.0), MOST_CROWD)
+        return probability * (1 - least) >= factor * least * (1 - probability)
 
     @property
     def _due(self) -> float:
@@ -404,6 +421,6 @@ class OnsetDetector:
             self._ready.append(held)
 
 
-def _faded(hops: int) -> float:
+def _faded(hops: int, constant_s: float = MEMORY_S) -> float:
     """What is left after so many hops."""
-    return float(np.exp(-hops * levels.HOP_S / MEMORY_S))
+    return float(np.exp(-hops * levels.HOP_S / constant_s))

@@ -127,6 +127,32 @@ def test_thresholds_change_while_it_runs():
     assert len(detector.push(sound) + detector.flush()) == 1
 
 
+def in_a_crowd(config: OnsetConfig, quiet_s: float) -> int:
+    """Onsets of one hit at 0.3 after six at 0.0 and a pause."""
+    sound = noise(5 + quiet_s)
+    for number in range(6):
+        add_hit(sound, 1.0 + 0.6 * number, hertz=4000)
+    last = add_hit(sound, 4.5 + quiet_s)
+    onsets, away = detect(sound, lambda cut, rate: 0.3 * lower_than(3000)(cut, rate), config)
+    assert len(onsets) + len(away) == 7
+    return sum(abs(onset.sample - last) < 3 for onset in onsets)
+
+
+def test_one_among_many_that_were_turned_away_must_be_more_probable():
+    assert in_a_crowd(OnsetConfig(gate=0.2), 0.1) == 0
+    assert in_a_crowd(OnsetConfig(gate=0.2), 40.0) == 1  # they are forgotten
+    assert in_a_crowd(OnsetConfig(gate=0.04), 0.1) == 1  # it is so much more probable
+
+
+def test_what_is_certain_passes_whatever_was_turned_away():
+    sound = noise(6)
+    for number in range(6):
+        add_hit(sound, 1.0 + 0.6 * number, hertz=4000)
+    add_hit(sound, 5.0)
+    onsets, away = detect(sound, lower_than(3000), OnsetConfig(gate=1.0))
+    assert len(onsets) == 1 and len(away) == 6
+
+
 def restless(rate: int = RATE):
     rng = np.random.default_rng(5)
     sound = 0.05 * speech_like(rng, 3 * rate, rate)
