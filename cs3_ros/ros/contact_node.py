@@ -1,20 +1,17 @@
 """Where in space two objects touched: masks of a collision meet the depth image of their frame.
 
-Masks come long after their frame, so depth and camera_info wait for them in a Cache of
-message_filters, looked up by stamp. What is computed is in ``cs3_ros.space``; this node matches and
-publishes.
+What is heard is in ``depth_inputs.py``, what is computed in ``cs3_ros.space``; this node asks the
+one about the other and publishes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,27 +21,28 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
-from cs3_ros.collision import MAX_PIXELS, NS_PER_S
 from cs3_ros.config import from_mapping, setting, validate
 from cs3_ros.ros import messages
+from cs3_ros.ros.depth_inputs import DepthInputs, from_apt
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import stamp_to_ns
 from cs3_ros.ros.spin import Interrupts, Spinner
-from cs3_ros.ros.subscription import FollowingSubscription
-from cs3_ros.space.camera import Camera, Depth, camera_of, masks_at, metres
-from cs3_ros.space.contact import Contact, SpaceConfig, find_contact, find_extent
+from cs3_ros.space.camera import camera_of, metres
+from cs3_ros.space.contact import Contact, SpaceConfig
+from cs3_ros.space.sight import Sight, look
 from cs3_ros.space.turns import rotation_matrix
 
 MOST_PENDING = 8
 """Events that wait for depth or a transform; the oldest is given up for a further one."""
 HOUSEKEEPING_S = 0.1
 DIAGNOSTICS_S = 1.0
-INFOS = 100
-"""camera_info messages that are kept."""
+
+USUAL = ('depth', 'camera_info', 'collision_masks', 'detections', 'events', 'contacts')
+"""Counters that are no reason for a warning."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,6 @@ class ContactConfig:
     target_frame: str = setting(
         '', 'Frame that points are given in, through tf2; empty: optical frame of the camera.'
     )
-    rectified: bool = setting(
-        False, 'The picture is rectified: P of camera_info holds, not K and D.'
-    )
-    max_offset_s: float = setting(
-        0.04, 'Most by which the depth may be older or newer than the masks, s.', minimum=0.0
-    )
     wait_s: float = setting(
         0.5, 'How long masks wait for depth that comes after them, and for tf, s.', minimum=0.0
     )
@@ -74,7 +66,7 @@ class ContactConfig:
         maximum=16_384.0,
     )
     space: SpaceConfig = field(default_factory=SpaceConfig)
-    """How contact and extent are read off a depth image."""
+    """Which depth belongs to masks, and what is read off it."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -88,22 +80,6 @@ class Waiting:
     detections: Detection2DArray
     until: float
     """When it is given up, seconds of ``time.monotonic``."""
-
-
-def from_apt(module: str) -> Any:
-    """A Python module that comes from apt alone.
-
-    Raises:
-        ImportError: names the package that has to be installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        apt = f'ros-jazzy-{module.replace("_", "-")}'
-        raise ImportError(
-            f'the contact node needs {module} ({error}): `apt install {apt}`, and source '
-            '/opt/ros/jazzy/setup.bash'
-        ) from error
 
 
 class ContactNode(Node):
@@ -125,10 +101,10 @@ class ContactNode(Node):
     """
 
     def __init__(self, **options: Any) -> None:
-        self._filters = from_apt('message_filters')
         bridge = from_apt('cv_bridge')
+        from_apt('message_filters')
         super().__init__('cs3_contact', **{'namespace': 'cs3', **options})
-        self._bridge, self._bridge_error = bridge.CvBridge(), bridge.CvBridgeError
+        self._bridge = bridge.CvBridge()
         try:
             self.config = self._declared()
             self._tf = from_apt('tf2_ros') if self.config.target_frame else None
@@ -142,18 +118,15 @@ class ContactNode(Node):
         self._told: Counter[str] = Counter()
         self._why = ''
         self._pending: deque[Waiting] = deque()
-        self._depth_bytes = 0
-        self._depth = self._cache(1)
-        self._infos = self._cache(INFOS)
-        masks, detections = self._filters.SimpleFilter(), self._filters.SimpleFilter()
-        self._pairs = self._filters.TimeSynchronizer([masks, detections], MOST_PENDING)
-        self._pairs.registerCallback(self._wait)
-        self._subscriptions_ = [
-            self._listen(Image, 'depth', self._on_depth, 5),
-            self._listen(CameraInfo, 'camera_info', self._infos.add, 10),
-            self._listen(Image, 'collision_masks', partial(self._on_half, masks), 10),
-            self._listen(Detection2DArray, 'detections', partial(self._on_half, detections), 10),
-        ]
+        self._inputs = DepthInputs(
+            self,
+            self.config.space,
+            self.config.depth_mb,
+            self.counts,
+            self._refuse,
+            self._wait,
+            self._answer,
+        )
         self._point_out = self.create_publisher(PointStamped, 'contact_point', 10)
         self._detections_out = self.create_publisher(Detection3DArray, 'detections_3d', 10)
         self._diagnostics_out = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -174,33 +147,6 @@ class ContactNode(Node):
                     found[each.name] = parameter.value
         space = from_mapping(SpaceConfig, values[SpaceConfig], 'parameters')
         return from_mapping(ContactConfig, {**values[ContactConfig], 'space': space}, 'parameters')
-
-    def _cache(self, size: int) -> Any:
-        return self._filters.Cache(self._filters.SimpleFilter(), size)
-
-    def _listen(self, kind: type, topic: str, callback: Any, depth: int) -> FollowingSubscription:
-        def lost(count: int) -> None:
-            self.counts[f'lost_{topic}'] += count
-
-        return FollowingSubscription(self, kind, topic, callback, depth, lost)
-
-    def _on_depth(self, message: Image) -> None:
-        """Keep it, within the memory that depth may take."""
-        size = len(message.data)
-        if message.height * message.width > MAX_PIXELS or size > self.config.depth_mb * 1e6:
-            return self._refuse(
-                'refused_depth', f'depth of {message.width}x{message.height}: too large'
-            )
-        self.counts['depth'] += 1
-        if size != self._depth_bytes:
-            self._depth_bytes = size
-            self._depth = self._cache(max(1, int(self.config.depth_mb * 1e6 / max(size, 1))))
-        self._depth.add(message)
-        self._answer()
-
-    def _on_half(self, halves: Any, message: Any) -> None:
-        halves.signalMessage(message)
-        self._answer()  # not by the synchroniser, which is locked while it calls
 
     def _wait(self, masks: Image, detections: Detection2DArray) -> None:
         self.counts['events'] += 1
@@ -224,34 +170,29 @@ class ContactNode(Node):
         """Publish what an event gives, or say why there is nothing; False: it has to wait."""
         stamp = event.masks.header.stamp
         late = time.monotonic() >= event.until
-        depth, newer = self._nearest(self._depth, stamp)
-        if depth is None and not newer and not late:
+        depth, settled = self._inputs.depth_at(stamp_to_ns(stamp))
+        info = self._inputs.info_at(stamp_to_ns(stamp))
+        if not late and not (settled and info):
             return False
-        info, _ = self._nearest(self._infos, stamp, any_before=True)
-        if depth is None or info is None:
-            what = 'no_camera_info' if info is None else 'no_depth_image'
-            offset = f'none within {self.config.max_offset_s} s of the masks'
-            self._refuse(what, f'{what}: {"none yet" if info is None else offset}')
-            return True
-        header = Header(stamp=stamp, frame_id=info.header.frame_id or event.masks.header.frame_id)
-        try:
-            turn, shift = self._transform(header)
-        except self._tf_error as error:
-            if late:
-                self._refuse('no_transform', str(error))
-            return late
-        if self.config.target_frame:
-            header.frame_id = self.config.target_frame
-        try:
-            values = self._metres(depth)
-            height, width = values.shape
-            camera = camera_of(info, self.config.rectified).scaled(width, height)
-            labels = self._bridge.imgmsg_to_cv2(event.masks, desired_encoding='mono8')
-            masks = masks_at(labels, (height, width))
-        except (ValueError, self._bridge_error) as error:
-            self._refuse('refused_depth', str(error))
-            return True
-        self._publish(event.detections, header, masks, values, camera, turn, shift)
+        frame_id = event.masks.header.frame_id if info is None else info.header.frame_id
+        header = Header(stamp=stamp, frame_id=frame_id or event.masks.header.frame_id)
+        turn, shift = np.eye(3), np.zeros(3)
+        if depth is not None and info is not None:
+            try:
+                turn, shift = self._transform(header)
+            except self._tf_error as error:
+                if late:
+                    self._refuse('no_transform', str(error))
+                return late
+        header.frame_id = self.config.target_frame or header.frame_id
+        config, bridge = self.config.space, self._bridge
+        sight = look(
+            bridge.imgmsg_to_cv2(event.masks, desired_encoding='mono8'),
+            None if depth is None else metres(bridge.imgmsg_to_cv2(depth), depth.encoding),
+            None if info is None else camera_of(info, config.rectified),
+            config,
+        )
+        self._publish(event.detections, header, sight, turn, shift)
         return True
 
     @property
@@ -259,36 +200,6 @@ class ContactNode(Node):
         """What a transform that is not there raises."""
         error: type[Exception] = LookupError if self._tf is None else self._tf.TransformException
         return error
-
-    def _nearest(self, cache: Any, stamp: Any, any_before: bool = False) -> tuple[Any, bool]:
-        """The message nearest to a stamp, None where it is too far off; is there a newer one?
-
-        Args:
-            cache: of messages with headers.
-            stamp: of the masks.
-            any_before: take the last one before it, however old: it is latched.
-        """
-        at = Time.from_msg(stamp)
-        before, after = cache.getElemBeforeTime(at), cache.getElemAfterTime(at)
-        found = [message for message in (before, after) if message is not None]
-        if any_before:
-            return (before or after), after is not None
-
-        def offset(message: Any) -> int:
-            return abs(stamp_to_ns(message.header.stamp) - stamp_to_ns(stamp))
-
-        best = min(found, key=offset, default=None)
-        far = best is not None and offset(best) > self.config.max_offset_s * NS_PER_S
-        return (None if far else best), after is not None
-
-    def _metres(self, message: Image) -> Depth:
-        """A depth message in metres.
-
-        Raises:
-            ValueError, CvBridgeError: it is none.
-        """
-        picture = self._bridge.imgmsg_to_cv2(message, desired_encoding='passthrough')
-        return metres(np.asarray(picture), message.encoding)
 
     def _transform(self, header: Header) -> tuple[np.ndarray, np.ndarray]:
         """Rotation [3, 3] and translation [3] from the optical frame to the frame asked for."""
@@ -304,21 +215,17 @@ class ContactNode(Node):
         self,
         detections: Detection2DArray,
         header: Header,
-        masks: Sequence[np.ndarray],
-        depth: Depth,
-        camera: Camera,
+        sight: Sight,
         turn: np.ndarray,
         shift: np.ndarray,
     ) -> None:
-        found = find_contact(masks[0], masks[1], depth, camera, self.config.space)
-        if isinstance(found, Contact):
+        if isinstance(sight.contact, Contact):
             self.counts['contacts'] += 1
-            point = messages.point(turn @ found.point + shift)
+            point = messages.point(turn @ sight.contact.point + shift)
             self._point_out.publish(PointStamped(header=header, point=point))
         else:
-            self._refuse(found, f'no contact point: {found}')
-        extents = [find_extent(mask, depth, camera, self.config.space) for mask in masks]
-        solid = messages.detections_3d_message(header, detections, extents, turn, shift)
+            self._refuse(sight.contact, sight.why)
+        solid = messages.detections_3d_message(header, detections, sight.extents, turn, shift)
         self.counts['objects_without_depth'] += len(detections.detections) - len(solid.detections)
         if solid.detections:
             self._detections_out.publish(solid)
@@ -329,14 +236,13 @@ class ContactNode(Node):
         self.get_logger().warning(why, throttle_duration_sec=5.0)
 
     def _keep_house(self) -> None:
-        for subscription in self._subscriptions_:
-            subscription.update()
+        self._inputs.update()
         self._answer()
 
     def _publish_diagnostics(self) -> None:
         rises = self.counts - self._told
         self._told = Counter(self.counts)
-        bad = {k: v for k, v in rises.items() if k not in ('events', 'contacts', 'depth')}
+        bad = {k: v for k, v in rises.items() if k not in USUAL and v}
         text = ', '.join(f'{name} +{rise}' for name, rise in sorted(bad.items()))
         status = DiagnosticStatus(
             level=DiagnosticStatus.WARN if bad else DiagnosticStatus.OK,

@@ -27,7 +27,7 @@ where they meet; surfaces too far from each other where they do."""
 
 @dataclass(frozen=True)
 class SpaceConfig:
-    """How contact and extent are read off a depth image.
+    """Which depth image belongs to masks, and how contact and extent are read off it.
 
     Lengths in pixels are shares of its longer side.
 
@@ -35,6 +35,12 @@ class SpaceConfig:
         ValueError: a setting is outside its range.
     """
 
+    rectified: bool = setting(
+        False, 'The picture is rectified: P of camera_info holds, not K and D.'
+    )
+    max_offset_s: float = setting(
+        0.04, 'Most by which the depth may be older or newer than the masks, s.', minimum=0.0
+    )
     nearest_m: float = setting(0.1, 'Nearer depth is taken for missing, metres.', minimum=0.0)
     farthest_m: float = setting(10.0, 'Farther depth is taken for missing, metres.', minimum=0.1)
     reach: float = setting(

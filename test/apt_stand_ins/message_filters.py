@@ -28,6 +28,9 @@ class Cache(SimpleFilter):
         self._messages = [*self._messages, message][-self.cache_size :]
         self.signalMessage(message)
 
+    def getInterval(self, from_stamp, to_stamp):
+        return [m for m in self._messages if from_stamp <= _time(m) <= to_stamp]
+
     def getElemAfterTime(self, stamp):
         return next((m for m in self._messages if _time(m) >= stamp), None)
 

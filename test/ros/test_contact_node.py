@@ -21,7 +21,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection2D, Detection2DArray, Detection3DArray
 
-from cs3_ros.ros.contact_node import ContactNode, from_apt
+from cs3_ros.ros.contact_node import ContactNode
+from cs3_ros.ros.depth_inputs import from_apt
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import header, image_message
 
@@ -162,12 +163,12 @@ def test_nothing_for_stale_missing_or_unreadable_depth(robot):
     assert cs3.until(lambda: counts['no_depth_image'] == 1)
     cs3.depth(FRAME_NS + 1, 0.0)
     cs3.collision(FRAME_NS + 1)
-    assert cs3.until(lambda: counts['no_depth'] == 1 and counts['objects_without_depth'] == 2)
-    cs3.depth(FRAME_NS + 2, 0.7, '64FC1')
-    cs3.collision(FRAME_NS + 2)
-    assert cs3.until(lambda: counts['refused_depth'] == 1)
-    cs3.depth(FRAME_NS + 3)
-    cs3.collision(FRAME_NS + 3, (LABELS == 1).astype(np.uint8))
+    assert cs3.until(lambda: counts['no_depth'] == 1 and counts['objects_without_depth'] == 4)
+    cs3.depth(FRAME_NS + 100_000_000, 0.7, '64FC1')
+    cs3.collision(FRAME_NS + 100_000_000)
+    assert cs3.until(lambda: counts['no_depth_image'] == 2) and counts['refused_depth'] == 1
+    cs3.depth(FRAME_NS + 300_000_000)
+    cs3.collision(FRAME_NS + 300_000_000, (LABELS == 1).astype(np.uint8))
     assert cs3.until(lambda: counts['one_object'] == 1)
     assert not cs3.points
 
@@ -191,7 +192,7 @@ def test_no_camera_info_and_one_of_another_shape(robot):
     cs3.camera(width=40)
     cs3.depth(FRAME_NS + 1)
     cs3.collision(FRAME_NS + 1)
-    assert cs3.until(lambda: cs3.contact.counts['refused_depth'] == 1)
+    assert cs3.until(lambda: cs3.contact.counts['other_shape'] == 1)
     assert not cs3.points
 
 
