@@ -6,27 +6,23 @@ What it sends is counted, so that the node's diagnostics can be held against it.
 from __future__ import annotations
 
 import array
-import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import rclpy
 from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
-from std_msgs.msg import Header
 
 from cs3_ros.bench.fake_stages import click_sound
 from cs3_ros.collision import NS_PER_S
-from cs3_ros.files.encodings import ENCODINGS
 from cs3_ros.files.images import as_jpeg
 from cs3_ros.files.pcm import SoundFormat, encode
 from cs3_ros.ros.messages import header, info_message
@@ -37,6 +33,8 @@ TYPES = {
     'image': ImageMessage,
     'audio': AudioDataStamped,
     'audio_info': AudioInfo,
+    'depth': ImageMessage,
+    'camera_info': CameraInfo,
 }
 DEPTH = 1000
 """Of the publishers: what the node cannot take at once waits here."""
@@ -69,6 +67,11 @@ REFUSED = (
 LOST = ('lost_frames', 'lost_audio')
 """Every message that reaches the node ends in one of these counters, every other one in LOST."""
 
+DEPTH_USED = ('depth', 'camera_info')
+DEPTH_REFUSED = ('refused_depth', 'refused_camera_info')
+DEPTH_LOST = ('lost_depth', 'lost_camera_info')
+"""The same of the contact node."""
+
 Source = tuple[float, Callable[[int, int], None]]
 """Seconds between two messages, and what sends the k-th of them with a stamp."""
 
@@ -78,24 +81,37 @@ class Peer(Node):
 
     Attributes:
         sent: messages of which the node has to give account, since the last ``begin``.
-        states: the node's state in the newest diagnostics.
+        sent_depth: the same of the contact node.
     """
 
     def __init__(self) -> None:
         super().__init__('soak', namespace='cs3')
-        self.sent = 0
-        self.diagnosed = 0
+        self.sent = self.sent_depth = 0
+        self.diagnosed = self.diagnosed_contact = 0
         self.on_wait: Callable[[], None] = lambda: None
         self._values: dict[str, str] = {}
+        self._contact: dict[str, str] = {}
+        self._contact_before: dict[str, str] = {}
         self._outlets: dict[str, Any] = {}
         self._change = self.create_client(ChangeState, 'cs3/change_state')
         self.create_subscription(DiagnosticArray, '/diagnostics', self._diagnosed, 10)
 
     # ---- what the node says -----------------------------------------------------------------
 
+    def begin(self) -> None:
+        """Count from here on what is sent; the contact node, which never begins anew, did before
+        what its diagnostics tell now."""
+        self.sent = self.sent_depth = 0
+        self._contact_before = self._contact
+
     def counted(self, *names: str) -> int:
         """Sum of counters in the newest diagnostics."""
         return sum(int(self._values.get(name, 0)) for name in names)
+
+    def counted_contact(self, *names: str) -> int:
+        """Sum of counters of the contact node since the last ``begin``."""
+        now, before = self._contact, self._contact_before
+        return sum(int(now.get(name, 0)) - int(before.get(name, 0)) for name in names)
 
     @property
     def state(self) -> str:
@@ -109,9 +125,15 @@ class Peer(Node):
 
     def settle(self) -> None:
         """Wait until all that was sent is accounted for, at most to the fifth diagnostics."""
-        last = self.diagnosed + 5
+        last, depth = self.diagnosed + 5, (*DEPTH_USED, *DEPTH_REFUSED, *DEPTH_LOST)
         self.until(
-            lambda: self.counted(*USED, *REFUSED, *LOST) >= self.sent or self.diagnosed >= last,
+            lambda: (
+                (
+                    self.counted(*USED, *REFUSED, *LOST) >= self.sent
+                    and self.counted_contact(*depth) >= self.sent_depth
+                )
+                or self.diagnosed >= last
+            ),
             'diagnostics',
         )
 
@@ -128,8 +150,13 @@ class Peer(Node):
                 raise RuntimeError(f'{what}: not after {ANSWER_S:g} s')
 
     def _diagnosed(self, message: DiagnosticArray) -> None:
-        self.diagnosed += 1
-        self._values = {v.key: v.value for status in message.status for v in status.values}
+        values = {v.key: v.value for status in message.status for v in status.values}
+        if message.status[0].name.startswith('cs3/cs3_contact'):
+            self.diagnosed_contact += 1
+            self._contact = values
+        else:
+            self.diagnosed += 1
+            self._values = values
 
     # ---- what the node is told --------------------------------------------------------------
 
@@ -158,9 +185,9 @@ class Peer(Node):
         self._change.call_async(request)
 
     def forget(self) -> None:
-        """What the diagnostics said is of a node that was."""
+        """What the diagnostics said is of nodes that were."""
         rclpy.spin_once(self, timeout_sec=0)
-        self._values = {}
+        self._values, self._contact, self.diagnosed_contact = {}, {}, 0
 
     # ---- what it gets -----------------------------------------------------------------------
 
@@ -206,7 +233,10 @@ class Peer(Node):
     def send(self, topic: str, message: Any) -> None:
         """Publish a message that the node has to count."""
         self._outlets[topic].publish(message)
-        self.sent += 1
+        if topic in ('depth', 'camera_info'):
+            self.sent_depth += 1
+        else:
+            self.sent += 1
 
     def tell(self, info: Any, usable: bool = True) -> None:
         """Publish an audio_info; the node counts only those that it cannot use."""
@@ -264,90 +294,6 @@ class Peer(Node):
 def change_request(name: str) -> Any:
     """The request for a transition."""
     return ChangeState.Request(transition=Transition(id=TRANSITIONS[name]))
-
-
-class Absurd:
-    """Messages that no driver should send.
-
-    Args:
-        rng: decides what is wrong with each.
-        jpeg: a good picture, to be spoilt.
-    """
-
-    def __init__(self, rng: random.Random, jpeg: bytes) -> None:
-        self._rng = rng
-        self._jpeg = jpeg
-
-    def stamp(self, stamp_ns: int) -> Header:
-        """Mostly the right time; else zero, negative, far away or impossible."""
-        seconds = stamp_ns // NS_PER_S
-        odd = ((0, 0), (-5, 0), (2**31 - 1, 0), (-(2**31), 7), (seconds, 2**32 - 1), (1, 1))
-        if self._rng.random() < 0.7:
-            return header(stamp_ns, 'camera')
-        sec, nanosec = self._rng.choice((*odd, (seconds - 3600, 0), (seconds + 3600, 0)))
-        return Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id='camera' * 1000)
-
-    def compressed(self, stamp_ns: int) -> CompressedImage:
-        """A file that is cut, empty, of another kind or claims to be huge, now and then a good
-        one."""
-        data = self._rng.choice(list(self._files()))
-        name = self._rng.choice(('jpeg', '', 'h264', 'x' * 5000, 'rgb8; jpeg compressed bgr8'))
-        return CompressedImage(
-            header=self.stamp(stamp_ns), format=name, data=array.array('B', data)
-        )
-
-    def _files(self) -> Iterator[bytes]:
-        jpeg, rng = self._jpeg, self._rng
-        yield jpeg
-        yield b''
-        yield jpeg[: rng.randrange(len(jpeg))]
-        yield jpeg[:2]
-        yield rng.randbytes(rng.randrange(5000))
-        yield b'\xff\xd8' + rng.randbytes(500) + b'\xff\xd9'
-        flipped = bytearray(jpeg)
-        flipped[rng.randrange(2, len(jpeg) - 2)] ^= 1 << rng.randrange(8)
-        yield bytes(flipped)
-        for side in (0, 9000, 65_535):
-            yield claiming(jpeg, side, side)
-        png = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + 2 * rng.randbytes(4) + b'\x08\2\0\0\0'
-        yield png + rng.randbytes(100) + b'IEND\xae\x42\x60\x82'
-
-    def raw(self, stamp_ns: int) -> ImageMessage:
-        """A picture whose fields contradict each other or the data."""
-        rng = self._rng
-        sizes = (0, 1, 3, 64, 96, 288, 65_535, 2**31, 2**32 - 1)
-        data = rng.randbytes(rng.choice((0, 1, 64 * 96 * 3, rng.randrange(50_000))))
-        message = ImageMessage(header=self.stamp(stamp_ns), data=array.array('B', data))
-        message.height, message.width, message.step = (rng.choice(sizes) for _ in range(3))
-        if rng.random() < 0.2:
-            message.height, message.width, message.step = 64, 96, 288
-        message.encoding = rng.choice((*ENCODINGS, '', 'rgb9', 'x' * 5000, '32FC1', '16SC7'))
-        message.is_bigendian = rng.choice((0, 1, 255))
-        return message
-
-    def audio(self, stamp_ns: int) -> AudioDataStamped:
-        """Sound that is empty, odd in length, noise, or much too long."""
-        rng = self._rng
-        length = rng.choice((0, 1, 3, 1920, 1920, 1920, 4001, 200_000))
-        data = array.array('B', rng.randbytes(length))
-        return AudioDataStamped(header=self.stamp(stamp_ns), audio=AudioData(data=data))
-
-    def info(self) -> tuple[AudioInfo, bool]:
-        """An audio_info, and whether the node can use it."""
-        rng = self._rng
-        rate = rng.choice((0, 1, 7999, 8000, 48_000, 768_000, 768_001, 2**31, 2**32 - 1))
-        channels, name = rng.choice((0, 1, 2, 255)), rng.choice(('S16LE', 'F32LE', 'S24LE', 'U8'))
-        coding = rng.choice(('wave', 'wave', 'wave', 'mp3', ''))
-        usable = 8000 <= rate <= 768_000 and channels > 0 and name != 'U8' and coding == 'wave'
-        info = AudioInfo(channels=channels, sample_rate=rate, sample_format=name)
-        info.coding_format = coding
-        return info, usable
-
-
-def claiming(jpeg: bytes, height: int, width: int) -> bytes:
-    """A JPEG whose header claims another size."""
-    at = jpeg.index(b'\xff\xc0') + 5
-    return jpeg[:at] + height.to_bytes(2, 'big') + width.to_bytes(2, 'big') + jpeg[at + 4 :]
 
 
 def small_jpeg(side: int = 64) -> bytes:

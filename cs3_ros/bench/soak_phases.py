@@ -42,6 +42,8 @@ class Phase:
     """By how much that is above the start."""
     highest_mb: float
     """Most resident megabytes that were seen in it."""
+    contact_mb: float
+    """Resident megabytes of the contact node at its end; 0 where none runs."""
     verdict: str
     """``ok``, or what was wrong."""
 
@@ -51,21 +53,25 @@ class Soak:
 
     Args:
         node: the process of the node, autostarted.
+        contact: the process of the contact node; None where none runs beside it.
         peer: what talks to it.
         scale: 1 for the full length.
         seed: of all that is random.
     """
 
-    def __init__(self, node: Child, peer: Any, scale: float, seed: int) -> None:
-        from cs3_ros.bench.soak_peers import Absurd, small_jpeg
+    def __init__(
+        self, node: Child, contact: Child | None, peer: Any, scale: float, seed: int
+    ) -> None:
+        from cs3_ros.bench.soak_absurd import Absurd
+        from cs3_ros.bench.soak_peers import small_jpeg
 
-        self.node, self.peer = node, peer
+        self.node, self.contact, self.peer = node, contact, peer
         self.seconds = PHASE_S * scale
         self.rng = random.Random(seed)
         self.jpeg = small_jpeg()
         self.absurd = Absurd(self.rng, self.jpeg)
         self.phases: list[Phase] = []
-        self.start_mb = 0.0
+        self.start_mb = self.start_contact_mb = 0.0
         self._highest_mb = 0.0
         self._scale = scale
         peer.on_wait = self._watch
@@ -74,42 +80,64 @@ class Soak:
         """A number of repetitions on the scale of this run."""
         return max(3, round(count * self._scale))
 
-    def run(self, name: str, phase: Callable[[Soak], str]) -> None:
+    def run(
+        self,
+        name: str,
+        phase: Callable[[Soak], str],
+        after: Callable[[Soak], str] = lambda soak: '',
+    ) -> None:
         """Run a phase on the active node, then deactivate it and look at what is left.
 
         Args:
             name: for the table.
             phase: returns what was wrong, '' if nothing was.
+            after: the same, asked when the node is inactive and has told what it dropped.
         """
         peer = self.peer
-        peer.sent, self._highest_mb, begin = 0, 0.0, time.monotonic()
+        peer.begin()
+        self._highest_mb, begin = 0.0, time.monotonic()
         problem = phase(self)
         peer.settle()
         peer.change('deactivate')
         peer.until(lambda: peer.state == 'inactive', 'the node is inactive')
         peer.next_diagnostics()  # and the node has kept house: what it had is given back
         rss = self._watch()
+        contact_mb = 0.0 if self.contact is None else self.contact.cost()[1]
         self.start_mb = self.start_mb or rss
-        self._keep(name, time.monotonic() - begin, rss, problem)
+        self.start_contact_mb = self.start_contact_mb or contact_mb
+        problem = '; '.join(filter(None, [problem, after(self)]))
+        self._keep(name, time.monotonic() - begin, rss, contact_mb, problem)
         peer.change('activate')
         peer.next_diagnostics()
 
-    def _keep(self, name: str, seconds: float, rss: float, problem: str) -> None:
-        from cs3_ros.bench.soak_peers import LOST, REFUSED, USED
+    def _keep(self, name: str, seconds: float, rss: float, contact_mb: float, problem: str) -> None:
+        from cs3_ros.bench import soak_peers as told
 
-        used, refused, lost = (self.peer.counted(*names) for names in (USED, REFUSED, LOST))
-        untold = self.peer.sent - used - refused - lost
+        peer = self.peer
+        used, refused, lost = (
+            peer.counted(*names) + peer.counted_contact(*depth_names)
+            for names, depth_names in (
+                (told.USED, told.DEPTH_USED),
+                (told.REFUSED, told.DEPTH_REFUSED),
+                (told.LOST, told.DEPTH_LOST),
+            )
+        )
+        sent = peer.sent + peer.sent_depth
+        untold = sent - used - refused - lost
         growth = rss - self.start_mb
-        if self.peer.sent and not used:
+        contact_growth = contact_mb - self.start_contact_mb
+        if sent and not used:
             problem = problem or 'nothing was used'
         problems = [problem, f'{untold} messages untold' * (untold != 0)]
         problems.append(f'memory grew by {growth:.0f} MB' * (growth > MOST_GROWTH_MB))
+        grew = f'memory of the contact node grew by {contact_growth:.0f} MB'
+        problems.append(grew * (contact_growth > MOST_GROWTH_MB))
         verdict = '; '.join(text for text in problems if text) or 'ok'
         self.phases.append(
             Phase(
                 name=name,
                 seconds=seconds,
-                sent=self.peer.sent,
+                sent=sent,
                 used=used,
                 refused=refused,
                 lost=lost,
@@ -117,11 +145,14 @@ class Soak:
                 rss_mb=rss,
                 growth_mb=growth,
                 highest_mb=self._highest_mb,
+                contact_mb=contact_mb,
                 verdict=verdict,
             )
         )
 
     def _watch(self) -> float:
+        if self.contact is not None:
+            self.contact.check()
         rss = self.node.cost()[1]
         self._highest_mb = max(self._highest_mb, rss)
         return rss
@@ -170,6 +201,22 @@ def _absurd(soak: Soak, topic: str, picture: Callable[[int], Any]) -> str:
         (1 / 2, info),
     )
     peer.sound()  # the latched info must be a good one, for it comes again
+    return ''
+
+
+def absurd_depth(soak: Soak) -> str:
+    """Depth and camera_info with absurd fields beside usual pictures and sound."""
+    peer, absurd = soak.peer, soak.absurd
+    _advertise(soak, 'image/compressed', 'audio_info', 'audio', 'depth', 'camera_info')
+    peer.play(
+        soak.seconds,
+        peer.pictures(soak.jpeg, 30),
+        peer.sound(),
+        (1 / 30, lambda count, stamp_ns: peer.send('depth', absurd.depth(stamp_ns))),
+        (1 / 10, lambda count, stamp_ns: peer.send('camera_info', absurd.camera_info(stamp_ns))),
+    )
+    peer.withdraw('depth')
+    peer.withdraw('camera_info')
     return ''
 
 
@@ -274,6 +321,7 @@ PHASES: dict[str, Callable[[Soak], str]] = {
     'usual data': usual,
     'absurd JPEG, sound, infos': absurd_compressed,
     'absurd raw pictures, sound, infos': absurd_raw,
+    'absurd depth, camera_info': absurd_depth,
     '4K JPEG at 30 Hz': big_pictures,
     '8 channels at 96 kHz, 2.5 ms': many_channels,
     'publishers return': returning,
@@ -281,3 +329,4 @@ PHASES: dict[str, Callable[[Soak], str]] = {
     f'{CYCLES} deactivate, activate': cycles,
     f'{RELOADS} cleanup, configure': reloads,
 }
+"""What is done in its turn; ``absurd_depth`` only where a contact node runs."""

@@ -59,10 +59,10 @@ def depth_values(message: Any, max_pixels: int = MAX_PIXELS) -> NDArray[np.gener
     check_depth(message, max_pixels)
     kind = np.dtype(DEPTH_ENCODINGS[message.encoding])
     stored = kind.newbyteorder('>' if message.is_bigendian else '<')
-    rows = np.ndarray(
+    rows: NDArray[np.generic] = np.ndarray(
         (message.height, message.width),
         stored,
-        np.frombuffer(message.data, np.uint8),  # type: ignore[arg-type]
+        np.frombuffer(message.data, np.uint8),
         strides=(message.step, kind.itemsize),
     )
     return rows.astype(kind)

@@ -19,7 +19,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PointStamped
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
+from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.signals import uninstall_signal_handlers
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -263,12 +265,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         ImportError, ValueError: as ``ContactNode`` does.
     """
-    with Interrupts() as interrupts, ros(arguments):
-        node = ContactNode()
-        spinner = Spinner(node)
+    with Interrupts() as interrupts:
         try:
-            spinner.spin(lambda: interrupts.noted)
-        finally:
-            spinner.close()
-            node.destroy_node()
+            with ros(arguments):
+                uninstall_signal_handlers()  # rclpy's end ROS in the middle of a callback
+                _run(interrupts)
+        except KeyboardInterrupt:  # rclpy, before its handlers were removed
+            get_logger('cs3_contact').info('interrupted')
     return 0
+
+
+def _run(interrupts: Interrupts) -> None:
+    node = ContactNode()
+    spinner = Spinner(node)
+    try:
+        spinner.spin(lambda: interrupts.noted)
+    finally:
+        spinner.close()
+        node.destroy_node()

@@ -23,7 +23,7 @@ from cs3_ros.space.contact import (
     find_extent,
 )
 
-Unseen = Missing | Literal['no_depth_image', 'no_camera_info', 'other_shape']
+Unseen = Literal[Missing, 'no_depth_image', 'no_camera_info', 'other_shape']
 """Why there is no contact point: besides ``Missing``, no depth image at the time of the masks; no
 camera_info; masks, depth and camera_info of shapes that cannot show the same."""
 
