@@ -113,7 +113,7 @@ def soak(
     """Run all phases, or events; the figures of each, and of the kills.
 
     Args:
-        minutes: length of the phases, roughly.
+        minutes: length of the phases, roughly, and so many kills.
         seed: of all that is random.
         events: play so many in place of the phases; 0 plays the phases.
         depth: with the contact node.
@@ -153,7 +153,7 @@ def soak(
                 death = f'{name}: {error}'
             statuses = [child.stop() for child in (node, contact) if child is not None]
             begin = time.monotonic()
-            number = KILLS if events else tested.times(KILLS)
+            number = tested.times(KILLS)
             wrong = kills(start, peer, number, random.Random(seed), depth) if not death else []
             seconds = time.monotonic() - begin
     figures |= {
@@ -242,7 +242,11 @@ def _print(figures: dict[str, Any]) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``cs3 bench soak``."""
     parser.add_argument(
-        '--minutes', type=float, default=MINUTES, metavar='M', help='length of the whole, roughly'
+        '--minutes',
+        type=float,
+        default=MINUTES,
+        metavar='M',
+        help='length of phases and kills, roughly',
     )
     parser.add_argument(
         '--events', type=int, default=0, metavar='N', help='N collisions in place of the phases'
@@ -250,7 +254,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--depth',
         action='store_true',
-        help='with the contact node; needs message_filters and cv_bridge of apt',
+        help='with the contact node, which needs message_filters and cv_bridge of apt',
     )
     parser.add_argument('--seed', type=int, default=1, metavar='N', help='of all that is random')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
