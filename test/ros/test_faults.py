@@ -1,10 +1,14 @@
-"""Odd input and faults through the node's topics: converted, repaired or refused, and counted."""
+"""Odd input and faults through the node's topics: converted, repaired or refused, and counted.
+
+Masks are tracked throughout, as in every bundle of ours.
+"""
 
 from __future__ import annotations
 
 import needs
 
 needs.ros()
+needs.opencv()
 
 import re
 import threading
@@ -36,6 +40,7 @@ from vision_msgs.msg import Classification
 from cs3_ros.files.encodings import ENCODINGS
 from cs3_ros.ros import active, node
 from cs3_ros.ros.messages import stamp_to_ns
+from cs3_ros.trackers.flow import FlowTracker
 from cs3_ros.trigger.onset import DetectedOnset, OnsetConfig
 from cs3_ros.trigger.stream import CollisionStream
 
@@ -46,16 +51,36 @@ def onset_times(onsets: list[Classification]) -> list[float]:
     return [(stamp_to_ns(onset.header.stamp) - stamp_ns(0)) / 1e9 for onset in onsets]
 
 
+@pytest.fixture
+def rig(rig):
+    """Makes rigs whose nodes track."""
+
+    def make(factory: Callable[..., Any] | None = None, **parameters: Any) -> Any:
+        def tracking(bundle: Any, settings: Any) -> Any:
+            pipeline = factory(bundle, settings) if factory else fake_pipeline()
+            pipeline.tracker = FlowTracker()
+            return pipeline
+
+        return rig(tracking, **parameters)
+
+    yield make
+    threads = [thread.name for thread in threading.enumerate()]
+    assert threads.count('cs3_tracking') <= 1, 'one that was deactivated goes on'
+
+
 def lives(rig, start_s: float = 100.0) -> bool:
-    """The node still answers a click, no matter what it was given before."""
-    masks = rig.heard.get('collision_masks')
-    if masks is None:
-        masks = rig.listen(Image, 'collision_masks')
+    """The node still answers a click, and tracks, no matter what it was given before."""
+    topics = ('collision_masks', 'tracked_masks')
+    heard = [rig.heard.get(topic) or rig.listen(Image, topic) for topic in topics]
     compressed = rig.peer.count_publishers('image/compressed') > 0
     picture = jpeg_message if compressed else picture_message
     rig.send(*clip_messages(start_s=start_s, picture=picture))
-    newest = stamp_ns(start_s)
-    return bool(rig.until(lambda: masks and stamp_to_ns(masks[-1].header.stamp) >= newest))
+    due = stamp_ns(start_s), stamp_ns(start_s + 0.7)
+
+    def newest(messages: list[Image]) -> int:
+        return stamp_to_ns(messages[-1].header.stamp) if messages else 0
+
+    return bool(rig.until(lambda: all(map(lambda m, ns: newest(m) >= ns, heard, due))))
 
 
 # ---- pictures that are converted ------------------------------------------------------------
