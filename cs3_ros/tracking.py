@@ -144,7 +144,9 @@ class Tracks:
                 self._add(track, later)
 
     def push(self, frame: Frame) -> None:
-        """Take in the next frame; one that is late is left out."""
+        """Take in the next frame; one that is late, or whose stamp was never set, is left out."""
+        if frame.stamp_ns <= 0:
+            return
         with self.changed:
             if frame.stamp_ns < self._newest_ns - JUMP_BACK_NS:  # these are of another time
                 self._answered.clear()
