@@ -96,6 +96,7 @@ class ContactNode(Node):
 
     Attributes:
         counts: events, contacts, and why there was none; shown on ``/diagnostics``.
+        why: the last reason in words.
 
     Raises:
         ImportError: message_filters, cv_bridge or tf2_ros is missing; names the apt package.
@@ -118,7 +119,7 @@ class ContactNode(Node):
             self._tf_listener = self._tf.TransformListener(self._transforms, self)
         self.counts: Counter[str] = Counter(events=0, contacts=0)
         self._told: Counter[str] = Counter()
-        self._why = ''
+        self.why = ''
         self._pending: deque[Waiting] = deque()
         self._inputs = DepthInputs(
             self,
@@ -234,7 +235,7 @@ class ContactNode(Node):
 
     def _refuse(self, what: str, why: str) -> None:
         self.counts[what] += 1
-        self._why = why
+        self.why = why
         self.get_logger().warning(why, throttle_duration_sec=5.0)
 
     def _keep_house(self) -> None:
@@ -249,7 +250,7 @@ class ContactNode(Node):
         status = DiagnosticStatus(
             level=DiagnosticStatus.WARN if bad else DiagnosticStatus.OK,
             name=f'{self.get_fully_qualified_name().lstrip("/")}: contact',
-            message=f'{text}: {self._why}' if bad else f'{self.counts["contacts"]} contacts',
+            message=f'{text}: {self.why}' if bad else f'{self.counts["contacts"]} contacts',
             values=[KeyValue(key=key, value=str(self.counts[key])) for key in sorted(self.counts)],
         )
         header = Header(stamp=self.get_clock().now().to_msg())

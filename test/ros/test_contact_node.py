@@ -8,6 +8,8 @@ needs.ros()
 needs.opencv()
 
 import array
+import os
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,6 +51,22 @@ def apt(monkeypatch):
         yield
 
 
+def depth_message(
+    stamp_ns: int, metres=0.7, encoding: str = '16UC1', shape=(60, 80), big=False, padding=0
+) -> Image:
+    """A depth image; ``metres`` is one number or [H, W] of them."""
+    values = np.full(shape, metres, np.float32)
+    if encoding != '32FC1':
+        values = np.round(values * 1000).astype('u2')
+    height, width = shape
+    values = values.astype(values.dtype.newbyteorder('>' if big else '<'))
+    rows = np.pad(values.view(np.uint8).reshape(height, -1), ((0, 0), (0, padding)))
+    message = Image(header=header(stamp_ns, 'optical'), encoding=encoding, is_bigendian=int(big))
+    message.height, message.width, message.step = height, width, rows.shape[1]
+    message.data = array.array('B', rows.tobytes())
+    return message
+
+
 class Robot:
     """Camera and cs3 node in one: publishes, and keeps what the contact node answers."""
 
@@ -79,31 +97,37 @@ class Robot:
             self._executor.spin_once(timeout_sec=0.02)
         return bool(condition())
 
-    def camera(self, width: int = 80) -> None:
+    def camera(self, width: int = 80, **changes) -> None:
         k = [70.0, 0.0, 39.5, 0.0, 70.0, 29.5, 0.0, 0.0, 1.0]
-        info = CameraInfo(header=header(1, 'optical'), width=width, height=60, k=k)
-        self._info.publish(info)
-        self.until(lambda: False, 0.3)
+        fields = {'header': header(1, 'optical'), 'width': width, 'height': 60, 'k': k}
+        self._heard(self._info, CameraInfo(**(fields | changes)), 'camera_info')
 
     def depth(self, stamp_ns: int, metres: float = 0.7, encoding: str = '16UC1') -> None:
-        values = np.full((60, 80), metres, np.float32)
-        if encoding == '16UC1':
-            values = np.round(values * 1000).astype('<u2')
-        message = Image(header=header(stamp_ns, 'optical'), height=60, width=80, encoding=encoding)
-        message.step = 80 * values.itemsize
-        message.data = array.array('B', values.tobytes())
-        before = sum(self.contact.counts[name] for name in ('depth', 'refused_depth'))
-        self._depth.publish(message)
-        assert self.until(
-            lambda: sum(self.contact.counts[n] for n in ('depth', 'refused_depth')) > before
-        )
+        self.send_depth(depth_message(stamp_ns, metres, encoding))
+
+    def send_depth(self, message: Image) -> None:
+        self._heard(self._depth, message, 'depth')
+
+    def _heard(self, publisher, message, name: str) -> None:
+        """Publish it, and wait until the node has counted it."""
+        names = (name, f'refused_{name}')
+        before = sum(self.contact.counts[each] for each in names)
+        publisher.publish(message)
+        assert self.until(lambda: sum(self.contact.counts[each] for each in names) > before)
 
     def collision(self, stamp_ns: int = FRAME_NS, labels: np.ndarray = LABELS) -> None:
-        stamp, before = header(stamp_ns, 'camera'), self.contact.counts['events']
-        self._masks.publish(image_message(stamp, labels))
-        objects = [Detection2D(header=stamp, id=f'{k}') for k in (1, 2)]
-        self._detections.publish(Detection2DArray(header=stamp, detections=objects))
+        before = self.contact.counts['events']
+        self.halves(stamp_ns, labels)
         assert self.until(lambda: self.contact.counts['events'] > before)
+
+    def halves(self, stamp_ns, labels=LABELS, masks=True, detections=True) -> None:
+        """Masks and their detections, or one of both."""
+        stamp = header(stamp_ns, 'camera')
+        if masks:
+            self._heard(self._masks, image_message(stamp, labels), 'collision_masks')
+        if detections:
+            objects = [Detection2D(header=stamp, id=f'{k}') for k in (1, 2)]
+            self._detections.publish(Detection2DArray(header=stamp, detections=objects))
 
     def close(self) -> None:
         self._executor.shutdown()
@@ -225,3 +249,218 @@ def test_bad_parameters_and_missing_packages_name_the_fix(domain, apt):
             ContactNode(parameter_overrides=[rclpy.Parameter('max_offset_s', value=-1.0)])
     with pytest.raises(ImportError, match='apt install ros-jazzy-no-such-filters'):
         from_apt('no_such_filters')
+
+
+# ---- faults: refused or answered with a reason, counted, and the next collision has its point ----
+
+MS = 1_000_000
+
+
+def changed(**changes):
+    def make(stamp_ns: int) -> Image:
+        message = depth_message(stamp_ns)
+        for name, value in changes.items():
+            setattr(message, name, value)
+        return message
+
+    return make
+
+
+def stamped(sec: int, nanosec: int):
+    def make(stamp_ns: int) -> Image:
+        message = depth_message(stamp_ns)
+        message.header.stamp.sec, message.header.stamp.nanosec = sec, nanosec
+        return message
+
+    return make
+
+
+REFUSED_DEPTH = {
+    'a picture': (changed(encoding='rgb8'), "encoding 'rgb8'"),
+    'compressed depth': (changed(encoding='16UC1; compressedDepth png'), 'not compressed'),
+    'no encoding': (changed(encoding=''), 'REP 118'),
+    'zero size': (changed(height=0, width=0), '0x0'),
+    'too few bytes': (changed(data=array.array('B', bytes(9599))), '9599 bytes'),
+    'too many bytes': (changed(data=array.array('B', bytes(9601))), '9601 bytes'),
+    'no bytes': (changed(data=array.array('B')), 'and 0 bytes'),
+    'too short a step': (changed(step=159), 'step 159'),
+    'a width that is not its own': (changed(width=81), 'step of at least 162'),
+    'too large': (changed(height=2**31, width=2**31), 'at most 50 megapixels'),
+    'a step and height whose product is huge': (changed(step=2**32 - 1), 'bytes'),
+    'a stamp that was never set': (stamped(0, 0), 'stamp 0 ns'),
+    'a stamp before time': (stamped(-5, 0), 'stamp -5000000000 ns'),
+    'a stamp at the end of time': (stamped(2**31 - 1, 0), 'check the clock'),
+    'an impossible stamp': (stamped(5, 2**32 - 1), 'check the clock'),
+}
+
+NO_POINT = {
+    'zeros': (lambda ns: depth_message(ns, 0.0), 'no_depth'),
+    'NaN': (lambda ns: depth_message(ns, np.nan, '32FC1'), 'no_depth'),
+    'infinite': (lambda ns: depth_message(ns, np.inf, '32FC1'), 'no_depth'),
+    'negative': (lambda ns: depth_message(ns, -0.7, '32FC1'), 'no_depth'),
+    'too near': (lambda ns: depth_message(ns, 0.05), 'no_depth'),
+    'another shape': (lambda ns: depth_message(ns, shape=(80, 60)), 'other_shape'),
+    'stale': (lambda ns: depth_message(ns - 100 * MS), 'no_depth_image'),
+    'too late': (lambda ns: depth_message(ns + 100 * MS), 'no_depth_image'),
+}
+
+SAME_POINT = {
+    'big-endian': lambda ns: depth_message(ns, big=True),
+    'big-endian metres': lambda ns: depth_message(ns, 0.7, '32FC1', big=True),
+    'padded': lambda ns: depth_message(ns, padding=6),
+    'mono16': lambda ns: depth_message(ns, 0.7, 'mono16'),
+    'smaller': lambda ns: depth_message(ns, shape=(30, 40)),
+    'a little older': lambda ns: depth_message(ns - 30 * MS),
+}
+
+
+def test_every_bad_depth_is_refused_counted_and_shown(robot):
+    cs3 = robot(wait_s=0.0)
+    cs3.camera()
+    for number, (name, (make, words)) in enumerate(REFUSED_DEPTH.items(), 1):
+        at = FRAME_NS + number * 200 * MS
+        cs3.send_depth(make(at))
+        assert cs3.contact.counts['refused_depth'] == number, name
+        assert words in cs3.contact.why, (name, cs3.contact.why)
+        cs3.collision(at)
+        assert cs3.until(lambda n=number: cs3.contact.counts['no_depth_image'] == n), name
+        cs3.depth(at + 50 * MS)
+        cs3.collision(at + 50 * MS)
+        assert cs3.until(lambda n=number: len(cs3.points) == n), f'after {name} it lives'
+    assert cs3.contact.counts['jumps_back'] == 0
+
+
+def test_depth_that_says_nothing_gives_no_point_and_the_reason(robot):
+    cs3 = robot(wait_s=0.0)
+    cs3.camera()
+    told: dict[str, int] = {}
+    for number, (name, (make, reason)) in enumerate(NO_POINT.items(), 1):
+        at = FRAME_NS + number * 1000 * MS
+        cs3.send_depth(make(at))
+        cs3.collision(at)
+        told[reason] = told.get(reason, 0) + 1
+        assert cs3.until(lambda r=reason: cs3.contact.counts[r] == told[r]), name
+        cs3.depth(at + 300 * MS)
+        cs3.collision(at + 300 * MS)
+        assert cs3.until(lambda n=number: len(cs3.points) == n), f'after {name} it lives'
+    counts = cs3.contact.counts
+    assert counts['events'] == counts['contacts'] + sum(told.values()) == 2 * len(NO_POINT)
+
+
+def test_depth_in_other_words_gives_the_same_point(robot):
+    cs3 = robot(wait_s=0.0)
+    cs3.camera()
+    for number, (name, make) in enumerate(SAME_POINT.items(), 1):
+        at = FRAME_NS + number * 1000 * MS
+        cs3.send_depth(make(at))
+        cs3.collision(at)
+        assert cs3.until(lambda n=number: len(cs3.points) == n), name
+        point = cs3.points[-1].point
+        assert (point.x, point.y, point.z) == pytest.approx((0, 0, 0.7), abs=0.012), name
+
+
+def test_a_bad_camera_info_is_refused_and_the_last_good_one_holds(robot):
+    cs3 = robot(wait_s=0.0)
+    cs3.camera()
+    bad = (
+        {'k': [0.0] * 9},
+        {'k': [float('nan')] * 9},
+        {'width': 0},
+        {'d': [float('inf')]},
+        {'distortion_model': 'spline', 'd': [0.1]},
+        {'header': header(0, 'optical')},
+    )
+    for number, changes in enumerate(bad, 1):
+        cs3.camera(**changes)
+        assert cs3.contact.counts['refused_camera_info'] == number, changes
+        cs3.depth(FRAME_NS + number * 1000 * MS)
+        cs3.collision(FRAME_NS + number * 1000 * MS)
+        assert cs3.until(lambda n=number: len(cs3.points) == n), changes
+
+
+def test_camera_info_that_comes_after_the_masks_is_waited_for(robot):
+    cs3 = robot(wait_s=5.0)
+    cs3.depth(FRAME_NS)
+    cs3.collision()
+    assert not cs3.points
+    cs3.camera()
+    assert cs3.until(lambda: cs3.points)
+
+
+def test_nearer_depth_that_is_still_to_come_is_waited_for(robot):
+    cs3 = robot(wait_s=5.0)
+    cs3.camera()
+    cs3.depth(FRAME_NS - 30 * MS, 2.0)
+    cs3.collision()
+    assert not cs3.until(lambda: cs3.points, 0.3)
+    cs3.depth(FRAME_NS + 3 * MS, 0.7)
+    assert cs3.until(lambda: cs3.points) and cs3.points[0].point.z == pytest.approx(0.7, abs=0.01)
+
+
+def test_depth_out_of_order_is_found(robot):
+    cs3 = robot(wait_s=0.0)
+    cs3.camera()
+    for offset_ms, metres in ((-33, 2.0), (33, 2.0), (1, 0.7), (-20, 2.0)):
+        cs3.depth(FRAME_NS + offset_ms * MS, metres)
+    cs3.collision()
+    assert cs3.until(lambda: cs3.points) and cs3.points[0].point.z == pytest.approx(0.7, abs=0.01)
+
+
+def test_a_clock_that_goes_back_leaves_nothing_of_the_time_before(robot):
+    """A bag that loops, in which the second turn is another one."""
+    cs3 = robot(wait_s=0.0)
+    cs3.camera()
+    turns = 3
+    for turn in range(turns):
+        for k in range(5):
+            cs3.depth(FRAME_NS + k * 500 * MS, 0.7 + 0.1 * turn)
+        for k in range(5):
+            cs3.collision(FRAME_NS + k * 500 * MS)
+        assert cs3.until(lambda n=5 * (turn + 1): len(cs3.points) == n), turn
+        near = [point.point.z for point in cs3.points[-5:]]
+        assert near == pytest.approx([0.7 + 0.1 * turn] * 5, abs=0.01)
+    cs3.depth(FRAME_NS + 10**15)  # and forward
+    cs3.collision(FRAME_NS + 10**15)
+    assert cs3.until(lambda: len(cs3.points) == 5 * turns + 1)
+
+
+def test_masks_without_detections_do_not_stop_those_after_a_jump(robot):
+    cs3 = robot(wait_s=0.0)
+    cs3.camera()
+    for k in range(12):
+        cs3.halves(FRAME_NS + (100 + k) * 1000 * MS, masks=True, detections=False)
+    cs3.depth(FRAME_NS)
+    cs3.collision(FRAME_NS)
+    assert cs3.until(lambda: cs3.points)
+
+
+def test_depth_of_another_size_leaves_what_was_kept(robot):
+    cs3 = robot(wait_s=0.0, depth_mb=1.0)
+    cs3.camera()
+    cs3.depth(FRAME_NS)
+    cs3.send_depth(depth_message(FRAME_NS + 500 * MS, 0.9, shape=(120, 160)))
+    for at, metres in ((FRAME_NS, 0.7), (FRAME_NS + 500 * MS, 0.9)):
+        cs3.collision(at)
+        assert cs3.until(lambda z=metres: cs3.points and abs(cs3.points[-1].point.z - z) < 0.01)
+    cs3.send_depth(depth_message(FRAME_NS + 900 * MS, shape=(600, 900)))
+    assert cs3.contact.counts['refused_depth'] == 1 and 'depth_mb' in cs3.contact.why
+
+
+def test_more_collisions_than_may_wait_are_counted(robot):
+    cs3 = robot(wait_s=60.0)
+    for k in range(10):
+        cs3.collision(FRAME_NS + k * 500 * MS)
+    assert cs3.until(lambda: cs3.contact.counts['dropped'] == 2)
+    cs3.camera()
+    for k in range(10):
+        cs3.depth(FRAME_NS + k * 500 * MS)
+    assert cs3.until(lambda: len(cs3.points) == 8)
+    assert cs3.contact.counts['events'] == 10
+
+
+def test_the_process_ends_on_a_signal_with_status_0(start, domain, apt, monkeypatch):
+    if not REAL:
+        monkeypatch.setenv('PYTHONPATH', os.pathsep.join([STAND_INS, os.environ['PYTHONPATH']]))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = start('contact')
+        assert process.signal_after(lambda: 'cs3_contact' in process.text or True, number) == 0
