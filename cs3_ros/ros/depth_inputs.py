@@ -84,6 +84,7 @@ class DepthInputs:
         self._infos = self._cache(INFOS)
         self._newest: dict[str, int] = {}
         self._halves: dict[str, Any] = {}
+        self._last: dict[str, Any] = {}
         self._pair_anew()
         listen, half = self._listen, self._on_half
         self._subscriptions = [
@@ -182,9 +183,12 @@ class DepthInputs:
             jumped = self._jumped(topic, message)
         except ValueError as error:
             return self._refuse(f'refused_{topic}', str(error))
-        other = 'detections' if topic == 'collision_masks' else 'collision_masks'
-        if jumped and self._newest.get(other, 0) > stamp_of(message) + JUMP_BACK_NS:
-            self._pair_anew()  # what waits for its other half would push out what comes now
+        if jumped:  # what waits for its other half would push out what comes now
+            self._pair_anew()
+            for each, half in self._last.items():
+                if each != topic and stamp_of(half) <= stamp_of(message) + JUMP_BACK_NS:
+                    self._halves[each].signalMessage(half)
+        self._last[topic] = message
         self._counts[topic] += 1
         self._halves[topic].signalMessage(message)
         self._on_news()  # not by the synchroniser, which is locked while it calls
