@@ -98,6 +98,19 @@ def answer_picture(
     return canvas
 
 
+def cross(canvas: Image, at: tuple[float, float]) -> None:
+    """A cross into a picture, where two objects touched.
+
+    Args:
+        canvas: RGB uint8 [H, W, 3], drawn into.
+        at: column and row; outside the picture nothing is drawn.
+    """
+    line = _line(canvas)
+    place = round(at[0]), round(at[1])
+    for colour, thickness in ((BLACK, 3 * line), (WHITE, line)):
+        cv2.drawMarker(canvas, place, colour, cv2.MARKER_CROSS, 14 * line, thickness)
+
+
 def labelled(image: Image, labels: NDArray[np.uint8]) -> Image:
     """The frame with the objects of a label image tinted and outlined.
 

@@ -27,6 +27,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_options(replay)
     for name in ('image', 'audio', 'info'):
         replay.add_argument(f'--{name}-topic', default='', help='found by its type when not given')
+    replay.add_argument(
+        '--depth-topic', default='', help='depth registered to the camera: adds contact points'
+    )
+    replay.add_argument(
+        '--camera-info-topic', default='', help='of that camera; found by its type when not given'
+    )
+    replay.add_argument(
+        '--contact',
+        dest='space',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help='a parameter of the contact node, such as max_gap_m=0.05; may be repeated',
+    )
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

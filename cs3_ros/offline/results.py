@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cs3_ros.collision import NS_PER_S, Collision, box_of, event_id
+from cs3_ros.collision import NS_PER_S, Collision, Image, box_of, event_id
 from cs3_ros.files.images import save_image
 from cs3_ros.files.output_folder import OutputFolder
+from cs3_ros.offline.bag_depth import BagDepth
+from cs3_ros.space.camera import Points
+from cs3_ros.space.contact import Contact
 from cs3_ros.tracking import TrackedFrame
 
 EVENTS, OVERLAY, TRACKS = 'events.json', 'overlay.mp4', 'tracks.json'
@@ -41,6 +44,7 @@ class ResultWriter:
     Args:
         output: the folder, entered, for ``NAMES``.
         origin_ns: time stamp of media time 0.
+        depth: where events are looked up in space, if anywhere.
 
     Attributes:
         path: of ``events.json``.
@@ -52,13 +56,13 @@ class ResultWriter:
         OSError: a file cannot be written; so do the methods.
     """
 
-    def __init__(self, output: OutputFolder, origin_ns: int) -> None:
+    def __init__(self, output: OutputFolder, origin_ns: int, depth: BagDepth | None = None) -> None:
         self.path = output.path / EVENTS
         self.entries: list[dict[str, Any]] = []
         self.stills: dict[int, Path] = {}
         self.tracks: dict[int, Path] = {}
         self._tracked: dict[int, dict[str, Any]] = {}
-        self._output, self._origin_ns = output, origin_ns
+        self._output, self._origin_ns, self._depth = output, origin_ns, depth
         self._texts: list[str] = []  # of the entries, so that none is turned into text twice
         self._write()
 
@@ -91,6 +95,7 @@ class ResultWriter:
         contact, probability = collision.verdict.contact_px, collision.onset.probability
         picture = f'overlays/{collision.id}.jpg'
         drawn = overlay(collision.frame.image, collision, self._origin_ns)
+        space = self._in_space(collision, drawn, objects)
         self._save(picture, drawn)
         self.stills[collision.frame.stamp_ns] = self._output.path / picture
         entry = dict(
@@ -109,6 +114,7 @@ class ResultWriter:
             trace=list(collision.verdict.trace),
             bundle=collision.bundle,
             timings_ms={k: round(v, 3) for k, v in collision.timings_ms.items()},
+            **space,
         )
         self._texts.append(json.dumps([entry], indent=1)[2:-2])
         self._write()
@@ -147,6 +153,30 @@ class ResultWriter:
             entries = [self._tracked[stamp_ns] for stamp_ns in sorted(self._tracked)]
             part.write_text(json.dumps(entries, indent=1) + '\n', 'utf-8')
 
+    def _in_space(
+        self, collision: Collision, drawn: Image, objects: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Where the objects touched, as fields of the entry; each object gets its ``extent``, and
+        the picture a cross. Nothing where nobody asks, or nothing was found."""
+        if self._depth is None or not objects:
+            return {}
+        from cs3_ros.drawing.overlay import cross
+
+        seen = self._depth.look(collision.frame.stamp_ns, collision.label_image())
+        for one, extent in zip(objects, seen.sight.extents, strict=False):
+            one['extent'] = extent and {
+                'centre': _rounded(extent.centre),
+                'size': _rounded(extent.size),
+            }
+        contact = seen.sight.contact
+        if not isinstance(contact, Contact):
+            return {'contact': None, 'no_contact': contact, 'camera_frame': seen.frame_id}
+        if seen.camera is not None:
+            height, width = drawn.shape[:2]
+            cross(drawn, seen.camera.scaled(width, height).pixel(contact.point))
+        found = {'point': _rounded(contact.point), 'gap_m': round(contact.gap_m, 6)}
+        return {'contact': found, 'no_contact': None, 'camera_frame': seen.frame_id}
+
     def _save(self, name: str, image: NDArray[np.uint8]) -> None:
         with self._output.replacing(name) as part:
             save_image(part, image)
@@ -155,3 +185,7 @@ class ResultWriter:
         with self._output.replacing(EVENTS) as part:
             text = '[\n' + ',\n'.join(self._texts) + '\n]\n' if self._texts else '[]\n'
             part.write_text(text, 'utf-8')
+
+
+def _rounded(metres: Points) -> list[float]:
+    return [round(float(value), 6) for value in metres]

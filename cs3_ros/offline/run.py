@@ -13,19 +13,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S, Collision
+from cs3_ros.config import from_mapping
 from cs3_ros.drawing.overlay_video import write_overlay_video
 from cs3_ros.files.bags import BagRecording
 from cs3_ros.files.media import Recording, VideoFile
 from cs3_ros.files.output_folder import OutputFolder
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.files.progress import Bar
+from cs3_ros.files.yamlfile import load_yaml
+from cs3_ros.offline.bag_depth import BagDepth
 from cs3_ros.offline.parameters import parameters
 from cs3_ros.offline.results import NAMES, OVERLAY, ResultWriter
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.settings import NodeConfig, Settings
+from cs3_ros.space.contact import SpaceConfig
 from cs3_ros.tracking import TrackedFrame, Tracks
 from cs3_ros.trigger.onset import check_rate
 from cs3_ros.trigger.stream import CollisionStream, Update
@@ -190,7 +195,21 @@ def replay(options: argparse.Namespace) -> int:
     )
     if recording.refused_sound:
         raise ValueError(recording.refused_sound)
-    return _process(recording, options, node_config, settings)
+    depth = None
+    if options.depth_topic:
+        config = from_mapping(SpaceConfig, dict(map(_named, options.space)), '--contact')
+        depth = BagDepth(recording.bag, options.depth_topic, options.camera_info_topic, config)
+    elif options.camera_info_topic or options.space:
+        raise ValueError('--camera-info-topic and --contact: expected --depth-topic beside them')
+    return _process(recording, options, node_config, settings, depth)
+
+
+def _named(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE`` as name and value."""
+    name, equals, value = text.partition('=')
+    if not equals:
+        raise ValueError(f'--contact {text}: expected NAME=VALUE, such as max_gap_m=0.05')
+    return name, load_yaml(value)
 
 
 def _process(
@@ -198,6 +217,7 @@ def _process(
     options: argparse.Namespace,
     node_config: NodeConfig,
     settings: Settings,
+    depth: BagDepth | None = None,
 ) -> int:
     if recording.sound_format is None:
         raise ValueError(f'{recording.path}: has no sound, so no collision can be heard in it')
@@ -213,7 +233,7 @@ def _process(
     origin_ns = recording.origin_ns
     events = Run(recording, bundle, pipeline, settings, options.track)
     with output, _counted_warnings() as told:
-        writer = ResultWriter(output, origin_ns)
+        writer = ResultWriter(output, origin_ns, depth)
         events.on_tracked = writer.track
         with Bar(total=round(recording.duration_s, 2), unit='s', desc='listening') as bar:
             events.on_time = lambda: _advance(bar, events.seconds)

@@ -82,6 +82,26 @@ class Camera:
             plain = straight.reshape(-1, 2)
         return np.concatenate([plain, np.ones((len(at), 1))], axis=1)
 
+    def pixel(self, point: Points) -> tuple[float, float]:
+        """Column and row at which a point is seen.
+
+        Args:
+            point: [3], before the camera.
+        """
+        if not self.distortion:
+            x, y = (float(value) for value in point[:2] / point[2])
+            return self.fx * x + self.cx, self.fy * y + self.cy
+        import cv2
+
+        matrix = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
+        project = cv2.fisheye.projectPoints if self.model == 'equidistant' else cv2.projectPoints
+        still = np.zeros(3)
+        where = np.asarray(point, np.float64).reshape(1, 1, 3)
+        seen: Any
+        seen, _ = project(where, still, still, matrix, np.array(self.distortion))
+        column, row = (float(value) for value in seen.reshape(2))
+        return column, row
+
     def scaled(self, width: int, height: int) -> Camera:
         """The same camera with pictures of another size.
 

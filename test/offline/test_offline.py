@@ -141,6 +141,7 @@ def options(source: Path, out: Path, **changes) -> argparse.Namespace:
     given = dict(video=source, bag=source, bundle=None, out=out, params=None, settings=[])
     given |= dict(force=False, strict=False, track=False)
     given |= dict(no_overlay=False, start=1000.0, image_topic='', audio_topic='', info_topic='')
+    given |= dict(depth_topic='', camera_info_topic='', space=[])
     return argparse.Namespace(**given | changes)
 
 
