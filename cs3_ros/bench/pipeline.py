@@ -1,13 +1,15 @@
-"""Speed of a bundle with networks of full size, beside a plain composition of public packages.
+"""Speed of any bundle with networks of full size, beside a plain composition of public packages.
 
 ``cs3 bench pipeline --bundle cs3 --random-weights`` needs no download: it writes random weights in
 the official formats to a temporary folder and loads them as it would real ones. An event is a
-random picture, a synthetic impact as long as the bundle asks for, and three boxes: random detectors
-find nothing, so the detector runs and two fixed boxes take the place of what it found; the
-localiser's is the third. ``prepare`` is what runs before the sound is there, ``finish`` what the
-user then waits for; each is timed until the device has nothing left to do. Decoding the picture and
-loading are not in it. The plain composition (``cs3_ros.bench.naive``) answers every event after the
-pipeline, in the same process; it can do nothing before the sound.
+random picture of which a part moves, a synthetic impact as long as the bundle asks for, and three
+boxes: random detectors find nothing, so the detector runs and two fixed boxes take the place of
+what it found; the localiser's is the third. ``prepare`` is what runs before the sound is there,
+``finish`` what the user then waits for; each is timed until the device has nothing left to do.
+``processor`` is the time that all threads of the CPU took for both: other work on the machine
+disturbs it less. Decoding the picture and loading are not in it. The plain composition
+(``cs3_ros.bench.naive``) answers every event after the pipeline, in the same process; it can do
+nothing before the sound.
 
 Stage times: ``host`` is how long the pipeline's own call took, on CUDA mostly the time to launch;
 ``alone`` is a second pass that waits for the device before and after every stage. ``operations``
@@ -24,6 +26,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,15 +45,22 @@ if TYPE_CHECKING:
 
     from cs3_ros.bench.naive import PlainComposition
 
+MASKERS = ('grabcut', 'edgetam', 'sam2')
 SAM2_SIZES = ('tiny', 'small', 'base_plus', 'large')
 EVENTS_ALONE = 10
 """Events of the pass that waits at every stage, at most."""
+FRAMES_AROUND = 5
+"""Frames before and after that of the event; the localiser ``motion`` looks 4 far."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``cs3 bench pipeline``."""
     add_network_arguments(parser)
     parser.add_argument('--events', type=int, default=20, help='events to measure')
+    parser.add_argument('--masker', choices=MASKERS, help="this one in place of the bundle's")
+    parser.add_argument(
+        '--side', type=int, default=0, help='side of the square that SAM 2.1 sees, pixels'
+    )
     parser.add_argument(
         '--no-naive', action='store_true', help='leave the plain composition of packages out'
     )
@@ -73,7 +83,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         '--random-weights', action='store_true', help='no files of weights are needed'
     )
     parser.add_argument(
-        '--sam2', default='base_plus', choices=SAM2_SIZES, help='random SAM 2.1 of this size'
+        '--sam2', default='base_plus', choices=SAM2_SIZES, help='size of the random SAM 2.1'
     )
     parser.add_argument(
         '--networks',
@@ -108,7 +118,7 @@ def main(options: argparse.Namespace) -> int:
     if options.events < 1:
         raise ValueError(f'--events {options.events}: expected at least 1')
     prepare_json(options.json, options.force)
-    bundle = load_bundle(options.bundle, as_written=options.random_weights)
+    bundle = with_masker(load_bundle(options.bundle, as_written=options.random_weights), options)
     config = RuntimeConfig(options.device, options.precision)
     machine = Runtime(config)
     with weights_of(options, bundle):
@@ -126,7 +136,7 @@ def main(options: argparse.Namespace) -> int:
         'machine': machine_name(machine.device),
         'precision': str(machine.dtype).removeprefix('torch.'),
         'networks': f'random, {options.networks}' if options.random_weights else 'own weights',
-        'sam2': options.sam2 if options.random_weights else '',
+        'masker': masker_name(bundle, options),
         'size': options.size,
         'audio_s': bundle.audio_s,
         **run.result(),
@@ -134,6 +144,38 @@ def main(options: argparse.Namespace) -> int:
     _report(result)
     write_json(options.json, result)
     return 130 if interrupted else 0
+
+
+def with_masker(bundle: Bundle, options: argparse.Namespace) -> Bundle:
+    """The bundle with the masker that the options name."""
+    masker = {
+        None: dict(bundle.stages['masker']),
+        'grabcut': {'type': 'grabcut'},
+        'edgetam': {'type': 'edgetam', 'model': 'edgetam'},
+        'sam2': {
+            'type': 'sam2',
+            'checkpoint': 'sam2/sam2.1_hiera_'
+            # random ones all have the name that our bundles give
+            f'{"base_plus" if options.random_weights else options.sam2}.pt',
+        },
+    }[options.masker]
+    if options.side:
+        if masker['type'] != 'sam2':
+            raise ValueError(
+                f'--side {options.side}: expected the masker sam2, not {masker["type"]}'
+            )
+        masker['side'] = options.side
+    return bundle.with_stage('masker', masker) if options.masker or options.side else bundle
+
+
+def masker_name(bundle: Bundle, options: argparse.Namespace) -> str:
+    """Type, size and side of its masker, as far as they are known."""
+    masker = bundle.stages['masker']
+    parts = [str(masker['type'])]
+    if masker['type'] == 'sam2':
+        parts += [options.sam2] if options.random_weights else [Path(masker['checkpoint']).stem]
+        parts += [f'at {masker["side"]} pixels'] if masker.get('side') else []
+    return ' '.join(parts)
 
 
 def picture_size(text: str) -> tuple[int, int]:
@@ -178,11 +220,12 @@ class _Run:
             alone(self._clip(seed))
 
     def _clip(self, seed: int) -> CollisionClip:
-        return random_event(seed, *self.size, self.bundle.audio_s)
+        return random_event(seed, *self.size, self.bundle.audio_s, FRAMES_AROUND)
 
     def _event(self, seed: int) -> None:
         clip = self._clip(seed)
         self._wait()
+        processor = time.process_time()
         start = time.perf_counter()
         prepared = self.pipeline.prepare(clip.frames, clip.event_index)
         self._wait()
@@ -190,6 +233,7 @@ class _Run:
         collision = self.pipeline.finish(prepared, clip)
         self._wait()
         end = time.perf_counter()
+        processor = time.process_time() - processor
         if (found := len(collision.candidates)) != 3:
             raise RuntimeError(
                 f'{found} boxes instead of 3: the localiser found no sounding region'
@@ -198,6 +242,7 @@ class _Run:
             ('prepare', middle - start),
             ('finish', end - middle),
             ('both', end - start),
+            ('processor', processor),
         ):
             self.times['ours'][name].append(value * 1e3)
         for stage, milliseconds in collision.timings_ms.items():
@@ -274,7 +319,7 @@ def _report(result: dict[str, Any]) -> None:
     """The tables in Markdown."""
     times = result['milliseconds']
     print(
-        f'\n{result["bundle"]} ({result["networks"]}, SAM 2.1 {result["sam2"]}) on '
+        f'\n{result["bundle"]} ({result["networks"]}; masks by {result["masker"]}) on '
         f'{result["machine"]}, {result["precision"]}, {result["size"]}, '
         f'{result["audio_s"]:g} s of sound, 3 boxes, {result["events"]} events\n'
     )

@@ -69,6 +69,8 @@ def watched(pipeline: Pipeline, watch: Callable[[str], AbstractContextManager[No
             encode=inside('localiser_encode', localiser.encode),
             locate=inside('localiser_locate', localiser.locate),
         )
+    if pipeline.objects is not None:
+        stages['objects'] = SimpleNamespace(propose=inside('objects', pipeline.objects.propose))
     verifier: Any = pipeline.verifier
     if not isinstance(verifier, ContactVerifier):
         stages['verifier'] = SimpleNamespace(

@@ -95,17 +95,29 @@ class Bundle:
         Its ``warning`` says so, and how to bring what is absent.
         """
         absent = {family: reason for family in self.fallback if (reason := self._absent(family))}
-        gone = {file for family in absent for file in self._weights_under(self.stages[family])}
         told = [self.warning] if self.warning else []
+        bundle = self
         for family, reason in absent.items():
             instead, written = self.fallback[family]['type'], self.stages[family]['type']
             told.append(f'{family} by {instead} instead of {written}, as {reason}')
+            bundle = bundle.with_stage(family, self.fallback[family])
+        return dataclasses.replace(bundle, warning='; '.join(told), fallback={})
+
+    def with_stage(self, family: str, settings: Mapping[str, Any]) -> Bundle:
+        """The bundle with another stage of a family, without the weights that only the old one had.
+
+        Args:
+            family: masker or hands, say.
+            settings: type and settings of the new stage, as in a bundle's file.
+        """
+        stages = {**self.stages, family: settings}
+        gone = set(self._weights_under(self.stages.get(family, {})))
+        kept = {file for stage in stages.values() for file in self._weights_under(stage)}
         return dataclasses.replace(
             self,
-            warning='; '.join(told),
-            stages={**self.stages, **{family: self.fallback[family] for family in absent}},
-            weights=tuple(file for file in self.weights if file not in gone),
-            fallback={},
+            stages=stages,
+            weights=tuple(file for file in self.weights if file not in gone - kept),
+            fallback={k: stage for k, stage in self.fallback.items() if k != family},
         )
 
     def _absent(self, family: str) -> str:

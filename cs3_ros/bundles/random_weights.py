@@ -37,7 +37,7 @@ from transformers.models.edgetam.configuration_edgetam import (
 )
 
 from cs3_ros.bundles.bundle import Bundle
-from cs3_ros.bundles.toy_onnx import write_yolox
+from cs3_ros.bundles.random_yolox import write_toy_yolox, write_yolox_nano
 from cs3_ros.bundles.toy_tokenizers import write_clip_tokenizer, write_roberta_tokenizer
 from cs3_ros.files.progress import Bar
 from cs3_ros.hands.detr import LABELS
@@ -180,8 +180,14 @@ def write_random_weights(
 def random_home(
     bundle: Bundle, size: Size = 'full', sam2: str = 'base_plus', seed: int = 0
 ) -> Iterator[Path]:
-    """A temporary CS3_HOME with random weights for one bundle; yields the folder."""
-    parts = {PurePosixPath(file.path).parts[0] for file in bundle.weights}
+    """A temporary CS3_HOME with random weights for what a bundle's stages name; yields the folder.
+
+    SAM 2.1 is called as in our bundles, sam2/sam2.1_hiera_base_plus.pt, whatever its size.
+    """
+    named = [file.path for file in bundle.weights]
+    for stage in bundle.stages.values():
+        named += [value for value in stage.values() if isinstance(value, str) and value]
+    parts = {PurePosixPath(path).parts[0] for path in named} & set(_WRITERS)
     before = os.environ.get('CS3_HOME')
     with tempfile.TemporaryDirectory(prefix='cs3_random_') as folder:
         home = write_random_weights(Path(folder), size, seed, sam2, parts, progress=size == 'full')
@@ -295,8 +301,9 @@ def _write_cs3(folder: Path, full: bool, _: str) -> None:
 
 
 def _write_yolox(folder: Path, full: bool, _: str) -> None:
-    """Of the form of YOLOX-nano, whatever the size asked for; it costs next to nothing."""
-    write_yolox(folder / 'yolox_nano.onnx', torch.initial_seed())
+    """YOLOX-nano of the official release."""
+    write = write_yolox_nano if full else write_toy_yolox
+    write(folder / 'yolox_nano.onnx', torch.initial_seed())
 
 
 def _write_edgetam(folder: Path, full: bool, _: str) -> None:

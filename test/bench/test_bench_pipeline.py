@@ -18,6 +18,7 @@ from cs3_ros.bench.events import fixed_boxes, random_event
 from cs3_ros.bench.fake_stages import BothHands, BoxMasker
 from cs3_ros.bench.stage_watch import OperationCounter, watched
 from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.localisers.motion import MotionLocaliser
 from cs3_ros.pipeline import Pipeline
 
 TINY = ['--random-weights', '--networks', 'tiny', '--device', 'cpu', '--size', '96x64']
@@ -42,7 +43,8 @@ def test_tables_and_json(tmp_path, capsys):
     result = json.loads((tmp_path / 'out.json').read_text())
     assert (result['events'], result['precision'], result['size']) == (2, 'float32', '96x64')
     times = result['milliseconds']
-    assert set(times['ours']) == {'prepare', 'finish', 'both'}
+    assert set(times['ours']) == {'prepare', 'finish', 'both', 'processor'}
+    assert all(row['p50'] > 0 for row in times['ours'].values())
     assert set(times['alone']) == STAGES and set(times['host']) == STAGES | {'decode', 'verify'}
     assert set(result['operations']) == STAGES
     assert all(0 < row['kernels'] < row['operations'] for row in result['operations'].values())
@@ -53,6 +55,24 @@ def test_tables_and_json(tmp_path, capsys):
     assert result['peak_memory_gib']['ours'] > 0
     printed = capsys.readouterr().out
     assert '| prepare |' in printed and '| localiser_locate |' in printed and ' x (wait' in printed
+
+
+@pytest.mark.parametrize(
+    'masker, name',
+    [
+        (['grabcut'], 'grabcut'),
+        (['sam2', '--sam2', 'tiny', '--side', '64'], 'sam2 tiny at 64 pixels'),
+    ],
+)
+def test_a_bundle_without_networks_and_another_masker(tmp_path, capsys, masker, name):
+    needs.hands()
+    out = tmp_path / 'out.json'
+    options = ['--bundle', 'small', '--events', '1', '--no-naive', '--json', str(out)]
+    assert _main(pipeline, *options, '--masker', *masker) == 0
+    result = json.loads(out.read_text())
+    alone = result['milliseconds']['alone']
+    assert set(alone) == STAGES | {'objects'} and alone['objects']['p50'] > 0
+    assert result['masker'] == name and f'masks by {name}' in capsys.readouterr().out
 
 
 def test_interrupted_tells_what_was_measured(tmp_path, monkeypatch, capsys):
@@ -81,6 +101,20 @@ def test_interrupted_tells_what_was_measured(tmp_path, monkeypatch, capsys):
 def test_wrong_options(arguments):
     with pytest.raises(ValueError, match='expected'):
         _main(pipeline, *[f'{arguments[0]}={arguments[1]}'])
+
+
+def test_only_sam2_has_a_side():
+    with pytest.raises(ValueError, match='--side 64: expected the masker sam2, not grabcut'):
+        _main(pipeline, '--bundle', 'lite', '--side', '64')
+
+
+def test_own_weights_of_another_masker_are_those_of_its_size():
+    options = argparse.Namespace(masker='sam2', sam2='tiny', side=0, random_weights=False)
+    bundle = pipeline.with_masker(load_bundle('small', as_written=True), options)
+    assert bundle.stages['masker'] == {'type': 'sam2', 'checkpoint': 'sam2/sam2.1_hiera_tiny.pt'}
+    assert [file.path for file in bundle.weights] == ['yolox/yolox_nano.onnx']
+    assert not bundle.fallback
+    assert pipeline.masker_name(bundle, options) == 'sam2 sam2.1_hiera_tiny'
 
 
 def test_a_bundle_without_counterparts_has_no_plain_composition():
@@ -150,6 +184,18 @@ def test_events_are_random_but_the_same_again():
     assert not np.array_equal(one.frame.image, other.frame.image)
     assert not np.array_equal(one.audio.samples, other.audio.samples)
     assert 48_000 <= np.abs(one.audio.samples).argmax() < 49_000
+
+
+def test_a_part_of_the_picture_moves_where_frames_round_it_are_asked_for():
+    clip = random_event(1, 120, 60, 0.0, around=3)
+    assert len(clip.frames) == 7 and clip.frame.stamp_ns == clip.onset.stamp_ns
+    assert np.array_equal(clip.frame.image, random_event(1, 120, 60, 0.0).frame.image)
+    stamps = np.diff([frame.stamp_ns for frame in clip.frames]) / 1e9
+    assert stamps == pytest.approx([1 / 30] * 6, abs=1e-6)
+    before, after = (clip.frames[k].image for k in (2, 4))
+    assert np.array_equal(before[20:40, 39:79], after[20:40, 41:81])
+    assert np.array_equal(before[:20], after[:20])
+    assert MotionLocaliser().encode(clip.frames, 3) is not None
 
 
 def test_fixed_boxes_touch_inside_of_the_picture():

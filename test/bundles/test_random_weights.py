@@ -112,6 +112,15 @@ def test_random_home_is_taken_away_again(monkeypatch):
     assert 'CS3_HOME' not in os.environ
 
 
+def test_random_home_has_what_stages_name_without_listing_it(tmp_path):
+    (tmp_path / 'mine.yaml').write_text(
+        'name: mine\nclip: {frames_before_s: 0.2}\nhands: {type: mediapipe}\n'
+        'objects: {type: yolox, model: yolox/yolox_nano.onnx}\nmasker: {type: grabcut}\n'
+    )
+    with random_home(load_bundle(str(tmp_path / 'mine.yaml')), 'tiny') as home:
+        assert [path.name for path in home.rglob('*.*')] == ['yolox_nano.onnx']
+
+
 def test_the_prompt_has_a_token_for_each_word(tiny_home):
     tokenizer = CLIPTokenizer.from_pretrained(tiny_home / 'clipseg-rd64-refined')
     ids = tokenizer('A photo of a')['input_ids']

@@ -114,13 +114,13 @@ def test_without_the_packages_of_its_masker_it_says_what_brings_them(home, monke
 def test_a_masker_that_is_there_but_broken_is_an_error(home, everything_installed):
     needs.networks()
     pytest.importorskip('timm', reason='no timm: docs/bundles.md')
-    from cs3_ros.bundles.toy_onnx import write_yolox
+    from cs3_ros.bundles.random_yolox import write_toy_yolox
 
     needs.hands()
     for path in (EDGETAM, 'edgetam/config.json'):
         put(home, path, b'{}')
     (home / 'yolox').mkdir()
-    write_yolox(home / YOLOX, seed=0)
+    write_toy_yolox(home / YOLOX, seed=0)
     with pytest.raises(BundleError, match="bundle 'small', masker: "):
         load_bundle('small').build()
 
@@ -136,10 +136,10 @@ def test_without_the_detector_it_does_not_run(home, everything_installed):
 def test_it_builds_with_a_detector_and_runs(home):
     needs.hands()
     from cs3_ros.bench.events import random_event
-    from cs3_ros.bundles.toy_onnx import write_yolox
+    from cs3_ros.bundles.random_yolox import write_toy_yolox
 
     (home / 'yolox').mkdir(parents=True)
-    write_yolox(home / YOLOX, seed=0)
+    write_toy_yolox(home / YOLOX, seed=0)
     collision = load_bundle('small').build()(random_event(0, 160, 96, 1.0))
     assert 'objects' in collision.timings_ms
     assert collision.heat_map is None and not collision.candidates  # one frame: nothing moves

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_data import shared_data
 
-from cs3_ros.bundles.toy_onnx import write_yolox
+from cs3_ros.bundles.random_yolox import write_toy_yolox, write_yolox_nano
 from cs3_ros.objects.yolox import (
     COCO,
     COLUMNS,
@@ -25,7 +25,7 @@ from cs3_ros.objects.yolox import (
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp('yolox') / 'toy.onnx'
-    write_yolox(path, seed=3)
+    write_toy_yolox(path, seed=3)
     return path
 
 
@@ -101,6 +101,31 @@ def test_what_is_no_yolox_is_refused(tmp_path, model):
             YoloxObjects(YoloxConfig(str(tmp_path / 'bad.onnx')))
     with pytest.raises(ValueError, match='side = 400: expected a multiple of 32'):
         YoloxConfig('x', side=400)
+
+
+@pytest.fixture(scope='module')
+def nano(tmp_path_factory):
+    path = tmp_path_factory.mktemp('yolox') / 'nano.onnx'
+    write_yolox_nano(path, seed=3)
+    return path
+
+
+def _cost(path):
+    """Layers by kind, and multiplications."""
+    net = cv2.dnn.readNetFromONNX(str(path))
+    kinds = [net.getLayer(name).type for name in net.getLayerNames()]
+    return {kind: kinds.count(kind) for kind in kinds}, net.getFLOPS([1, 3, 416, 416])
+
+
+def test_random_nano_gives_proposals(nano):
+    found = YoloxObjects(YoloxConfig(str(nano), min_score=0.001)).propose(picture())
+    assert found == YoloxObjects(YoloxConfig(str(nano), min_score=0.001)).propose(picture())
+    # about the 3 659 407 bytes of the release's file
+    assert 3_640_000 < nano.stat().st_size < 3_660_000
+
+
+def test_random_nano_costs_what_the_published_one_costs(nano):
+    assert _cost(nano) == _cost(shared_data('weights') / 'yolox_nano.onnx')
 
 
 def test_the_published_network_sees_a_bowl():
