@@ -257,7 +257,11 @@ class Pipeline:
         """
         timings = dict(prepared.timings_ms)
         labels, scores, prompts = prompts_of(
-            prepared.hands, localisation, prepared.objects, searched=self.localiser is not None
+            prepared.hands,
+            localisation,
+            prepared.objects,
+            searched=self.localiser is not None,
+            size=prepared.frame.image.shape[:2] if prepared.objects else None,
         )
         masks: list[Mask] = []
         if prompts:

@@ -20,6 +20,9 @@ TOUCH = 0.1
 LEAST_PLACE = 0.04
 """A place snaps to nothing smaller than this fraction of the picture: hands propose what is small,
 the place what they hit."""
+MOST_HELD = 0.5
+"""No hand holds a proposal larger than this fraction of the picture: a table, say, that is seen
+under it."""
 _NO_POINTS = np.zeros((0, 2), np.float32)
 SAME = 0.6
 """Boxes of a larger IoU are of one thing."""
@@ -32,6 +35,7 @@ def prompts_of(
     localisation: Localisation | None,
     proposals: Sequence[Proposal] = (),
     searched: bool = True,
+    size: tuple[int, int] | None = None,
 ) -> tuple[list[Label], list[float], list[Prompt]]:
     """One prompt per hand that holds something, one for the localisation, in priority order.
 
@@ -41,6 +45,8 @@ def prompts_of(
         proposals: objects of the picture, hands and persons not among them; may be empty.
         searched: whether a localiser looked for the place; without one nothing could support a
             guess, and all are kept.
+        size: height and width of the picture, to which proposals are compared; None where they
+            are not.
 
     Returns:
         Label, score and prompt of each candidate.
@@ -49,11 +55,13 @@ def prompts_of(
     scores: list[float] = []
     prompts: list[Prompt] = []
     held: list[Box] = []
+    most = math.inf if size is None else MOST_HELD * size[0] * size[1]
+    holdable = [proposal for proposal in proposals if _area(proposal.box) <= most]
     hulls = tuple(hand.hand_hull for hand in hands if len(hand.hand_hull) >= 3)
     for hand in sorted(hands, key=lambda hand: hand.side != 'right'):
         box, guessed = hand.object_box, hand.guessed
         points, off = hand.grip_points, hand.hand_points
-        if (box is None or guessed) and (found := _in_hand(hand, proposals)) is not None:
+        if (box is None or guessed) and (found := _in_hand(hand, holdable)) is not None:
             box, guessed = found.box, False
             points = off = _NO_POINTS
             held.append(box)

@@ -173,7 +173,9 @@ def masker_name(bundle: Bundle, options: argparse.Namespace) -> str:
     masker = bundle.stages['masker']
     parts = [str(masker['type'])]
     if masker['type'] == 'sam2':
-        parts += [options.sam2] if options.random_weights else [Path(masker['checkpoint']).stem]
+        parts += [
+            options.sam2 if options.random_weights else f'({Path(masker["checkpoint"]).name})'
+        ]
         parts += [f'at {masker["side"]} pixels'] if masker.get('side') else []
     return ' '.join(parts)
 

@@ -114,7 +114,7 @@ def test_own_weights_of_another_masker_are_those_of_its_size():
     assert bundle.stages['masker'] == {'type': 'sam2', 'checkpoint': 'sam2/sam2.1_hiera_tiny.pt'}
     assert [file.path for file in bundle.weights] == ['yolox/yolox_nano.onnx']
     assert not bundle.fallback
-    assert pipeline.masker_name(bundle, options) == 'sam2 sam2.1_hiera_tiny'
+    assert pipeline.masker_name(bundle, options) == 'sam2 (sam2.1_hiera_tiny.pt)'
 
 
 def test_a_bundle_without_counterparts_has_no_plain_composition():
