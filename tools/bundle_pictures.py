@@ -8,7 +8,6 @@ A bundle whose weights are not at hand (``CS3_HOME``) gets a tile that says so: 
 from __future__ import annotations
 
 import sys
-import textwrap
 from pathlib import Path
 
 import cv2
@@ -43,8 +42,8 @@ def absent(bundle: Bundle) -> Image:
     """The tile of a bundle that cannot run here."""
     canvas = np.full((SIDE // 4, SIDE, 3), GREY, np.uint8)
     largest = max(bundle.lacking_weights, key=lambda file: file.bytes or 0)
-    text = f'Not drawn: weights not at hand, such as {Path(largest.path).name}'
-    for row, line in enumerate(textwrap.wrap(text, 40)):
+    lines = ('Not drawn: its weights are not at hand,', f'{largest.path} for one')
+    for row, line in enumerate(lines):
         place = (14, 30 + 24 * row)
         cv2.putText(canvas, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.55, BLACK, 1, cv2.LINE_AA)
     return tile(bundle.name, canvas)
