@@ -42,7 +42,7 @@ def absent(bundle: Bundle) -> Image:
     """The tile of a bundle that cannot run here."""
     canvas = np.full((SIDE // 4, SIDE, 3), GREY, np.uint8)
     largest = max(bundle.lacking_weights, key=lambda file: file.bytes or 0)
-    lines = ('Not drawn: its weights are not at hand,', f'{largest.path} for one')
+    lines = ('Not drawn, for want of its weights:', str(largest.path))
     for row, line in enumerate(lines):
         place = (14, 30 + 24 * row)
         cv2.putText(canvas, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.55, BLACK, 1, cv2.LINE_AA)
