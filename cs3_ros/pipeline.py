@@ -261,7 +261,7 @@ class Pipeline:
             localisation,
             prepared.objects,
             searched=self.localiser is not None,
-            size=prepared.frame.image.shape[:2] if prepared.objects else None,
+            size=_size(prepared.frame.image) if prepared.objects else None,
         )
         masks: list[Mask] = []
         if prompts:
@@ -310,3 +310,8 @@ class Pipeline:
                 result = call(*args)
             timings[stage] = (time.perf_counter() - start) * 1e3
             return result
+
+
+def _size(image: Image) -> tuple[int, int]:
+    """Height and width."""
+    return image.shape[0], image.shape[1]
