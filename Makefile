@@ -4,21 +4,24 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help setup lint test gate demo docs bench fuzz clean
 
-BIN := .venv/bin
+# ROS=kilted: ROS 2 Kilted in an environment of its own, for every target.
+ROS ?= jazzy
+VENV := .venv$(if $(filter-out jazzy,$(ROS)),-$(ROS))
+BIN := $(VENV)/bin
 
 # The ROS wheels bring their own libraries: nothing of a sourced ROS installation may leak in.
 unexport LD_LIBRARY_PATH PYTHONPATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
-export AMENT_PREFIX_PATH := $(CURDIR)/.venv
+export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
-export HOME ?= $(CURDIR)/.venv
+export HOME ?= $(CURDIR)/$(VENV)
 
 help: ## this list
 	@echo 'make TARGET, where TARGET is one of'
 	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
 
-setup: ## build .venv with ROS 2 Jazzy from wheels (PYTHON=python3.12 picks another Python)
-	@tools/setup_env.sh
+setup: ## build .venv with ROS 2 Jazzy from wheels (PYTHON=python3.12 picks another Python, ROS=kilted Kilted)
+	@ROS=$(ROS) tools/setup_env.sh
 
 lint: setup
 	$(BIN)/ruff check .

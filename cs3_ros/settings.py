@@ -23,6 +23,9 @@ from cs3_ros.trigger.buffers import AudioConfig, FrameConfig
 from cs3_ros.trigger.onset import INPUT_RATES, OnsetConfig
 from cs3_ros.verification import VerificationConfig
 
+SHORTEST_WINDOW_S = 0.1
+"""Of topic statistics."""
+
 
 @dataclass(frozen=True)
 class NodeConfig:
@@ -78,6 +81,12 @@ class NodeConfig:
         maximum=64,
     )
 
+    statistics_period_s: float = setting(
+        0.0,
+        'Window of the topic statistics on /statistics, in seconds; 1.0 is usual, 0 is off.',
+        minimum=0.0,
+        maximum=60.0,
+    )
     bond: bool = setting(
         True, 'While active, keep a bond for a lifecycle manager, where bondpy is installed.'
     )
@@ -94,6 +103,19 @@ class NodeConfig:
                 f'audio_rate = {self.audio_rate}: expected 0 or a value in '
                 f'[{INPUT_RATES[0]}, {INPUT_RATES[1]}]'
             )
+        check_statistics_period(self.statistics_period_s)
+
+
+def check_statistics_period(seconds: float) -> None:
+    """Refuse windows of topic statistics that would flood the network.
+
+    Raises:
+        ValueError: neither 0 nor at least ``SHORTEST_WINDOW_S``.
+    """
+    if 0 < seconds < SHORTEST_WINDOW_S:
+        raise ValueError(
+            f'statistics_period_s = {seconds}: expected 0 or at least {SHORTEST_WINDOW_S}'
+        )
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ ARGUMENTS = [
         'Empty: none, so that SetParameter of a launch file around this one holds.',
     ),
     DeclareLaunchArgument(
+        'qos_file',
+        default_value='',
+        description='ROS parameter file with qos_overrides for the node and the contact node; '
+        'config/cs3_qos.yaml of the package is an example. Empty: none.',
+    ),
+    DeclareLaunchArgument(
         'bundle',
         default_value='',
         description='What finds the objects: the name of a bundle (lite, zero_shot, acl, cs3; nano '
@@ -155,7 +161,7 @@ def start_node(context: LaunchContext) -> list:
         executable='cs3_node',
         name='cs3',
         namespace=value['namespace'],
-        parameters=[given for given in (value['params_file'], overrides) if given],
+        parameters=[g for g in (value['params_file'], value['qos_file'], overrides) if g],
         remappings=remappings,
         ros_arguments=['--log-level', f'{logger}:={value["log_level"]}'],
         additional_env=launched_environment(os.environ),
@@ -202,7 +208,7 @@ def contact_node(value: dict[str, str]) -> list:
             executable='contact_node',
             name='cs3_contact',
             namespace=value['namespace'],
-            parameters=[given] if given else [],
+            parameters=[each for each in (value['qos_file'], given) if each],
             remappings=remappings,
             additional_env=launched_environment(os.environ),
             respawn=value['respawn'] == 'true',

@@ -1,4 +1,4 @@
-"""All that a robot with a camera of its own needs: microphone, node and, if there is one, Foxglove.
+"""All that a robot with a camera of its own needs: microphone, node and what shows their topics.
 
 `ros2 launch cs3_ros robot.launch.py image_topic:=/camera/image_raw`; arguments that are not listed
 here go to cs3.launch.py.
@@ -13,7 +13,9 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
+from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
+from cs3_ros.ros.apt import apt_package
 from cs3_ros.ros.environment import launched_environment
 
 BOOLEAN = ['true', 'false']
@@ -53,14 +55,36 @@ ARGUMENTS = [
         'publish.',
     ),
     DeclareLaunchArgument('foxglove_port', default_value='8765', description='Port of the bridge.'),
+    DeclareLaunchArgument(
+        'rviz',
+        default_value='false',
+        choices=['auto', *BOOLEAN],
+        description='Start RViz with config/cs3.rviz; auto: where it is installed '
+        '(`apt install ros-jazzy-rviz2 ros-jazzy-vision-msgs-rviz-plugins`).',
+    ),
+    DeclareLaunchArgument(
+        'qos_file',
+        default_value='',
+        description='ROS parameter file with qos_overrides for all the nodes; config/cs3_qos.yaml '
+        'of the package is an example. Empty: none.',
+    ),
+    DeclareLaunchArgument(
+        'target_frame',
+        default_value='',
+        description='Frame of contact_point and detections_3d, which RViz then shows. Empty: the '
+        'optical frame of the camera; if it is not the one in cs3.rviz, choose it in RViz.',
+    ),
 ]
+
+SHOWN = ('overlay', 'collision_masks', 'tracked_masks', 'contact_point', 'detections_3d')
+"""Topics in config/cs3.rviz, there below /cs3."""
 
 
 def start_beside(context: LaunchContext) -> list:
-    """Microphone and bridge, as asked for.
+    """Microphone, bridge and RViz, as asked for.
 
     Raises:
-        RuntimeError: a bridge is asked for and not installed; launch prints it and ends.
+        RuntimeError: what is asked for is not installed; launch prints it and ends.
     """
     value = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
     nodes = []
@@ -73,17 +97,12 @@ def start_beside(context: LaunchContext) -> list:
                 executable='mic',
                 name='cs3_microphone',
                 namespace=value['namespace'],
-                parameters=[{**given, **numbers}],
+                parameters=[each for each in (value['qos_file'], {**given, **numbers}) if each],
                 additional_env=launched_environment(os.environ),
                 output='screen',
             )
         )
-    if value['foxglove'] == 'true' or (value['foxglove'] == 'auto' and has_bridge()):
-        if not has_bridge():
-            raise RuntimeError(
-                'foxglove:=true, but foxglove_bridge is not installed: '
-                '`apt install ros-jazzy-foxglove-bridge`, or leave foxglove at auto'
-            )
+    if wanted(value, 'foxglove', 'foxglove_bridge'):
         where = {'address': value['foxglove_address'], 'port': int(value['foxglove_port'])}
         nodes.append(
             Node(
@@ -94,15 +113,43 @@ def start_beside(context: LaunchContext) -> list:
                 output='screen',
             )
         )
+    if wanted(value, 'rviz', 'rviz2'):
+        layout = PathJoinSubstitution([FindPackageShare('cs3_ros'), 'config', 'cs3.rviz'])
+        frame = ['-f', value['target_frame']] if value['target_frame'] else []
+        around = context.launch_configurations.get('ros_namespace')
+        namespace = make_namespace_absolute(prefix_namespace(around, value['namespace']))
+        home = namespace.rstrip('/')
+        nodes.append(
+            Node(
+                package='rviz2',
+                executable='rviz2',
+                name='cs3_rviz',
+                arguments=['-d', layout, *frame],
+                remappings=[(f'/cs3/{topic}', f'{home}/{topic}') for topic in SHOWN],
+                additional_env=launched_environment(os.environ),
+                output='screen',
+            )
+        )
     return nodes
 
 
-def has_bridge() -> bool:
-    """Whether foxglove_bridge is installed."""
-    try:
-        get_package_share_directory('foxglove_bridge')
-    except PackageNotFoundError:
+def wanted(value: dict[str, str], argument: str, package: str) -> bool:
+    """Whether an argument asks for what a package starts.
+
+    Raises:
+        RuntimeError: it does, and the package is not installed.
+    """
+    if value[argument] == 'false':
         return False
+    try:
+        get_package_share_directory(package)
+    except PackageNotFoundError:
+        if value[argument] == 'auto':
+            return False
+        raise RuntimeError(
+            f'{argument}:=true, but {package} is not installed: `apt install '
+            f'{apt_package(package)}`, or {argument}:=auto'
+        ) from None
     return True
 
 

@@ -22,6 +22,11 @@ def ros() -> None:
     _packages('apt install ros-jazzy-vision-msgs', 'vision_msgs.msg')
 
 
+def statistics() -> None:
+    """The messages of topic statistics."""
+    _packages('make setup, or apt install ros-jazzy-statistics-msgs', 'statistics_msgs.msg')
+
+
 def opencv() -> None:
     """What draws and decodes pictures."""
     _packages(OPENCV, 'cv2')

@@ -10,12 +10,12 @@ from pathlib import Path
 import launch_stub
 import pytest
 
-from cs3_ros.ros.environment import USERS_TRANSPORT, fastdds_profile
+from cs3_ros.ros.environment import USERS_TRANSPORT, fastdds_profile, profile_variable
 from cs3_ros.settings import NodeConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {
-    'FASTRTPS_DEFAULT_PROFILES_FILE': str(fastdds_profile()),
+    profile_variable(os.environ): str(fastdds_profile()),
     'RCUTILS_LOGGING_BUFFERED_STREAM': '1',
 }
 
@@ -380,10 +380,39 @@ def test_a_robot_gets_microphone_and_node(start, installed):
 
 
 def test_foxglove_is_started_where_it_is_installed(start, installed):
-    with pytest.raises(RuntimeError, match='apt install ros-jazzy-foxglove-bridge'):
+    words = 'foxglove:=true, but .* `apt install ros-jazzy-foxglove-bridge`, or foxglove:=auto'
+    with pytest.raises(RuntimeError, match=words):
         start('robot.launch.py', foxglove='true')
     installed.add('foxglove_bridge')
     bridge = start('robot.launch.py').processes[1]
     assert bridge.cmd == ['foxglove_bridge']
     assert bridge.parameters == [{'address': '127.0.0.1', 'port': 8765}]
     assert len(start('robot.launch.py', foxglove='false').processes) == 2
+
+
+def test_rviz_is_started_where_it_is_asked_for(start, installed):
+    with pytest.raises(
+        RuntimeError, match='rviz:=true, but rviz2 .* `apt install ros-jazzy-rviz2`'
+    ):
+        start('robot.launch.py', rviz='true')
+    assert len(start('robot.launch.py', rviz='auto').processes) == 2
+    installed.add('rviz2')
+    assert len(start('robot.launch.py').processes) == 2, 'a window only where somebody wants it'
+    rviz = start('robot.launch.py', rviz='auto', namespace='left').processes[1]
+    assert rviz.cmd == ['rviz2', '-d', str(ROOT / 'config' / 'cs3.rviz')]
+    assert rviz.remappings['/cs3/overlay'] == '/left/overlay'
+    assert rviz.additional_env == ENVIRONMENT
+    arguments = dict(rviz='true', target_frame='base_link', depth_topic='/depth')
+    context = start('robot.launch.py', **arguments)
+    assert context.processes[1].cmd[3:] == ['-f', 'base_link']
+    assert of_depth(context).parameters == [{'target_frame': 'base_link'}]
+    shown = {f'/cs3/{topic}' for topic in ('overlay', 'contact_point', 'detections_3d')}
+    assert shown < set(rviz.remappings)
+
+
+def test_one_file_of_qos_overrides_reaches_every_node(start, installed):
+    context = start('robot.launch.py', qos_file='/q.yaml', depth_topic='/depth', bundle='lite')
+    microphone, node, contact = context.processes
+    assert microphone.parameters == ['/q.yaml', {'rate': 48_000, 'channels': 1}]
+    assert node.parameters == ['/q.yaml', {'bundle': 'lite'}]
+    assert contact.parameters == ['/q.yaml']

@@ -221,3 +221,28 @@ def test_executables_for_ros2_run(setup_arguments) -> None:
     for target in scripts.values():
         module, _, function = target.partition(':')
         assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_the_pins_of_kilted_hold_what_setup_asks_for():
+    kilted = {r.name: r for r in requirements(ROOT / 'requirements' / 'constraints_kilted.txt')}
+    asked = [r.name for r in requirements(ROOT / 'requirements' / 'ros.txt')]
+    of_ros = {name.replace('ros-jazzy-', 'ros-kilted-') for name in asked if name[:4] == 'ros-'}
+    assert {'ros-kilted-rclpy', 'ros-rmw-fastrtps-cpp'} <= of_ros <= set(kilted)
+    assert all(name.startswith('ros-') for name in kilted), 'the rest has the versions of Jazzy'
+    assert all(str(r.specifier).startswith('==') for r in kilted.values())
+
+
+def test_setup_knows_two_distributions():
+    done = subprocess.run(
+        ['bash', str(ROOT / 'tools' / 'setup_env.sh')],
+        env={**os.environ, 'ROS': 'humble'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and 'ROS=humble: expected jazzy or kilted' in done.stderr
+    for distribution, folder in (('jazzy', '.venv'), ('kilted', '.venv-kilted')):
+        made = subprocess.run(
+            ['make', '-n', 'gate', f'ROS={distribution}'], cwd=ROOT, capture_output=True, text=True
+        )
+        assert f'ROS={distribution} tools/setup_env.sh' in made.stdout
+        assert f'\n{folder}/bin/cs3-train evaluate' in made.stdout

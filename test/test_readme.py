@@ -52,6 +52,11 @@ def test_what_ros2_is_given_exists(command: str) -> None:
             assert set(topics) <= set(read_yaml(profile, 'QoS overrides'))
         case 'security', 'create_keystore':  # the other commands of SROS2 stand in loops of a shell
             assert len(words) == 4
+        case 'param', 'list':
+            assert file == '/cs3/cs3'
+        case 'topic', ('echo' | 'info'):
+            allowed = (ROOT / 'config' / 'sros2' / 'cs3.policy.xml').read_text('utf-8')
+            assert f'<topic>{words[-1].removeprefix("/cs3/")}</topic>' in allowed
         case _:
             assert (verb, package) == ('launch', 'cs3_ros')
             assert (ROOT / 'launch' / file).is_file()

@@ -96,6 +96,7 @@ def test_dotted_and_nested_keys_are_the_same(tmp_path):
         ('    queue_size: 4.0\n', 'queue_size = 4.0: expected int, got float'),
         ('    autostart:\n', 'autostart = None: expected bool'),
         ('    audio_rate: 16000\n', 'audio_rate = 16000 and audio_channels = 0: expected both'),
+        ('    statistics_period_s: 0.05\n', 'statistics_period_s = 0.05: expected 0 or at least'),
         ('    audio_channels: 1\n', 'audio_rate = 0 and audio_channels = 1: expected both'),
     ],
 )

@@ -1,15 +1,22 @@
 #!/usr/bin/env bash
 # Builds .venv: ROS 2 Jazzy from wheels, the pinned requirements, this package (editable) and the
-# message packages of test/interfaces. Does nothing when nothing changed. PYTHON= picks the Python.
+# message packages of test/interfaces. Does nothing when nothing changed. PYTHON= picks the Python;
+# ROS=kilted builds .venv-kilted with the wheels of ROS 2 Kilted in place of Jazzy's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-venv=$PWD/.venv
-log=$venv/setup.log
 
 die() {
     printf 'make setup: %s\n' "$1" >&2
     exit 1
 }
+
+distribution=${ROS:-jazzy}
+case $distribution in
+jazzy) venv=$PWD/.venv ;;
+kilted) venv=$PWD/.venv-kilted ;;
+*) die "ROS=$distribution: expected jazzy or kilted; others have no pinned wheels here" ;;
+esac
+log=$venv/setup.log
 
 digest() { # of the files given and of where the environment lies
     { printf '%s\n' "$venv"; sha256sum "$@"; } | sha256sum | cut -d' ' -f1
@@ -56,7 +63,7 @@ if [ -e "$venv/.requirements" ]; then
 else
     cat <<END
 Setting up $venv with $("$python" --version):
-  ROS 2 Jazzy from PyPI wheels, torch, MediaPipe, OpenCV, PyAV and the test tools;
+  ROS 2 ${distribution^} from PyPI wheels, torch, MediaPipe, OpenCV, PyAV and the test tools;
   downloads 3.5 GB, takes 7 GB of disk and about 5 minutes on 2 cores, once.
 END
 fi
@@ -73,7 +80,16 @@ run() { # title, command...
     printf '%4d s\n' $((SECONDS - start))
 }
 
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@" -c requirements/constraints.txt; }
+wanted_ros=requirements/ros.txt pins=requirements/constraints.txt
+other_distribution() { # everything but ROS has the versions that it has with Jazzy
+    sed "s/^ros-jazzy-/ros-$distribution-/" requirements/ros.txt >"$venv/ros.txt"
+    echo ros-ament-cmake-ros-core >>"$venv/ros.txt" # Kilted's generators need it and do not say so
+    { sed '/^ros-/d' requirements/constraints.txt && cat "requirements/constraints_$distribution.txt"; } \
+        >"$venv/constraints.txt"
+    wanted_ros=$venv/ros.txt pins=$venv/constraints.txt
+}
+
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@" -c "$pins"; }
 
 # The wheels carry the include directories of the machine they were built on.
 rewrite_include_directories() {
@@ -87,7 +103,7 @@ rewrite_include_directories() {
 build_interfaces() {
     local package build
     build=$(mktemp -d)
-    for package in audio_common_msgs vision_msgs; do
+    for package in audio_common_msgs statistics_msgs vision_msgs; do
         cmake -S "test/interfaces/$package" -B "$build/$package" -G Ninja -DBUILD_TESTING=OFF \
             -DCMAKE_INSTALL_PREFIX="$venv" -DPython3_EXECUTABLE="$venv/bin/python3" || return
         ninja -C "$build/$package" install || return
@@ -102,7 +118,8 @@ if ! is_done .requirements "$requirements"; then
     [ -e "$venv" ] || "$python" -m venv "$venv"
     touch "$venv/COLCON_IGNORE" # where this clone lies in a workspace
     : >"$log"
-    run 'ROS 2 Jazzy and its build tools' pip install -r requirements/ros.txt
+    [ "$distribution" = jazzy ] || other_distribution
+    run "ROS 2 ${distribution^} and its build tools" pip install -r "$wanted_ros"
     run 'torch' pip install torch torchvision torchaudio
     # sam2 is built from source: it imports torch to do so, and needs no CUDA kernels here.
     SAM2_BUILD_CUDA=0 run 'this package with its extras, and the training package' \
@@ -112,6 +129,6 @@ if ! is_done .requirements "$requirements"; then
     echo "$requirements" >"$venv/.requirements"
 fi
 if ! is_done .interfaces "$interfaces"; then
-    run 'audio_common_msgs and vision_msgs (compiled)' build_interfaces
+    run 'messages of test/interfaces (compiled)' build_interfaces
     echo "$interfaces" >"$venv/.interfaces"
 fi

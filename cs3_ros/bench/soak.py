@@ -267,10 +267,10 @@ def main(args: argparse.Namespace) -> int:
     if args.events < 0:
         raise ValueError(f'--events {args.events}: expected a number of events')
     if args.depth:
-        from cs3_ros.ros.depth_inputs import from_apt
+        from cs3_ros.ros.apt import from_apt
 
         for module in ('message_filters', 'cv_bridge'):
-            from_apt(module)
+            from_apt(module, 'the contact node')
     prepare_json(args.json)
     try:
         figures = soak(

@@ -93,7 +93,7 @@ class Peer(Node):
         self._contact: dict[str, str] = {}
         self._contact_before: dict[str, str] = {}
         self._outlets: dict[str, Any] = {}
-        self._change = self.create_client(ChangeState, 'cs3/change_state')
+        self._change: Any = self.create_client(ChangeState, 'cs3/change_state')
         self.create_subscription(DiagnosticArray, '/diagnostics', self._diagnosed, 10)
 
     # ---- what the node says -----------------------------------------------------------------

@@ -56,7 +56,7 @@ def measure(seconds: float) -> dict[str, Any]:
             peer.create_subscription(Image, 'collision_masks', keep(answers), 100)
             peer.create_subscription(Image, 'tracked_masks', keep(tracked), 200)
             peer.create_subscription(CompressedImage, 'image/compressed', keep(taken), 200)
-            client = peer.create_client(Trigger, 'cs3/segment_now')
+            client: Any = peer.create_client(Trigger, 'cs3/segment_now')
             listener.until(
                 lambda: listener.counter('image', 'frames') and client.service_is_ready(),
                 'pictures arrive at the node',

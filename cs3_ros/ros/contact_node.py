@@ -28,11 +28,14 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from cs3_ros.config import from_mapping, setting, validate
-from cs3_ros.ros import messages
-from cs3_ros.ros.depth_inputs import DepthInputs, from_apt
+from cs3_ros.ros import messages, qos
+from cs3_ros.ros.apt import from_apt
+from cs3_ros.ros.depth_inputs import WHO, DepthInputs
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import stamp_to_ns
 from cs3_ros.ros.spin import Interrupts, Spinner
+from cs3_ros.ros.statistics import TopicStatistics
+from cs3_ros.settings import check_statistics_period
 from cs3_ros.space.camera import camera_of, metres
 from cs3_ros.space.contact import Contact, SpaceConfig
 from cs3_ros.space.sight import Sight, look
@@ -67,11 +70,18 @@ class ContactConfig:
         minimum=1.0,
         maximum=16_384.0,
     )
+    statistics_period_s: float = setting(
+        0.0,
+        'Window of the topic statistics on /statistics, s; 1.0 is usual, 0 is off.',
+        minimum=0.0,
+        maximum=60.0,
+    )
     space: SpaceConfig = field(default_factory=SpaceConfig)
     """Which depth belongs to masks, and what is read off it."""
 
     def __post_init__(self) -> None:
         validate(self)
+        check_statistics_period(self.statistics_period_s)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,18 +109,22 @@ class ContactNode(Node):
         why: the last reason in words.
 
     Raises:
-        ImportError: message_filters, cv_bridge or tf2_ros is missing; names the apt package.
+        ImportError: message_filters, cv_bridge, tf2_ros or statistics_msgs is missing; names the
+            apt package.
         ValueError: a parameter is out of range or unknown.
     """
 
     def __init__(self, **options: Any) -> None:
-        bridge = from_apt('cv_bridge')
-        from_apt('message_filters')
+        bridge = from_apt('cv_bridge', WHO)
+        from_apt('message_filters', WHO)
         super().__init__('cs3_contact', **{'namespace': 'cs3', **options})
         self._bridge = bridge.CvBridge()
         try:
+            qos.check(self)
             self.config = self._declared()
-            self._tf = from_apt('tf2_ros') if self.config.target_frame else None
+            self._tf = from_apt('tf2_ros', WHO) if self.config.target_frame else None
+            period_s = self.config.statistics_period_s
+            statistics = TopicStatistics(self, period_s) if period_s else None
         except (ValueError, ImportError):
             self.destroy_node()
             raise
@@ -129,10 +143,12 @@ class ContactNode(Node):
             self._refuse,
             self._wait,
             self._answer,
+            statistics,
         )
-        self._point_out = self.create_publisher(PointStamped, 'contact_point', 10)
-        self._detections_out = self.create_publisher(Detection3DArray, 'detections_3d', 10)
-        self._diagnostics_out = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._point_out = qos.publisher(self, PointStamped, 'contact_point')
+        self._detections_out = qos.publisher(self, Detection3DArray, 'detections_3d')
+        self._diagnostics_out = qos.publisher(self, DiagnosticArray, '/diagnostics')
+        qos.warn_without_effect(self)
         wall = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(HOUSEKEEPING_S, self._keep_house, clock=wall)
         self.create_timer(DIAGNOSTICS_S, self._publish_diagnostics, clock=wall)

@@ -6,7 +6,6 @@ and looked up by stamp. What cannot be used is refused at the door, and counted.
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -21,32 +20,19 @@ from vision_msgs.msg import Detection2DArray
 from cs3_ros.collision import LAST_STAMP_NS, NS_PER_S
 from cs3_ros.files.depth_image import check_depth
 from cs3_ros.files.message_fields import stamp_of
+from cs3_ros.ros.apt import from_apt
+from cs3_ros.ros.statistics import TopicStatistics
 from cs3_ros.ros.subscription import FollowingSubscription
 from cs3_ros.space.camera import camera_of
 from cs3_ros.space.contact import SpaceConfig
 from cs3_ros.space.sight import nearest
 from cs3_ros.trigger.buffers import JUMP_BACK_NS
 
+WHO = 'the contact node'
 INFOS = 100
 """camera_info messages that are kept."""
 MOST_HALVES = 8
 """Masks that wait for their detections, and the other way round."""
-
-
-def from_apt(module: str) -> Any:
-    """A Python module that comes from apt alone.
-
-    Raises:
-        ImportError: names the package that has to be installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        apt = f'ros-jazzy-{module.replace("_", "-")}'
-        raise ImportError(
-            f'the contact node needs {module} ({error}): `apt install {apt}`, and source '
-            '/opt/ros/jazzy/setup.bash'
-        ) from error
 
 
 class DepthInputs:
@@ -60,6 +46,7 @@ class DepthInputs:
         refuse: called with a counter and a text for what cannot be used.
         on_pair: called with masks and detections of one stamp.
         on_news: called after every message that may let a collision be answered.
+        statistics: measures what comes on each topic; None where nobody asked for it.
 
     Raises:
         ImportError: message_filters is missing; names the apt package.
@@ -74,10 +61,11 @@ class DepthInputs:
         refuse: Callable[[str, str], None],
         on_pair: Callable[[Image, Detection2DArray], None],
         on_news: Callable[[], None],
+        statistics: TopicStatistics | None,
     ) -> None:
-        self._filters = from_apt('message_filters')
+        self._filters = from_apt('message_filters', WHO)
         self._node, self._config, self._counts, self._refuse = node, config, counts, refuse
-        self._on_pair, self._on_news = on_pair, on_news
+        self._on_pair, self._on_news, self._statistics = on_pair, on_news, statistics
         self._most_bytes = int(depth_mb * 1e6)
         self._depth_bytes = 0
         self._depth = self._cache(1)
@@ -125,7 +113,9 @@ class DepthInputs:
         def lost(count: int) -> None:
             self._counts[f'lost_{topic}'] += count
 
-        return FollowingSubscription(self._node, kind, topic, callback, depth, lost)
+        name, statistics = self._node.resolve_topic_name(topic), self._statistics
+        observe = None if statistics is None else statistics.measure(name)
+        return FollowingSubscription(self._node, kind, topic, callback, depth, lost, observe)
 
     def _jumped(self, topic: str, message: Any) -> bool:
         """Whether the clock of a topic has gone back, so that what was kept is of another time.

@@ -57,8 +57,8 @@ LOSSES = {
 
 COUNTERS = {'image': 'frames', 'audio': 'audio_chunks', 'events': 'onsets'}
 """What the rate of each status counts."""
-TURNED_AWAY = {'events': 'gated'}
-"""Counters that are shown and no reason for a warning."""
+HARMLESS = {'image': ('built_in_frames', 'cv_bridge_frames'), 'events': ('gated',)}
+"""Counters that are shown and no reason for a warning: who reads pictures, what was no impact."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,8 @@ class Diagnostics:
             rate = max(counts.get(counter, 0) - self._last.get(counter, 0), 0) / elapsed
             level, text = self._judge(name, rate, snapshot)
             values = {'rate_hz': f'{rate:.2f}', counter: str(counts.get(counter, 0))}
-            if name in TURNED_AWAY:
-                values[TURNED_AWAY[name]] = str(counts.get(TURNED_AWAY[name], 0))
-            values |= {loss: str(counts.get(loss, 0)) for loss in LOSSES[name]}
+            shown = (*HARMLESS.get(name, ()), *LOSSES[name])
+            values |= {each: str(counts.get(each, 0)) for each in shown}
             statuses.append(self._status(name, level, text, values, snapshot))
         self._last = dict(counts)
         return DiagnosticArray(header=header, status=statuses)

@@ -9,16 +9,31 @@ from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
-PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
-"""What Fast DDS 2.14, the one of Jazzy, reads."""
+PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+"""What Fast DDS 2, the one of Jazzy, and Fast DDS 3, from Kilted on, read."""
 
-USERS_TRANSPORT = (PROFILE_VARIABLE, 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTDDS_BUILTIN_TRANSPORTS')
+USERS_TRANSPORT = (*PROFILE_VARIABLES, 'FASTDDS_BUILTIN_TRANSPORTS')
 """Where one of these is set, the user has chosen a transport and keeps it."""
 
 
 def fastdds_profile() -> Path:
     """The shipped Fast DDS profile: a large shared-memory segment and quick discovery."""
     return Path(str(files('cs3_ros') / 'ros' / 'fastdds.xml'))
+
+
+def profile_variable(environment: Mapping[str, str], prefix: Path = Path(sys.prefix)) -> str:
+    """Which of ``PROFILE_VARIABLES`` the Fast DDS that is installed reads, by its library's name.
+
+    Both cannot be set: Kilted warns of the old one.
+
+    Args:
+        environment: the present variables, for AMENT_PREFIX_PATH.
+        prefix: root of the Python environment.
+    """
+    prefixes = [Path(p) for p in environment.get('AMENT_PREFIX_PATH', '').split(os.pathsep) if p]
+    places = ('lib/libfastdds.so*', 'lib/*-linux-gnu/libfastdds.so*')  # the latter on Debian
+    found = (path.glob(place) for path in (*prefixes, prefix) for place in places)
+    return PROFILE_VARIABLES[any(any(each) for each in found)]
 
 
 def missing_environment(
@@ -33,7 +48,7 @@ def missing_environment(
     """
     missing: dict[str, str] = {}
     if not any(name in environment for name in USERS_TRANSPORT):
-        missing[PROFILE_VARIABLE] = str(fastdds_profile())
+        missing[profile_variable(environment, prefix)] = str(fastdds_profile())
     if (prefix / 'share/ament_index/resource_index/packages/rcl_interfaces').exists():
         known = [p for p in environment.get('AMENT_PREFIX_PATH', '').split(os.pathsep) if p]
         if str(prefix) not in known:
@@ -50,7 +65,8 @@ def launched_environment(environment: Mapping[str, str]) -> dict[str, str]:
         environment: of the launch; what is set there is kept.
     """
     wanted = {'RCUTILS_LOGGING_BUFFERED_STREAM': '1'}  # lines arrive whole, in their order
-    transport = {k: v for k, v in missing_environment(environment).items() if k == PROFILE_VARIABLE}
+    missing = missing_environment(environment)
+    transport = {k: v for k, v in missing.items() if k in PROFILE_VARIABLES}
     return {k: v for k, v in (wanted | transport).items() if k not in environment}
 
 

@@ -18,7 +18,6 @@ from cs3_ros.files.images import compressed_size
 from cs3_ros.files.message_fields import (
     UNSTAMPED_COST,
     format_from_info,
-    frame_from_message,
     sound_from_audio_stamped,
     sound_from_data,
     sound_from_unstamped,
@@ -26,6 +25,8 @@ from cs3_ros.files.message_fields import (
 )
 from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.ros import messages
+from cs3_ros.ros.pictures import frame_of, is_bridged
+from cs3_ros.ros.statistics import TopicStatistics
 from cs3_ros.ros.subscription import FollowingSubscription
 from cs3_ros.settings import NodeConfig
 from cs3_ros.trigger.buffers import AudioConfig
@@ -95,6 +96,8 @@ class Inputs:
         self._on_sound = on_sound
         self._audio = audio
         self._max_pixels = max_pixels
+        period_s = config.statistics_period_s
+        self._statistics = TopicStatistics(node, period_s) if period_s else None
         self._unread: deque[tuple[AudioData | AudioDataStamped, int]] = deque()  # and arrival
         self._no_format: ValueError | None = None
         self._subscriptions: list[FollowingSubscription] = []
@@ -165,6 +168,8 @@ class Inputs:
         """Stop listening."""
         for subscription in self._subscriptions:
             subscription.destroy()
+        if self._statistics is not None:
+            self._statistics.destroy()
         self._counts['refused_audio'] += len(self._unread)
 
     def _listen(
@@ -173,18 +178,22 @@ class Inputs:
         def on_lost(count: int) -> None:
             self._counts[f'lost_{what}'] += count
 
+        full_name = self._node.resolve_topic_name(topic)
+        observe = None if self._statistics is None else self._statistics.measure(full_name)
         subscription = FollowingSubscription(
-            self._node, message_type, topic, callback, depth, on_lost
+            self._node, message_type, topic, callback, depth, on_lost, observe
         )
         self._subscriptions.append(subscription)
         return subscription
 
     def _image(self, message: ImageMessage | CompressedImage) -> None:
         try:
-            frame = frame_from_message(message, self._max_pixels)
+            frame = frame_of(message, self._max_pixels)
         except ValueError as error:
             self._refuse('image', error)
         else:
+            reader = 'cv_bridge' if is_bridged(message) else 'built_in'
+            self._counts[f'{reader}_frames'] += 1
             self.first_image = self.first_image or _described(message, self._max_pixels)
             self._on_frame(frame)
 

@@ -29,6 +29,7 @@ from vision_msgs.msg import (
 from cs3_ros.collision import NS_PER_S, Box, Collision, Image, Onset, box_of
 from cs3_ros.files.bags import INFO
 from cs3_ros.files.pcm import SoundFormat
+from cs3_ros.ros.apt import apt_package
 from cs3_ros.space.camera import Points
 from cs3_ros.space.contact import Extent
 from cs3_ros.space.turns import quaternion_of
@@ -54,10 +55,9 @@ def message_class(type_name: str) -> Any:
     try:
         return getattr(importlib.import_module(f'{package}.msg'), name)
     except (ImportError, AttributeError) as error:
-        apt = f'ros-jazzy-{package.replace("_", "-")}'
         raise ImportError(
-            f'message type {type_name!r} is not installed: `apt install {apt}`, or `make setup` '
-            'for the environment without ROS'
+            f'message type {type_name!r} is not installed: `apt install {apt_package(package)}`, '
+            'or `make setup` for the environment without ROS'
         ) from error
 
 

@@ -20,6 +20,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from cs3_ros.collision import NS_PER_S
 from cs3_ros.files.pcm import SoundFormat
+from cs3_ros.ros import qos
 from cs3_ros.ros.command import before_given
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import header, info_message
@@ -62,6 +63,7 @@ class Microphone(Node):
         sounddevice = import_sounddevice()
         super().__init__('cs3_microphone', **{'namespace': 'cs3', **options})
         try:
+            qos.check(self)
             device, rate, channels, block_s, self._frame_id = self._declared()
         except (ValueError, ParameterException) as error:
             self.destroy_node()
@@ -74,8 +76,9 @@ class Microphone(Node):
             reliability=ReliabilityPolicy.RELIABLE,
             durability=DurabilityPolicy.TRANSIENT_LOCAL,
         )
-        self._audio = self.create_publisher(AudioDataStamped, 'audio', 100)
-        self._info = self.create_publisher(AudioInfo, 'audio_info', latched)
+        self._audio = qos.publisher(self, AudioDataStamped, 'audio', 100)
+        self._info = qos.publisher(self, AudioInfo, 'audio_info', latched)
+        qos.warn_without_effect(self)
         self._stream: Any = None
         try:
             self._stream = sounddevice.RawInputStream(
@@ -104,14 +107,14 @@ class Microphone(Node):
             dynamic_typing=True,
             read_only=True,
         )
-        device = self.declare_parameter('device', '', either).value
+        device: Any = self.declare_parameter('device', '', either).value
         if type(device) not in (str, int):
             raise ValueError(f'device = {device!r}: expected a name or an index')
         rate = self._number('rate', 48_000, 'Samples per second.')
         channels = self._number('channels', 1, 'Channels to record.')
         block_s = self._number('block_s', 0.02, 'Length of one message, seconds.')
         described = ParameterDescriptor(description='frame_id of the sound.', read_only=True)
-        frame_id = self.declare_parameter('frame_id', 'microphone', described).value
+        frame_id: str = self.declare_parameter('frame_id', 'microphone', described).value
         if isinstance(device, str) and device.isdigit():
             device = int(device)
         return device if device != '' else None, rate, channels, block_s, frame_id

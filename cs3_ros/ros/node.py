@@ -26,7 +26,7 @@ from std_srvs.srv import Trigger
 from cs3_ros.bundles.bundle import Bundle, load_bundle
 from cs3_ros.files.interrupts import leave
 from cs3_ros.pipeline import Pipeline
-from cs3_ros.ros import parameters
+from cs3_ros.ros import parameters, qos
 from cs3_ros.ros.active import Active, give_memory_back, make_stream, reason_of
 from cs3_ros.ros.bond import NavBond
 from cs3_ros.ros.diagnostics import (
@@ -39,9 +39,11 @@ from cs3_ros.ros.diagnostics import (
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.inputs import check_audio
 from cs3_ros.ros.managed import FAILURE, SUCCESS, ManagedNode
+from cs3_ros.ros.messages import message_class
 from cs3_ros.ros.narrator import RosLogHandler
 from cs3_ros.ros.outputs import Outputs
 from cs3_ros.ros.spin import Interrupts, Spinner
+from cs3_ros.ros.statistics import METRICS
 from cs3_ros.runtime import free_gpu_memory
 from cs3_ros.settings import NodeConfig, Settings
 
@@ -75,6 +77,8 @@ def _load(factory: PipelineFactory, config: NodeConfig, settings: Settings) -> L
     began = time.monotonic()
     bundle = load_bundle(config.bundle)
     check_audio(config)
+    if config.statistics_period_s:
+        message_class(METRICS)  # refused here where it is not installed
     make_stream(bundle, settings)  # refuses buffers too short for the bundle
     pipeline = factory(bundle, settings)
     pipeline.warm_up(bundle.audio_s)
@@ -98,7 +102,7 @@ class Cs3Node(ManagedNode):
     def __init__(self, factory: PipelineFactory = build_pipeline, **options: Any) -> None:
         super().__init__('cs3', **{'namespace': 'cs3', **options})
         self._factory = factory
-        self._refused = parameters.declare(self)
+        self._refused = parameters.declare(self) | qos.refusals(self)
         self._config, self.settings = NodeConfig(), Settings()
         self._bundle: Bundle | None = None
         self.pipeline: Pipeline | None = None
@@ -111,7 +115,7 @@ class Cs3Node(ManagedNode):
         self._stopped = False  # lately, with its memory not yet given back
         self.problem = ''
         self._diagnostics = Diagnostics(self.get_fully_qualified_name())
-        self._diagnostics_out = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics_out = qos.publisher(self, DiagnosticArray, '/diagnostics')
         # Wall time: with use_sim_time and no /clock the node must still say what is wrong.
         wall = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_S, self._publish_diagnostics, clock=wall)
@@ -170,6 +174,7 @@ class Cs3Node(ManagedNode):
         if self._config.bond:
             with suppress(ImportError):  # docs/topics.md: a manager does without, too
                 self._bond = NavBond(self)
+        qos.warn_without_effect(self)
         result = super().on_activate(state)
         self._outputs.label_info(Header(stamp=self.get_clock().now().to_msg()))
         return result
@@ -242,6 +247,8 @@ class Cs3Node(ManagedNode):
 
     def _apply_parameters(self, changes: Sequence[Parameter]) -> None:
         """Hot parameters take effect at once."""
+        if not any(parameters.is_ours(change.name) for change in changes):
+            return  # qos_overrides, which are declared with their endpoints
         for change in changes:
             self._refused.pop(change.name, None)
         self._config, self.settings = parameters.read(self)

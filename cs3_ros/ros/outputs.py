@@ -12,6 +12,7 @@ from vision_msgs.msg import Classification, Detection2DArray, LabelInfo
 
 from cs3_ros.collision import Collision, Onset
 from cs3_ros.ros import messages
+from cs3_ros.ros.qos import publisher_overrides
 from cs3_ros.tracking import TrackedFrame
 
 
@@ -83,6 +84,9 @@ class Outputs:
         self._tracked_detections.publish(messages.tracked_message(stamp, tracked, labels))
 
     def _publisher(self, message_type: Any, topic: str, qos: QoSProfile | int = 10) -> Any:
-        publisher = self._node.create_lifecycle_publisher(message_type, topic, qos)
+        overrides = publisher_overrides(self._node, topic)
+        publisher = self._node.create_lifecycle_publisher(
+            message_type, topic, qos, qos_overriding_options=overrides
+        )
         self._publishers.append(publisher)
         return publisher

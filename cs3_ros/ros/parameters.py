@@ -49,10 +49,15 @@ def declare(node: Node) -> dict[str, str]:
     return refused
 
 
+def is_ours(name: str) -> bool:
+    """Whether a parameter is a setting, not one of ROS."""
+    return field_of(name) is not None
+
+
 def unknown_overrides(node: Node) -> list[str]:
     """Parameters that the user gave and the node does not have (spelling mistakes)."""
     given = node._parameter_overrides  # rclpy offers no public view of the overrides
-    return sorted(name for name in given if field_of(name) is None and not is_ros_parameter(name))
+    return sorted(name for name in given if not is_ours(name) and not is_ros_parameter(name))
 
 
 def read(node: Node) -> tuple[NodeConfig, Settings]:
@@ -67,6 +72,8 @@ def read(node: Node) -> tuple[NodeConfig, Settings]:
 
 def check_change(node: ManagedNode, changes: Sequence[Parameter]) -> SetParametersResult:
     """Whether the changes, taken together, fit the state and would leave valid settings."""
+    if not any(is_ours(change.name) for change in changes):
+        return SetParametersResult(successful=True)  # qos_overrides are declared
     values = {name: _value(node.get_parameter(name)) for name in parameter_names()}
     new = {p.name: _value(p) for p in changes if p.name in values and _value(p) != values[p.name]}
     cold = sorted(name for name in new if not _is_hot(name))

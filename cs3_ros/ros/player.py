@@ -22,6 +22,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
 from cs3_ros.files.bags import Bag, BagTopic
+from cs3_ros.ros import qos
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import message_class, ns_to_stamp
 
@@ -44,12 +45,13 @@ class Player(Node):
 
     Raises:
         ImportError: a message type is not installed; names the package.
-        ValueError: an impossible rate.
+        ValueError: an impossible rate, or ``qos_overrides`` that make no sense.
     """
 
     def __init__(self, bag: Bag, rate: float = 1.0, clock: bool = False, **options: Any) -> None:
         super().__init__('cs3_player', **{'namespace': 'cs3', **options})
         try:
+            qos.check(self)
             rate, clock = self.given('rate', float(rate)), self.given('clock', clock)
             if not 0 < rate < math.inf:
                 raise ValueError(f'rate = {rate}: expected a positive factor such as 1.0')
@@ -60,13 +62,14 @@ class Player(Node):
             raise
         self._bag = bag
         self._rate = rate
-        self._clock_out = self.create_publisher(Clock, '/clock', 10) if clock else None
+        self._clock_out = qos.publisher(self, Clock, '/clock') if clock else None
         self._outputs: dict[str, Publisher] = {
-            topic.name: self.create_publisher(
-                message_type, topic.name.removeprefix(RECORDED_BELOW), _qos(topic)
+            topic.name: qos.publisher(
+                self, message_type, topic.name.removeprefix(RECORDED_BELOW), _qos(topic)
             )
             for topic, message_type in zip(topics, classes, strict=True)
         }
+        qos.warn_without_effect(self)
 
     def given(self, name: str, default: Any) -> Any:
         """A read-only parameter; raises ValueError where another type was given."""

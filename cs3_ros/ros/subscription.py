@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from inspect import signature
 from typing import Any
 
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 from rclpy.subscription import Subscription
+
+from cs3_ros.ros.qos import subscription_overrides
 
 UNNUMBERED = 2**63
 """Middlewares that do not number messages give the highest number of 64 bits."""
@@ -35,7 +45,8 @@ class FollowingSubscription:
     """Subscribes reliably where every publisher is reliable, best effort otherwise.
 
     A silent QoS mismatch is the most frequent reason for "no data"; rosbag2 record solves it the
-    same way. Durability follows too, so that a latched message reaches a late node.
+    same way. Durability follows too, so that a latched message reaches a late node. What
+    ``qos_overrides`` give is fixed.
 
     Args:
         node: the owner.
@@ -46,6 +57,7 @@ class FollowingSubscription:
         on_lost: called with the number of messages that were lost on the way or left the queue
             unread. The middleware tells the first kind alone; the numbers that each publisher
             gives its messages tell both.
+        observe: called with each message before that; for statistics.
 
     Attributes:
         types: message types that are published on the topic.
@@ -59,6 +71,7 @@ class FollowingSubscription:
         callback: Callable[[Any], None],
         depth: int,
         on_lost: Callable[[int], None],
+        observe: Callable[[Any], None] | None = None,
     ) -> None:
         self.topic_name = topic
         self.topic = node.resolve_topic_name(topic)
@@ -67,13 +80,16 @@ class FollowingSubscription:
         self._callback = callback
         self._depth = depth
         self._on_lost = on_lost
+        self._observe = observe
         self.types: frozenset[str] = frozenset()
+        self._offered: list[QoSProfile] = []
+        self._mismatches: set[str] = set()
         self._publisher_ids: frozenset[bytes] = frozenset()
         self._next: list[int] = []  # one number for each publisher, the last used at the end
         self._discovered = time.monotonic() + DISCOVERY_S
         self._unheard = 0  # publishers that were there before us: they begin with any number
         self._lost = {'told': 0, 'missing': 0}
-        self._qos = self._wanted()
+        self._matched = self._wanted()
         self._subscription: Subscription | None = self._subscribe()
 
     @property
@@ -85,9 +101,11 @@ class FollowingSubscription:
         """Publishers and QoS in words."""
         best_effort = self._qos.reliability == ReliabilityPolicy.BEST_EFFORT
         latched = self._qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        keeps_all = self._qos.history == HistoryPolicy.KEEP_ALL
         return (
             f'{self.publishers} publisher(s), {"best effort" if best_effort else "reliable"}'
-            f'{", latched" if latched else ""}, depth {self._qos.depth}'
+            f'{", latched" if latched else ""}, '
+            f'{"all kept" if keeps_all else f"depth {self._qos.depth}"}'
         )
 
     def update(self, listen: bool = True) -> None:
@@ -101,11 +119,12 @@ class FollowingSubscription:
             self._next, self._unheard = [], len(self._publisher_ids)
             return
         wanted = self._wanted()
-        if self._subscription is None or (wanted != self._qos and self.publishers):
+        if self._subscription is None or (wanted != self._matched and self.publishers):
             self._read_all()
             self.destroy()
-            self._qos = wanted
+            self._matched = wanted
             self._subscription = self._subscribe()
+        self._tell_mismatches()
 
     def retype(self, message_type: Any) -> None:
         """Receive another type of message, from the next update on.
@@ -134,7 +153,18 @@ class FollowingSubscription:
         infos = self._node.get_publishers_info_by_topic(self.topic)
         self.types = frozenset(info.topic_type for info in infos)
         self._know(infos)
-        return matching_qos([info.qos_profile for info in infos], self._depth)
+        self._offered = [info.qos_profile for info in infos]
+        return matching_qos(self._offered, self._depth)
+
+    def _tell_mismatches(self) -> None:
+        """Publishers that overrides keep from being heard; what follows them always fits."""
+        checked = [qos_check_compatible(offered, self._qos) for offered in self._offered]
+        found = {reason for fits, reason in checked if fits == QoSCompatibility.ERROR}
+        for reason in sorted(found - self._mismatches):
+            self._node.get_logger().warning(
+                f'{self.topic}: a publisher is not heard because of qos_overrides: {reason}'
+            )
+        self._mismatches = found
 
     def _know(self, infos: Sequence[Any]) -> None:
         """Which publishers number the messages now."""
@@ -156,6 +186,8 @@ class FollowingSubscription:
         number = info['publication_sequence_number']
         if number < UNNUMBERED:
             self._number(number)
+        if self._observe is not None:
+            self._observe(message)
         self._callback(message)
 
     def _number(self, number: int) -> None:
@@ -189,6 +221,12 @@ class FollowingSubscription:
 
         # By its signature rclpy decides whether a callback wants the info.
         receive.__signature__ = signature(self._receive)  # type: ignore[attr-defined]
+        self._qos = copy(self._matched)  # rclpy writes the overrides into it
         return self._node.create_subscription(
-            self._message_type, self.topic, receive, self._qos, event_callbacks=events
+            self._message_type,
+            self.topic,
+            receive,
+            self._qos,
+            event_callbacks=events,
+            qos_overriding_options=subscription_overrides(self._node, self.topic),
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import rclpy
@@ -16,11 +18,11 @@ from sensor_msgs.msg import CompressedImage, Image
 from cs3_ros.files.bags import UNSTAMPED
 from cs3_ros.files.message_fields import (
     format_from_info,
-    frame_from_message,
     sound_from_data,
     unstamped_refusal,
 )
 from cs3_ros.ros.environment import ros
+from cs3_ros.ros.pictures import frame_of
 from cs3_ros.ros.spin import spin_until
 from cs3_ros.ros.subscription import matching_qos
 from cs3_ros.trigger.buffers import AudioBuffer, AudioConfig
@@ -73,9 +75,20 @@ class TopicReport:
 def describe() -> str:
     """ROS distribution, middleware and domain in one line."""
     return (
-        f'{os.environ.get("ROS_DISTRO", "jazzy (wheels)")}, {get_rmw_implementation_identifier()}, '
+        f'{_distribution()}, {get_rmw_implementation_identifier()}, '
         f'domain {os.environ.get("ROS_DOMAIN_ID", "0")}'
     )
+
+
+def _distribution() -> str:
+    """The distribution that is sourced, else that of the wheels."""
+    if sourced := os.environ.get('ROS_DISTRO'):
+        return sourced
+    for name in ('jazzy', 'kilted'):
+        with suppress(PackageNotFoundError):
+            version(f'ros-{name}-rclpy')
+            return f'{name} (wheels)'
+    return 'unknown distribution'
 
 
 def observe(seconds: float, namespace: str = '/cs3') -> list[TopicReport]:
@@ -180,7 +193,7 @@ def _look_into(message: Any) -> tuple[str, str]:
     raw = isinstance(message, Image)
     text = f'{message.encoding} {message.width}x{message.height}' if raw else message.format
     try:
-        frame_from_message(message)
+        frame_of(message)
     except ValueError as error:
         return text, str(error)
     return text, ''

@@ -23,8 +23,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection2D, Detection2DArray, Detection3DArray
 
+from cs3_ros.ros.apt import from_apt
 from cs3_ros.ros.contact_node import ContactNode
-from cs3_ros.ros.depth_inputs import from_apt
 from cs3_ros.ros.environment import ros
 from cs3_ros.ros.messages import header, image_message
 
@@ -243,12 +243,36 @@ def test_points_in_another_frame(robot):
     assert (turned.x, turned.w) == pytest.approx((-np.sqrt(0.5), np.sqrt(0.5)))
 
 
+def test_qos_overrides(robot):
+    reliability = 'qos_overrides./cs3/{}.reliability'.format
+    cs3 = robot(
+        **{
+            reliability('contact_point.publisher'): 'best_effort',
+            reliability('collision_masks.subscription'): 'best_effort',
+        }
+    )
+    for look, topic, reliable in (
+        (cs3.node.get_publishers_info_by_topic, '/cs3/contact_point', False),
+        (cs3.node.get_publishers_info_by_topic, '/cs3/detections_3d', True),
+        (cs3.node.get_subscriptions_info_by_topic, '/cs3/collision_masks', False),
+        (cs3.node.get_subscriptions_info_by_topic, '/cs3/detections', True),
+    ):
+        assert cs3.until(lambda look=look, topic=topic: look(topic))
+        (found,) = [e for e in look(topic) if e.node_name == 'cs3_contact']
+        assert (found.qos_profile.reliability == ReliabilityPolicy.RELIABLE) is reliable, topic
+
+
 def test_bad_parameters_and_missing_packages_name_the_fix(domain, apt):
     with ros():
         with pytest.raises(ValueError, match='max_offset_s'):
             ContactNode(parameter_overrides=[rclpy.Parameter('max_offset_s', value=-1.0)])
+        senseless = rclpy.Parameter('qos_overrides./cs3/depth.subscription.depth', value=0)
+        with pytest.raises(ValueError, match='/cs3/depth.subscription.depth = 0: expected'):
+            ContactNode(parameter_overrides=[senseless])
+        with pytest.raises(ValueError, match='statistics_period_s = 0.01: expected 0 or at least'):
+            ContactNode(parameter_overrides=[rclpy.Parameter('statistics_period_s', value=0.01)])
     with pytest.raises(ImportError, match='apt install ros-jazzy-no-such-filters'):
-        from_apt('no_such_filters')
+        from_apt('no_such_filters', 'the contact node')
 
 
 # ---- faults: refused or answered with a reason, counted, and the next collision has its point ----

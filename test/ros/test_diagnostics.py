@@ -21,6 +21,8 @@ from cs3_ros.trigger.stream import COUNTS
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 GOOD = {
     'frames',
+    'built_in_frames',
+    'cv_bridge_frames',
     'audio_chunks',
     'gated',
     'onsets',

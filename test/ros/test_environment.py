@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from cs3_ros.ros.environment import USERS_TRANSPORT, fastdds_profile, missing_environment
+from cs3_ros.ros.environment import (
+    USERS_TRANSPORT,
+    fastdds_profile,
+    launched_environment,
+    missing_environment,
+)
 
 NAMESPACE = '{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}'
 
@@ -42,6 +47,26 @@ def test_a_workspace_over_wheels_finds_both(tmp_path):
 def test_apt_ros_is_left_alone(tmp_path):
     missing = missing_environment({'AMENT_PREFIX_PATH': '/opt/ros/jazzy', 'HOME': ''}, tmp_path)
     assert set(missing) == {'FASTRTPS_DEFAULT_PROFILES_FILE'}
+
+
+@pytest.mark.parametrize(
+    'library', ['lib/libfastdds.so', 'lib/aarch64-linux-gnu/libfastdds.so.3.2']
+)
+@pytest.mark.parametrize('place', ['prefix', 'ament'])
+def test_fast_dds_3_reads_another_variable(tmp_path, place, library):
+    kilted, empty = tmp_path / 'kilted', tmp_path / 'empty'
+    (kilted / library).parent.mkdir(parents=True)
+    (kilted / library).touch()
+    found = missing_environment(
+        {'HOME': '', 'AMENT_PREFIX_PATH': '' if place == 'prefix' else f'/ws:{kilted}'},
+        kilted if place == 'prefix' else empty,
+    )
+    assert found == {'FASTDDS_DEFAULT_PROFILES_FILE': str(fastdds_profile())}
+
+
+def test_launched_processes_get_the_profile_that_a_command_has():
+    own = launched_environment({}).items() & missing_environment({}).items()
+    assert [value for _, value in own] == [str(fastdds_profile())]
 
 
 @pytest.mark.parametrize('variable', USERS_TRANSPORT)

@@ -27,10 +27,15 @@ PUBLIC = {
     '0268cfa107aebe9d594a6acf75bda968',
     'vision_msgs/msg/Detection3DArray': '793f5eab9595ac1c0da07873cc859db4'
     '2eae51f0ee76056db8562515d830e018',
+    'statistics_msgs/msg/MetricsMessage': '36a67fb499fc2a11b8b9ff9ac735ed76'
+    'e8d5a1f7775d6d5b97b625188ec68e20',
+    'statistics_msgs/msg/StatisticDataType': '840d83bd5dc660e0c6e996f9e1ab80be'
+    'c3c5a91976360a40d6cc579a37a8c959',
 }
-"""Type hashes in the code generated from ros-drivers/audio_common and ros-perception/vision_msgs.
+"""Type hashes in the code generated from ros-drivers/audio_common and ros-perception/vision_msgs,
+and those of statistics_msgs in ROS 2.
 
-A hash covers the nested types, so that these eight pin all sixteen definitions.
+A hash covers the nested types, so that these ten pin all nineteen definitions.
 """
 
 

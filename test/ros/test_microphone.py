@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import rclpy
 from audio_common_msgs.msg import AudioDataStamped, AudioInfo
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from cs3_ros import cli
 from cs3_ros.files.message_fields import format_from_info, sound_from_data
@@ -181,6 +181,7 @@ def test_what_is_not_installed(listener, monkeypatch, error, words) -> None:
         ({'block_s': float('nan')}, 'block_s = nan'),
         ({'rate': 'fast'}, 'rate'),
         ({'device': [1, 2]}, 'device = .*expected a name or an index'),
+        ({'qos_overrides./cs3/audio.publisher.depth': 0}, r'/cs3/audio.publisher.depth = 0'),
     ],
 )
 def test_a_parameter_that_is_none(listener, sounddevice, options, words) -> None:
@@ -189,6 +190,20 @@ def test_a_parameter_that_is_none(listener, sounddevice, options, words) -> None
         Microphone(parameter_overrides=values)
     assert not Device.made
     assert listener.until(lambda: 'cs3_microphone' not in listener.node.get_node_names())
+
+
+def test_qos_overrides(listener, record) -> None:
+    names = (
+        'qos_overrides./cs3/audio.publisher.reliability',
+        'qos_overrides./cs3/audio_info.publisher.depth',
+    )
+    node = record(**dict(zip(names, ('best_effort', 2), strict=True)))
+    heard = listener.node.get_publishers_info_by_topic
+    assert listener.until(lambda: heard('/cs3/audio') and heard('/cs3/audio_info'))
+    (audio,), (info,) = heard('/cs3/audio'), heard('/cs3/audio_info')
+    assert audio.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+    assert info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert node._info.qos_profile.depth == 2
 
 
 COMMANDS = [

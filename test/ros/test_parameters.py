@@ -194,7 +194,7 @@ def test_a_hot_threshold_of_verification_takes_effect_at_once(rig) -> None:
         ('queue_size', 8, 'set, configure'),
         ('frames.buffer_s', 5.0, 'the node is active'),
         ('onset.refractory_s', -1.0, 'onset.refractory_s'),
-        ('onset.refractory_s', 'often', 'DOUBLE'),
+        ('onset.refractory_s', 'often', 'Wrong parameter type'),
         ('verification.beta_reference', 10**6, 'beta_reference'),
         ('verification.beta', float('nan'), 'verification.beta'),
     ],

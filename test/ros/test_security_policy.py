@@ -18,8 +18,9 @@ from cs3_ros.ros.node import Cs3Node
 
 POLICY = Path(__file__).resolve().parents[2] / 'config' / 'sros2' / 'cs3.policy.xml'
 KINDS = {'topics': {'publish', 'subscribe'}, 'services': {'reply', 'request'}}
-NOT_HERE = {'/clock', '/bond', '/tf', '/tf_static'}
-"""Opened with ``use_sim_time``, a Nav2 lifecycle manager, ``target_frame`` alone."""
+NOT_HERE = {'/clock', '/bond', '/tf', '/tf_static', '/statistics'}
+"""Opened with ``use_sim_time``, a Nav2 lifecycle manager, ``target_frame``, ``statistics_period_s``
+alone."""
 
 
 def allowed() -> dict[str, dict[str, set[str]]]:
@@ -95,6 +96,6 @@ def test_the_node_opens_what_its_profile_names(domain):
         rclpy.try_shutdown()
 
 
-@pytest.mark.parametrize('topic', ['contact_point', 'detections_3d'])
+@pytest.mark.parametrize('topic', ['/cs3/contact_point', '/cs3/detections_3d', '/statistics'])
 def test_the_contact_node_may_publish(topic):
-    assert f'/cs3/{topic}' in allowed()['/cs3/cs3_contact']['publish']
+    assert topic in allowed()['/cs3/cs3_contact']['publish']

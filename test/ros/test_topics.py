@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 import rclpy
@@ -406,3 +407,17 @@ def test_observe_knows_the_other_audio_package(talker, monkeypatch) -> None:
 def test_describe_names_the_middleware_and_the_domain(domain, monkeypatch) -> None:
     monkeypatch.setenv('ROS_DOMAIN_ID', '42')
     assert topics.describe().endswith(', rmw_fastrtps_cpp, domain 42')
+    monkeypatch.setenv('ROS_DISTRO', 'rolling')
+    assert topics.describe().startswith('rolling, ')
+    monkeypatch.delenv('ROS_DISTRO')
+    wheels = {'ros-kilted-rclpy': '9.1.2'}
+
+    def version(name: str) -> str:
+        if name not in wheels:
+            raise PackageNotFoundError(name)
+        return wheels[name]
+
+    monkeypatch.setattr(topics, 'version', version)
+    assert topics.describe().startswith('kilted (wheels), ')
+    wheels.clear()
+    assert topics.describe().startswith('unknown distribution, ')
