@@ -46,7 +46,7 @@ from cs3_ros.collision import (
     Verdict,
 )
 from cs3_ros.prompting import prompts_of
-from cs3_ros.runtime import free_gpu_memory, is_out_of_memory
+from cs3_ros.runtime import free_gpu_memory, is_out_of_memory, warming_up
 from cs3_ros.verification import ContactVerifier, VerificationConfig
 
 T = TypeVar('T')
@@ -143,9 +143,11 @@ class Pipeline:
         verifier: the strategy that chooses among candidates; None for ``contact``.
         objects: proposes objects, to which hands and the sounding place snap; or None.
         tracker: carries the masks of an event on to later frames, or None; see ``tracking.py``.
+        counts: where the stages count what happens to them, such as ``Runtime.counts``.
 
     Attributes:
-        counts: ``out_of_memory``, stages that ran again after the GPU memory was full.
+        counts: ``out_of_memory``, stages that ran again after the GPU memory was full, and
+            ``not_accelerated``, as ``Runtime`` has it.
 
     Raises:
         ValueError: neither hands nor a localiser was given, so there could be no candidate.
@@ -161,6 +163,7 @@ class Pipeline:
         verifier: Verifier | None = None,
         objects: ObjectProposer | None = None,
         tracker: Tracker | None = None,
+        counts: Counter[str] | None = None,
     ) -> None:
         if hands is None and localiser is None:
             raise ValueError(
@@ -175,7 +178,9 @@ class Pipeline:
         self.verifier: Verifier = verifier or ContactVerifier()
         self.objects = objects
         self.tracker = tracker
-        self.counts: Counter[str] = Counter(out_of_memory=0)
+        self.counts: Counter[str] = Counter() if counts is None else counts
+        for name in ('out_of_memory', 'not_accelerated'):
+            self.counts.setdefault(name, 0)
         self._turns: defaultdict[str, Lock] = defaultdict(Lock)
 
     def __call__(self, clip: CollisionClip) -> Collision:
@@ -185,13 +190,21 @@ class Pipeline:
     def warm_up(self, audio_s: float = 1.0) -> None:
         """Run every stage once on an empty picture and silence, so that no event pays for it.
 
+        What the settings of a ``Runtime`` ask to compile or to record is done here, and only here.
+
         Args:
             audio_s: length of the sound that the bundle asks for, seconds.
         """
         frame = Frame.from_rgb(1, np.full((720, 1280, 3), 127, np.uint8))
         count = max(round(audio_s * 48_000), 1)
         silence = AudioClip(1, 48_000, np.zeros(count, np.float32), np.ones(count, bool))
-        self(CollisionClip(Onset(1, -20.0, 20.0), (frame,), 0, silence))
+        clip = CollisionClip(Onset(1, -20.0, 20.0), (frame,), 0, silence)
+        with warming_up():
+            prepared = self.prepare(clip.frames, clip.event_index)
+            self.finish(prepared, clip)
+            # Where nothing is found nothing is cut out either: so once for a box that is given.
+            box = Prompt((320.0, 180.0, 960.0, 540.0))
+            self._run({}, 'masks', self.masker.segment, prepared.masker_state, [box])
 
     def prepare(self, frames: Sequence[Frame], index: int) -> Prepared:
         """All that needs no sound.

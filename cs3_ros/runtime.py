@@ -10,7 +10,9 @@ import contextlib
 import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 GIB = 1024**3
+_WARMING_UP: ContextVar[bool] = ContextVar('warming up', default=False)
 M = TypeVar('M', bound='torch.nn.Module')
 
 
@@ -56,9 +59,21 @@ class RuntimeConfig:
         minimum=0.0,
         maximum=1024.0,
     )
+    compile: bool = setting(
+        False,
+        'Compile the networks that look at the picture with torch.compile; starting takes minutes.',
+    )
+    cuda_graphs: bool = setting(
+        False, 'Replay what the networks do after the sound from CUDA graphs; needs a GPU.'
+    )
 
     def __post_init__(self) -> None:
         validate(self)
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether networks run otherwise than one kernel after the other."""
+        return self.compile or self.cuda_graphs
 
 
 class Runtime:
@@ -70,9 +85,13 @@ class Runtime:
     Args:
         config: what was asked for.
 
+    Attributes:
+        counts: ``not_accelerated``, calls that ran one kernel after the other although the settings
+            ask for more (``networks/acceleration.py``).
+
     Raises:
         ImportError: torch is not installed.
-        RuntimeError: CUDA was asked for and is not there.
+        RuntimeError: CUDA or CUDA graphs were asked for and there is no GPU.
     """
 
     def __init__(self, config: RuntimeConfig = RuntimeConfig()) -> None:
@@ -84,7 +103,14 @@ class Runtime:
             ) from error
         stay_offline()
         self.config = config
+        self.counts: Counter[str] = Counter()
         self.device = choose_device(config.device)
+        if config.cuda_graphs and not self.on_gpu:
+            raise RuntimeError(
+                f'runtime.cuda_graphs = true with runtime.device = {config.device}: the networks '
+                'run on the CPU, which has no CUDA graphs; set runtime.cuda_graphs to false, or '
+                'bring a GPU that torch sees'
+            )
         precision = config.precision
         if precision == 'auto':
             precision = 'bfloat16' if self.on_gpu else 'float32'
@@ -181,6 +207,21 @@ class Stream:
         )
         with torch.inference_mode(), on_stream:
             yield
+
+
+@contextlib.contextmanager
+def warming_up() -> Iterator[None]:
+    """Inside, networks may compile and record what later calls of this thread's kind replay."""
+    before = _WARMING_UP.set(True)
+    try:
+        yield
+    finally:
+        _WARMING_UP.reset(before)
+
+
+def is_warming_up() -> bool:
+    """Whether this is inside of ``warming_up``, where no event waits."""
+    return _WARMING_UP.get()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -175,7 +175,7 @@ class Bundle:
             )
         machine = self._machine(runtime) if self.has_networks else None
         built = {name: self._build_stage(name, spec, machine) for name, spec in self.specs.items()}
-        return Pipeline(
+        pipeline = Pipeline(
             self.name,
             masker=built['masker'],
             hands=built.get('hands'),
@@ -184,7 +184,11 @@ class Bundle:
             verifier=built.get('verifier'),
             tracker=built.get('tracker'),
             objects=built.get('objects'),
+            counts=None if machine is None else machine.counts,
         )
+        if machine is not None and runtime.accelerated:
+            pipeline.warm_up(self.audio_s)  # only there is anything compiled and recorded
+        return pipeline
 
     def build_masker(self, runtime: RuntimeConfig = RuntimeConfig(), **settings: Any) -> Masker:
         """Load the masker alone, for a person who draws the prompts.

@@ -24,6 +24,7 @@ from cs3_ros.config import require, setting, validate
 from cs3_ros.files.fields import expect, items, mapping, number, shown, whole
 from cs3_ros.files.jsonfile import read_json
 from cs3_ros.hands.boxes import MIN_OBJECT_AREA, clipped
+from cs3_ros.networks.acceleration import compiled
 from cs3_ros.networks.detector_folder import load_detector, read_description
 from cs3_ros.runtime import Runtime
 
@@ -163,6 +164,7 @@ class DetrHands:
         self._rows = label_rows(self.network.config, folder)
         self._runtime = runtime
         self._stream = runtime.stream()
+        self._see_compiled = compiled(self._see, 'hands', runtime)
         # transformers' switch for production: its checks of shapes wait for the GPU in every layer.
         os.environ.setdefault('TRANSFORMERS_DISABLE_TORCH_CHECK', '1')
 
@@ -175,14 +177,19 @@ class DetrHands:
         image = frames[index].image
         with self._stream.work():
             pixels = self.preprocessing(self._runtime.upload(image))  # [1, 3, height, width]
-            seen = self.network(pixel_values=pixels.to(self._runtime.dtype))
-            table = self._runtime.to_host(best_boxes(seen.logits, seen.pred_boxes))  # [4, 5]
+            seen = self._see_compiled(pixels.to(self._runtime.dtype))  # [1, Q, 4] both
+            table = self._runtime.to_host(best_boxes(*seen))  # [4, 5]
         found = {label: table[row].tolist() for label, row in self._rows.items()}
         both = [
             self._hand_object(side, found[f'{side}_hand'], found[f'{side}_hand_object'], image)
             for side in SIDES
         ]
         return tuple(hand for hand in both if hand is not None)
+
+    def _see(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and boxes [1, Q, 4] of the network's picture [1, 3, height, width]."""
+        seen = self.network(pixel_values=pixels)
+        return seen.logits, seen.pred_boxes
 
     def _hand_object(
         self, side: Side, hand: list[float], held: list[float], image: Image

@@ -73,15 +73,19 @@ class AudioVisualLocaliser(ConditionedLocaliser):
         with self._stream.work():
             self._prompt = runtime.to_device(ids)
 
-    def condition(self, audio: AudioClip) -> Tensor:
-        """The prompt with the sound as its missing word, [1, P].
+    def hear(self, audio: AudioClip) -> Tensor:
+        """The samples that BEATs makes patches of, [1, N].
 
         Short sounds are zero-padded; where the checkpoint was trained on one length, to that.
         """
         samples = waveform(audio, RATE, max(MIN_SAMPLES, self._samples))  # [N]
         sound = self.runtime.to_device(samples[: self._samples or None])  # [N]
+        return whole_patches(sound[None])  # [N] -> [1, N]
+
+    def understand(self, heard: Tensor) -> Tensor:
+        """The prompt with the sound as its missing word, [1, P]."""
         token_config, clip = self.audio_token.config, self.clipseg.model.clip
-        fbank = beats_fbank(whole_patches(sound[None]))  # [1, N] -> [1, T, 128]
+        fbank = beats_fbank(heard)  # [1, N] -> [1, T, 128]
         token = self.audio_token(self._beats(fbank, token_config.blocks))  # [1, T, 128] -> [1, E]
         return embed_prompt(
             clip.text_model, clip.text_projection, self._prompt, token, token_config.position

@@ -25,6 +25,7 @@ from cs3_ros.localisers.heat_map import (
     window_size,
     window_start,
 )
+from cs3_ros.networks.acceleration import compiled, graphed
 from cs3_ros.networks.clipseg import ClipSeg, ImageFeatures
 from cs3_ros.runtime import Runtime
 
@@ -63,13 +64,27 @@ class ConditionedLocaliser(ABC):
         self._stream = runtime.stream()
         with self._stream.work():
             self._blur = runtime.to_device(blur_matrix(clipseg.logit_size))
+        self._encode = compiled(clipseg.encode_image, 'localiser_encode', runtime)
+        self._first = graphed(self._first_look, 'localiser_locate, first look', runtime)
+        self._second = graphed(self._second_look, 'localiser_locate, second look', runtime)
 
     @abstractmethod
-    def condition(self, audio: AudioClip) -> Tensor:
+    def hear(self, audio: AudioClip) -> Tensor:
+        """What ``understand`` takes, on the device: of one shape for sounds about as long.
+
+        ``locate`` calls both on the stage's stream and without gradients.
+        """
+
+    @abstractmethod
+    def understand(self, heard: Tensor) -> Tensor:
         """CLIPSeg's condition, [1, P] on the device, not normalised.
 
-        ``locate`` calls it on the stage's stream and without gradients.
+        All of it happens on the device, so that a CUDA graph can replay it.
         """
+
+    def condition(self, audio: AudioClip) -> Tensor:
+        """CLIPSeg's condition of a sound, [1, P] on the device, not normalised."""
+        return self.understand(self.hear(audio))
 
     def encode(self, frames: Sequence[Frame], index: int) -> EncodedPicture:
         """Upload and encode the event frame; no other frame is read.
@@ -81,7 +96,7 @@ class ConditionedLocaliser(ABC):
         with self._stream.work():
             picture = self.runtime.upload(image)  # [H, W, 3]
             pixels = self.clipseg.normalise(picture[None])  # [1, 3, S, S]
-            return EncodedPicture(picture, self.clipseg.encode_image(pixels))
+            return EncodedPicture(picture, self._encode(pixels))
 
     def locate(self, encoded: EncodedPicture, audio: AudioClip) -> Localisation | None:
         """Where the sound was made.
@@ -98,18 +113,17 @@ class ConditionedLocaliser(ABC):
         height, width = encoded.picture.shape[:2]
         frame = window = (height, width)
         with self._stream.work():
-            condition = self.condition(audio)  # [1, P]
-            first = heat = self._heat_map(encoded.features, condition)  # [S', S']
-            peak = find_peak(heat, self._blur)  # [2]
+            condition, heat, peak = self._first(
+                self.hear(audio), encoded.features
+            )  # [1, P], [S', S'], [2]
+            spread = torch.stack(heat.aminmax())  # [S', S'] -> [2]
             start = torch.zeros_like(peak)  # [2]
             if self.heat.crop:
                 window = window_size(frame, self.heat.crop_size)
                 start = window_start(peak, len(heat), frame, window)  # [2]
                 view = cut(encoded.picture, start, window)  # [h, w, 3]
                 pixels = self.clipseg.normalise(view[None])  # [1, 3, S, S]
-                heat = self._heat_map(self.clipseg.encode_image(pixels), condition)  # [S', S']
-                peak = find_peak(heat, self._blur)  # [2]
-            spread = torch.stack(first.aminmax())  # [S', S'] -> [2]
+                heat, peak = self._second(pixels, condition)  # [S', S'], [2]
             # One tensor, since every copy to the host waits for the device.
             packed = torch.cat([heat.flatten(), spread, start, peak])  # float32 [S'*S' + 6]
             answer = self.runtime.to_host(packed)
@@ -120,6 +134,17 @@ class ConditionedLocaliser(ABC):
         top, left, row, column = (int(value) for value in answer[-4:])
         box = region_box(values, (row, column), (top, left), window, frame, self.heat)
         return Localisation(paste(values, (top, left), window, frame), box, high)
+
+    def _first_look(self, heard: Tensor, features: ImageFeatures) -> tuple[Tensor, Tensor, Tensor]:
+        """Condition [1, P], heat map [S', S'] of the whole picture and its peak [2]."""
+        condition = self.understand(heard)  # [1, P]
+        heat = self._heat_map(features, condition)  # [S', S']
+        return condition, heat, find_peak(heat, self._blur)
+
+    def _second_look(self, pixels: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Heat map [S', S'] of the window [1, 3, S, S] and its peak [2]."""
+        heat = self._heat_map(self._encode(pixels), condition)  # [S', S']
+        return heat, find_peak(heat, self._blur)
 
     def _heat_map(self, features: ImageFeatures, condition: Tensor) -> Tensor:
         """float32 [S', S'] in [0, 1] of one picture under one condition."""

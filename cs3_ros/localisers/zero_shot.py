@@ -71,23 +71,30 @@ class ZeroShotLocaliser(ConditionedLocaliser):
         self._best = min(config.phrases, len(phrases))
         super().__init__(clipseg, runtime, config)
 
-    def condition(self, audio: AudioClip) -> Tensor:
+    def hear(self, audio: AudioClip) -> Tensor:
+        """CLAP's spectrogram [1, 1, T, M], always as long."""
+        sound = self.runtime.to_device(waveform(audio, self._log_mel.rate, shortest=1))  # [N]
+        return self._log_mel(sound)
+
+    def understand(self, heard: Tensor) -> Tensor:
         """CLIPSeg's condition for the best phrases' things, [1, P].
 
         The embeddings of the best phrases' things, weighted by the phrases' probabilities. CLIPSeg
         was trained with embeddings that are not normalised, so the mean direction gets the mean
         length back that averaging takes away.
         """
-        weights, indices = self.probabilities(audio).topk(self._best)  # [V] -> [K], [K]
+        weights, indices = self._probabilities(heard).topk(self._best)  # [V] -> [K], [K]
         weights = weights / weights.sum()
         direction = F.normalize(weights @ self._things[indices], dim=-1)  # [K] @ [K, P] -> [P]
         return (direction * (weights @ self._lengths[indices]))[None]  # [P] -> [1, P]
 
     def probabilities(self, audio: AudioClip) -> Tensor:
         """How likely each phrase describes the sound, float32 [V] on the device, summing to 1."""
-        sound = self.runtime.to_device(waveform(audio, self._log_mel.rate, shortest=1))  # [N]
-        heard = self._tower(self._log_mel(sound))[0]  # [1, 1, T, M] -> [1, E] -> [E]
-        return (self._scale * (self._sounds @ heard)).softmax(0)  # [V, E] @ [E] -> [V]
+        return self._probabilities(self.hear(audio))
+
+    def _probabilities(self, heard: Tensor) -> Tensor:
+        embedded = self._tower(heard)[0]  # [1, 1, T, M] -> [1, E] -> [E]
+        return (self._scale * (self._sounds @ embedded)).softmax(0)  # [V, E] @ [E] -> [V]
 
 
 def embed_things(clipseg: ClipSeg, folder: str, phrases: Sequence[Phrase]) -> tuple[Tensor, Tensor]:

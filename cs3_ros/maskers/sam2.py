@@ -17,9 +17,14 @@ from torch import Tensor, nn
 from cs3_ros.collision import Image, Mask, Points, Prompt
 from cs3_ros.config import require, setting
 from cs3_ros.maskers.promptable import Limits, asked_of, judged
+from cs3_ros.networks.acceleration import compiled, graphed
 from cs3_ros.networks.sam2_checkpoint import load_sam2
 from cs3_ros.networks.sam2_model import ABSENT, Sam2, Sam2Features
 from cs3_ros.runtime import Runtime
+
+RECORDED = (4, 8)
+"""Prompts of an event and points of a prompt up to which the decoder is replayed from a CUDA graph:
+fewer are padded, which changes no mask; the pipeline asks for three boxes at most."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Sam2Masker:
         self._runtime = runtime
         self._stream = runtime.stream()
         self._model = _place(load_sam2(config.checkpoint, config.side), runtime)
+        self._encode = compiled(self._model.encode, 'masker_encode', runtime)
+        self._best = graphed(self._best_logits, 'masks', runtime)
 
     def encode(self, image: Image) -> Sam2Encoded:
         """The shared part of all prompts.
@@ -89,7 +96,7 @@ class Sam2Masker:
             pixels = self._model.normalise(self._runtime.upload(image)[None])  # [1, 3, S, S]
             device, dtype = self._runtime.device.type, self._runtime.dtype
             with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-                features = self._model.encode(pixels)
+                features = self._encode(pixels)
             return Sam2Encoded(features.float(), (image.shape[0], image.shape[1]))
 
     def segment(self, encoded: Sam2Encoded, prompts: Sequence[Prompt]) -> list[Mask]:
@@ -114,9 +121,11 @@ class Sam2Masker:
         visible = [k for k, points in enumerate(asked) if points is not None]
         masks = [np.zeros((height, width), bool) for _ in prompts]
         if visible:
-            points, labels = _batch([points for points in asked if points is not None])
+            least = RECORDED if self._runtime.config.cuda_graphs else (0, 0)
+            points, labels = _batch([points for points in asked if points is not None], least)
             with self._stream.work():
-                cut = self._runtime.to_host(self._cut(encoded, points, labels))
+                every = self._cut(encoded, points, labels)  # [N, H, W]
+                cut = self._runtime.to_host(every[: len(visible)])
             for k, mask in zip(visible, cut, strict=True):
                 masks[k] = judged(mask, prompts[k], self.config, 'SAM 2')
         return masks
@@ -126,16 +135,19 @@ class Sam2Masker:
         height, width = encoded.size
         side = self._model.architecture.image_size
         points = points / torch.tensor([width, height]) * side  # [N, K, 2], pixels of the square
-        logits, quality = self._model.decode(
-            encoded.features,
-            self._runtime.to_device(points),
-            self._runtime.to_device(labels),
-            self.config.multimask,
-        )  # [N, M, S/4, S/4], [N, M]
-        best = quality.argmax(1)[:, None, None, None]  # [N, M] -> [N, 1, 1, 1]
-        logits = logits.take_along_dim(best, 1)  # [N, M, S/4, S/4] -> [N, 1, S/4, S/4]
+        logits = self._best(
+            encoded.features, self._runtime.to_device(points), self._runtime.to_device(labels)
+        )  # [N, 1, S/4, S/4]
         logits = F.interpolate(logits, (height, width), mode='bilinear')  # [N, 1, H, W]
         return logits[:, 0] > 0  # [N, 1, H, W] -> [N, H, W]
+
+    def _best_logits(self, features: Sam2Features, points: Tensor, labels: Tensor) -> Tensor:
+        """Logits [N, 1, S/4, S/4] of the best mask of each prompt; all as ``Sam2.decode``."""
+        logits, quality = self._model.decode(
+            features, points, labels, self.config.multimask
+        )  # [N, M, S/4, S/4], [N, M]
+        best = quality.argmax(1)[:, None, None, None]  # [N, M] -> [N, 1, 1, 1]
+        return logits.take_along_dim(best, 1)  # [N, M, S/4, S/4] -> [N, 1, S/4, S/4]
 
 
 def _place(model: Sam2, runtime: Runtime) -> Sam2:
@@ -150,11 +162,16 @@ def _place(model: Sam2, runtime: Runtime) -> Sam2:
     return model.eval().requires_grad_(False).to(runtime.device)
 
 
-def _batch(asked: Sequence[tuple[Points, list[int]]]) -> tuple[Tensor, Tensor]:
-    """Points float32 [N, K, 2] and labels int32 [N, K], padded to the longest prompt."""
-    count = max(len(labels) for _, labels in asked)
-    points = torch.zeros(len(asked), count, 2)
-    labels = torch.full((len(asked), count), ABSENT, dtype=torch.int32)
+def _batch(
+    asked: Sequence[tuple[Points, list[int]]], least: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Points float32 [N, K, 2] and labels int32 [N, K], padded to the longest prompt.
+
+    N and K are at least ``least``; what pads them is ABSENT.
+    """
+    size = max(len(asked), least[0]), max(least[1], *(len(labels) for _, labels in asked))
+    points = torch.zeros(*size, 2)
+    labels = torch.full(size, ABSENT, dtype=torch.int32)
     for k, (xy, kinds) in enumerate(asked):
         points[k, : len(kinds)] = torch.from_numpy(xy)
         labels[k, : len(kinds)] = torch.tensor(kinds, dtype=torch.int32)

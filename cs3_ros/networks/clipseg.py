@@ -260,7 +260,7 @@ class ClipSeg(nn.Module):
     def _position_embedding(self, grid: tuple[int, int]) -> Tensor:
         """[1 + h*w, D]; interpolated once per size while the weights are frozen."""
         weight = self.model.clip.vision_model.embeddings.position_embedding.weight
-        if weight.requires_grad:
+        if weight.requires_grad or torch.compiler.is_compiling():  # which cannot ask for versions
             return interpolate_positions(weight, grid)
         version = None if weight.is_inference() else weight._version
         state = (weight.data_ptr(), weight.dtype, weight.device, version)

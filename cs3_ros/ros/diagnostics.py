@@ -48,6 +48,7 @@ LOSSES = {
         'rate_changes',
         'bad_stamps',
         'out_of_memory',
+        'not_accelerated',
         'dropped_track_frames',
         'failed_tracks',
     ),

@@ -233,9 +233,13 @@ class SharedLocaliser(ConditionedLocaliser):
         super().__init__(source.clipseg, source.runtime, heat, source.logit_offset)
         self._embed = embed
 
-    def condition(self, audio: AudioClip) -> Tensor:
-        """The prompt with the sound as its missing word, [1, P]."""
+    def hear(self, audio: AudioClip) -> Tensor:
+        """The condition itself, [1, P]: it may be remembered."""
         return self._embed(audio)
+
+    def understand(self, heard: Tensor) -> Tensor:
+        """What ``hear`` gave."""
+        return heard
 
 
 class OnceMasker:

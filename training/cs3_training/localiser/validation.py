@@ -69,8 +69,10 @@ class _Student(ConditionedLocaliser):
         super().__init__(model.clipseg, runtime, logit_offset=model.mask.offset.item())
         self._model = model
 
-    def condition(self, audio: AudioClip) -> Tensor:
+    def hear(self, audio: AudioClip) -> Tensor:
+        """The samples that BEATs makes patches of, [1, N]."""
+        return whole_patches(self.runtime.to_device(waveform(audio, RATE))[None])
+
+    def understand(self, heard: Tensor) -> Tensor:
         """The prompt with the sound as its missing word, [1, P]."""
-        sound = self.runtime.to_device(waveform(audio, RATE))  # [N]
-        fbank = beats_fbank(whole_patches(sound[None]))  # [1, N] -> [1, T, 128]
-        return self._model.embed_audio(fbank)  # [1, P]
+        return self._model.embed_audio(beats_fbank(heard))  # [1, N] -> [1, T, 128] -> [1, P]
