@@ -59,9 +59,11 @@ class RuntimeConfig:
         minimum=0.0,
         maximum=1024.0,
     )
-    compile: bool = setting(
-        False,
-        'Compile the networks that look at the picture with torch.compile; starting takes minutes.',
+    compile: str = setting(
+        'none',
+        'torch.compile for the networks that look at the picture: none; inductor, with which '
+        'starting takes minutes; eager only tries out whether they can be compiled.',
+        choices=('none', 'inductor', 'eager'),
     )
     cuda_graphs: bool = setting(
         False, 'Replay what the networks do after the sound from CUDA graphs; needs a GPU.'
@@ -73,7 +75,7 @@ class RuntimeConfig:
     @property
     def accelerated(self) -> bool:
         """Whether networks run otherwise than one kernel after the other."""
-        return self.compile or self.cuda_graphs
+        return self.compile != 'none' or self.cuda_graphs
 
 
 class Runtime:

@@ -15,11 +15,16 @@ Stage times: ``host`` is how long the pipeline's own call took, on CUDA mostly t
 ``alone`` is a second pass that waits for the device before and after every stage. ``operations``
 are the aten operations that a stage dispatches, ``kernels`` those of them that are no mere views:
 on CUDA each is a launch or more.
+
+``--accelerate none graphs compile both`` measures the same weights with what the parameters
+``runtime.compile`` and ``runtime.cuda_graphs`` turn on, one after the other, and says whether heat
+map and masks of an event stay what they were. ``--json`` is written after each.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import resource
 import time
@@ -33,11 +38,12 @@ import numpy as np
 
 from cs3_ros.bench.events import FixedBoxes, fixed_boxes, random_event
 from cs3_ros.bench.stage_watch import OperationCounter, watched
-from cs3_ros.bundles.bundle import Bundle, load_bundle
-from cs3_ros.collision import CollisionClip
+from cs3_ros.bundles.bundle import Bundle, BundleError, load_bundle
+from cs3_ros.collision import Collision, CollisionClip
 from cs3_ros.files.jsonfile import add_json, prepare_json, write_json
 from cs3_ros.files.progress import Bar
-from cs3_ros.pipeline import Pipeline
+from cs3_ros.metrics import iou
+from cs3_ros.pipeline import Pipeline, Prepared
 from cs3_ros.runtime import GIB, Runtime, RuntimeConfig, gpu_memory_gib, machine_name
 
 if TYPE_CHECKING:
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
 
 MASKERS = ('grabcut', 'edgetam', 'sam2')
 SAM2_SIZES = ('tiny', 'small', 'base_plus', 'large')
+ACCELERATIONS = ('none', 'graphs', 'compile', 'both')
 EVENTS_ALONE = 10
 """Events of the pass that waits at every stage, at most."""
 FRAMES_AROUND = 5
@@ -63,6 +70,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--no-naive', action='store_true', help='leave the plain composition of packages out'
+    )
+    parser.add_argument(
+        '--accelerate',
+        nargs='+',
+        choices=ACCELERATIONS,
+        default=['none'],
+        help='measure with these, one after the other; the first is what others are compared with',
+    )
+    parser.add_argument(
+        '--compiler',
+        choices=('inductor', 'eager'),
+        default='inductor',
+        help='what compile and both set runtime.compile to',
+    )
+    parser.add_argument(
+        '--profile', action='store_true', help='also count launches and waits of one event'
     )
     add_json(parser, 'also write all figures to this file')
 
@@ -119,19 +142,8 @@ def main(options: argparse.Namespace) -> int:
         raise ValueError(f'--events {options.events}: expected at least 1')
     prepare_json(options.json, options.force)
     bundle = with_masker(load_bundle(options.bundle, as_written=options.random_weights), options)
-    config = RuntimeConfig(options.device, options.precision)
-    machine = Runtime(config)
-    with weights_of(options, bundle):
-        pipeline = bundle.build(runtime=config)
-        pipeline.hands = FixedBoxes(pipeline.hands)
-        run = _Run(bundle, pipeline, machine.device, (width, height))
-        interrupted = False
-        try:
-            run.measure(options.events, not options.no_naive)
-        except KeyboardInterrupt:
-            interrupted = True
-            print('interrupted: what was measured so far')
-    result = {
+    machine = Runtime(RuntimeConfig(options.device, options.precision))
+    head = {
         'bundle': bundle.name,
         'machine': machine_name(machine.device),
         'precision': str(machine.dtype).removeprefix('torch.'),
@@ -139,8 +151,33 @@ def main(options: argparse.Namespace) -> int:
         'masker': masker_name(bundle, options),
         'size': options.size,
         'audio_s': bundle.audio_s,
-        **run.result(),
     }
+    found: list[dict[str, Any]] = []
+    interrupted, reference = False, None
+    with weights_of(options, bundle):
+        for name in dict.fromkeys(options.accelerate):
+            run = _Run(bundle, machine.device, (width, height))
+            try:
+                run.build(_config(options, name))
+            except BundleError as error:
+                if not found:  # nothing to compare with
+                    raise
+                found.append({'accelerate': name, 'failed': str(error)})
+                continue
+            try:
+                run.measure(options.events, not (options.no_naive or found))
+            except KeyboardInterrupt:
+                interrupted = True
+                print('interrupted: what was measured so far')
+            reference = reference or run
+            found.append({'accelerate': name, **run.result(reference)})
+            write_json(options.json, {**head, **found[0], 'variants': found})
+            if interrupted:
+                break
+            if options.profile:
+                found[-1]['profile'] = run.profile()
+            run.free()
+    result = {**head, **found[0], 'variants': found}
     _report(result)
     write_json(options.json, result)
     return 130 if interrupted else 0
@@ -180,6 +217,16 @@ def masker_name(bundle: Bundle, options: argparse.Namespace) -> str:
     return ' '.join(parts)
 
 
+def _config(options: argparse.Namespace, name: str) -> RuntimeConfig:
+    """What one of ``ACCELERATIONS`` turns on."""
+    return RuntimeConfig(
+        options.device,
+        options.precision,
+        compile=options.compiler if name in ('compile', 'both') else 'none',
+        cuda_graphs=name in ('graphs', 'both'),
+    )
+
+
 def picture_size(text: str) -> tuple[int, int]:
     """Width and height from the text of ``--size``."""
     width, _, height = text.partition('x')
@@ -191,10 +238,14 @@ def picture_size(text: str) -> tuple[int, int]:
 class _Run:
     """What is measured, and what came out so far."""
 
-    def __init__(
-        self, bundle: Bundle, pipeline: Pipeline, device: torch.device, size: tuple[int, int]
-    ) -> None:
-        self.bundle, self.pipeline, self.device, self.size = bundle, pipeline, device, size
+    pipeline: Pipeline
+    """Between ``build`` and ``free``."""
+    answer: Collision
+    """To the first event."""
+
+    def __init__(self, bundle: Bundle, device: torch.device, size: tuple[int, int]) -> None:
+        self.bundle, self.device, self.size = bundle, device, size
+        self.build_s = 0.0
         self.times: dict[str, defaultdict[str, list[float]]] = {
             kind: defaultdict(list) for kind in ('ours', 'host', 'alone', 'naive')
         }
@@ -202,11 +253,45 @@ class _Run:
         self.memory: dict[str, float] = {}
         self.naive_lacks = ['it was left out']
 
+    def build(self, config: RuntimeConfig) -> None:
+        """Load the stages; what is compiled and recorded is so afterwards."""
+        start = time.perf_counter()
+        self.pipeline = self.bundle.build(runtime=config)
+        self.build_s = time.perf_counter() - start
+        self.pipeline.hands = FixedBoxes(self.pipeline.hands)
+        self._accelerated = config.accelerated
+
+    def free(self) -> None:
+        """Let go of the networks, so that the next ones find the memory that these found."""
+        import torch
+
+        del self.pipeline
+        torch.compiler.reset()
+        if self.device.type == 'cuda':
+            gc.collect()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def profile(self) -> dict[str, Any]:
+        """Launches and waits of both halves of one event."""
+        from cs3_ros.bench.launches import count_launches
+
+        clip = self._clip(0)
+        states: list[Prepared] = []
+        return {
+            'prepare': count_launches(
+                lambda: states.append(self.pipeline.prepare(clip.frames, 0)), self.device
+            ),
+            'finish': count_launches(lambda: self.pipeline.finish(states[0], clip), self.device),
+        }
+
     def measure(self, events: int, with_naive: bool) -> None:
         self._event(0)
-        counter = OperationCounter()
-        watched(self.pipeline, counter)(self._clip(0))
-        self.operations = counter.counts
+        self.answer = self.pipeline(self._clip(0))
+        if not self._accelerated:  # operations cannot be seen within a graph
+            counter = OperationCounter()
+            watched(self.pipeline, counter)(self._clip(0))
+            self.operations = counter.counts
         self._note_memory('ours')
         naive = self._load_naive() if with_naive else None
         for kind in self.times:  # of the warm-up
@@ -291,8 +376,8 @@ class _Run:
         else:
             self.memory[when] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
 
-    def result(self) -> dict[str, Any]:
-        """All figures, for JSON."""
+    def result(self, reference: _Run) -> dict[str, Any]:
+        """All figures, for JSON, beside those of the run that comes first."""
         naive = self.times['naive']['all']
         p50 = {name: float(np.median(values)) for name, values in self.times['ours'].items()}
         return {
@@ -303,6 +388,12 @@ class _Run:
             },
             'operations': self.operations,
             'peak_memory_gib': self.memory,
+            'build_s': self.build_s,
+            'not_accelerated': self.pipeline.counts['not_accelerated'],
+            'speedup': {
+                name: float(np.median(reference.times['ours'][name])) / p50[name] for name in p50
+            },
+            'agreement': _agreement(self.answer, reference.answer),
             'naive_lacks': self.naive_lacks,
             'ratio': {
                 'both': float(np.median(naive)) / p50['both'],
@@ -311,6 +402,18 @@ class _Run:
             if naive
             else None,
         }
+
+
+def _agreement(one: Collision, other: Collision) -> dict[str, float]:
+    """How alike two answers to the same event are."""
+    pairs = zip(one.candidates, other.candidates, strict=True)
+    heat, before = one.heat_map, other.heat_map
+    return {
+        'least_mask_iou': min((iou(a.mask, b.mask) for a, b in pairs), default=1.0),
+        'greatest_heat_difference': 0.0
+        if heat is None or before is None
+        else float(np.abs(heat - before).max()),
+    }
 
 
 def _summary(values: Sequence[float]) -> dict[str, float]:
@@ -338,6 +441,8 @@ def _report(result: dict[str, Any]) -> None:
         cells += [f'{alone["p50"]:.1f}', f'{alone["p95"]:.1f}'] if alone else ['', '']
         cells += [f'{counts["operations"]}', f'{counts["kernels"]}'] if counts else ['', '']
         print(f'| {stage} | {" | ".join(cells)} |')
+    if len(result['variants']) > 1 or 'profile' in result['variants'][0]:
+        print(variants_table(result['variants']))
     memory = ', '.join(f'{when} {gib:.2f} GiB' for when, gib in result['peak_memory_gib'].items())
     print(f'\npeak memory: {memory}')
     if (ratio := result['ratio']) is not None:
@@ -347,3 +452,41 @@ def _report(result: dict[str, Any]) -> None:
         )
     else:
         print(f'no plain composition: {", ".join(result["naive_lacks"])}')
+
+
+def variants_table(variants: Sequence[dict[str, Any]]) -> str:
+    """What ``--accelerate`` and ``--profile`` found, side by side, in Markdown."""
+    lines = [
+        '',
+        '| accelerate | prepare ms | finish ms | x finish | built in s | least IoU | greatest heat '
+        'difference | not accelerated | launches, prepare | launches, finish | waits, finish |',
+        f'|{"---|" * 11}',
+    ]
+    for one in variants:
+        if 'failed' in one:
+            lines.append(f'| {one["accelerate"]} | {one["failed"]} {"|" * 10}')
+            continue
+        times, alike = one['milliseconds']['ours'], one['agreement']
+        cells = [
+            f'{times["prepare"]["p50"]:.1f}',
+            f'{times["finish"]["p50"]:.1f}',
+            f'{one["speedup"]["finish"]:.2f}',
+            f'{one["build_s"]:.1f}',
+            f'{alike["least_mask_iou"]:.3f}',
+            f'{alike["greatest_heat_difference"]:.4f}',
+            f'{one["not_accelerated"]}',
+        ]
+        profile = one.get('profile')
+        cells += (
+            [_launches(profile['prepare']), _launches(profile['finish'])]
+            + [f'{profile["finish"]["waits"]}']
+            if profile
+            else [''] * 3
+        )
+        lines.append(f'| {one["accelerate"]} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def _launches(half: dict[str, Any]) -> str:
+    graphs = half['graph_launches']
+    return f'{half["launches"]}' + (f' + {graphs} graphs' if graphs else '')

@@ -32,8 +32,6 @@ MOST_SHAPES = 4
 """Sets of shapes that a call is compiled or recorded for; each graph keeps memory of its own."""
 RUNS_BEFORE = 3
 """Runs before a recording: libraries take their workspaces, tables their place on the device."""
-BACKEND = 'inductor'
-"""What torch compiles with."""
 
 
 def compiled(call: Callable[P, T], name: str, runtime: Runtime) -> Callable[P, T]:
@@ -44,9 +42,10 @@ def compiled(call: Callable[P, T], name: str, runtime: Runtime) -> Callable[P, T
         name: of the stage, for the log.
         runtime: its settings decide.
     """
-    if not runtime.config.compile:
+    backend = runtime.config.compile
+    if backend == 'none':
         return call
-    made: Callable[..., Any] = torch.compile(call, backend=BACKEND, dynamic=False)
+    made: Callable[..., Any] = torch.compile(call, backend=backend, dynamic=False)
 
     def ready(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
         made(*arguments)  # compiles

@@ -69,7 +69,7 @@ def graphs(monkeypatch):
     return made
 
 
-ON = dataclasses.replace(PLAIN, compile=True)
+ON = dataclasses.replace(PLAIN, compile='eager')
 """Stands for "accelerated", since a config alone may ask for graphs on any device."""
 
 
@@ -100,9 +100,8 @@ def test_graphs_without_a_gpu_are_refused(cs3_home):
         load_bundle('cs3').build(runtime=config)
 
 
-def test_compiled_pictures_are_the_same_without_a_break(cs3_home, monkeypatch, caplog):
+def test_compiled_pictures_are_the_same_without_a_break(cs3_home, caplog):
     """Captured as the real thing does it, but not handed to a compiler."""
-    monkeypatch.setattr(acceleration, 'BACKEND', 'eager')
     counters = torch._dynamo.utils.counters
     counters.clear()
     expected = built()(random_event(1, *SIZE, 2.0))
@@ -175,7 +174,10 @@ def test_what_cannot_be_made_is_told_once_and_runs_all_the_same(graphs, monkeypa
 
 
 def test_a_compiler_that_fails_is_told(monkeypatch, caplog):
-    monkeypatch.setattr(acceleration, 'BACKEND', broken_backend)
+    original = torch.compile
+    monkeypatch.setattr(
+        torch, 'compile', lambda call, **options: original(call, backend=broken_backend)
+    )
     runtime = Runtime(ON)
     fast = compiled(torch.nn.Linear(2, 2).requires_grad_(False), 'line', runtime)
     with warming_up():
@@ -321,26 +323,20 @@ def test_what_a_graph_cannot_hold_would_be_found(pretended):
 # --- on a GPU -------------------------------------------------------------------------------------
 
 GRAPHS = RuntimeConfig('cuda', 'float32', cuda_graphs=True)
-BOTH = dataclasses.replace(GRAPHS, compile=True)
+BOTH = dataclasses.replace(GRAPHS, compile='inductor')
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize('config', [GRAPHS, BOTH], ids=['graphs', 'graphs and compiled'])
-@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
-def test_a_gpu_gives_the_same(cs3_home, config, precision):
-    config = dataclasses.replace(config, precision=precision)
-    plain = built(RuntimeConfig('cuda', precision))
+def test_a_gpu_gives_the_same(cs3_home, config):
+    """In float32: else the second look may go elsewhere, as random maps are nearly even."""
+    plain = built(dataclasses.replace(config, compile='none', cuda_graphs=False))
     pipeline = built(config)
     clips = [random_event(1, *SIZE, 2.0), random_event(2, 128, 72, 2.0)]
     states = [pipeline.prepare(clip.frames, 0) for clip in clips]
     found = [pipeline.finish(state, clip) for state, clip in zip(states, clips, strict=True)]
     for one, clip in zip(found, clips, strict=True):
-        expected = plain(clip)
-        if precision == 'float32':
-            same(one, expected, atol=1e-3)
-        else:
-            correlation = np.corrcoef(one.heat_map.ravel(), expected.heat_map.ravel())[0, 1]
-            assert correlation > 0.98
+        same(one, plain(clip), atol=1e-3)
     assert pipeline.counts['not_accelerated'] == 0
 
 
