@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test gate demo docs bench fuzz clean
+.PHONY: help setup lint test gate demo docs bench gpu gpu-carry fuzz clean
 
 # ROS=kilted: ROS 2 Kilted in an environment of its own, for every target.
 ROS ?= jazzy
@@ -18,7 +18,7 @@ export HOME ?= $(CURDIR)/$(VENV)
 
 help: ## this list
 	@echo 'make TARGET, where TARGET is one of'
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 setup: ## build .venv with ROS 2 Jazzy from wheels (PYTHON=python3.12 picks another Python, ROS=kilted Kilted)
 	@ROS=$(ROS) tools/setup_env.sh
@@ -48,9 +48,15 @@ docs: setup ## the documentation as a site in site/, built strictly (brings mkdo
 bench: setup ## measure (BENCH=onset only that one; lite and live need clips in ../shared)
 	for bench in $(or $(BENCH),onset lite live node); do $(BIN)/cs3 bench $$bench; done
 
+gpu: ## what needs a GPU, in 8 minutes, to OUT (gpu_out): no setup, no ROS (ARGS=--dry: on a CPU)
+	$(or $(PYTHON),$(wildcard $(BIN)/python),python3) tools/gpu.py --out $(or $(OUT),gpu_out) $(ARGS)
+
+gpu-carry: setup ## collect in .gpu_carry what a bare machine with torch lacks for make gpu
+	$(BIN)/python tools/gpu.py --carry
+
 fuzz: setup ## damaged files of every kind, N of each (default 300): is each read, told or refused?
 	$(BIN)/python test/fuzz $(or $(N),300)
 
 clean: ## remove what was built and cached, but not .venv (delete that by hand)
-	rm -rf build install log demo site bench_out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf build install log demo site bench_out gpu_out .gpu_carry *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find cs3_ros test launch -name __pycache__ -prune -exec rm -rf {} +
