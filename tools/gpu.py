@@ -33,6 +33,7 @@ from gpu_page import page
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = ('torch', 'torchaudio', 'torchvision', 'transformers', 'safetensors', 'cv2', 'PIL')
 NETWORKS += ('numpy', 'yaml', 'tqdm', 'sam2', 'hydra', 'omegaconf', 'antlr4', 'iopath')
+TESTING = ('pytest', 'pluggy', 'iniconfig', 'hypothesis')
 SIZES = ('base_plus', 'tiny', 'large', 'small')
 """Of SAM 2, the one of the bundles first: time may end before the others."""
 TAIL = 30
@@ -58,41 +59,39 @@ class Step:
 def steps(dry: bool) -> list[Step]:
     """What is run, the most important first."""
     pipeline = ['-m', 'cs3_ros.cli', 'bench', 'pipeline', '--bundle', 'cs3', '--random-weights']
-    pipeline += ['--json', '{result}']
     trainer = ['-m', 'cs3_training.cli', 'bench', '--json', '{result}']
+    tests = ['-m', 'pytest', '-m', 'gpu', '-q', '-p', 'no:cacheprovider', '--junitxml={result}']
     if dry:
-        pipeline += ['--device', 'cpu', '--networks', 'tiny', '--size', '96x64', '--events', '1']
+        pipeline += ['--device', 'cpu', '--networks', 'tiny', '--size', '96x64']
         trainer += ['--device', 'cpu', '--sizes', 'tiny', '--batch', '2', '--steps', '1']
-        files, sizes, accelerate = ['test/test_runtime.py'], SIZES[1:2], ['none', 'graphs']
+        tests += ['test/test_runtime.py']
+        sizes, events, faster = ('tiny',), '1', ('none', 'graphs')
     else:
-        pipeline += ['--device', 'cuda', '--events', '30']
+        pipeline += ['--device', 'cuda']
         trainer += ['--device', 'cuda', '--sizes', 'full', 'nano', '--batch', '32']
-        tests = sorted((ROOT / 'test').rglob('test_*.py'))
-        files = [str(p.relative_to(ROOT)) for p in tests if 'mark.gpu\n' in p.read_text('utf-8')]
-        sizes, accelerate = SIZES, ['none', 'graphs', 'compile', 'both']
-    run_tests = ('-m', 'pytest', '-m', 'gpu', '-q', '-p', 'no:cacheprovider')
-    made = [
-        Step(
-            'tests', 'Tests marked gpu', 120.0, (*run_tests, '--junitxml={result}', *files),
-            (*NETWORKS, 'pytest', 'pluggy', 'iniconfig', 'hypothesis'),
-        ),
-        *(
-            Step(
-                f'pipeline-{size}', f'Events, SAM 2.1 {size}', 150.0,
-                (*pipeline, '--sam2', size, '--accelerate', *accelerate,
-                 *(() if size == sizes[0] else ('--no-naive',))),
-                NETWORKS,
-            )
-            for size in sizes
-        ),
-    ]  # fmt: skip
-    profile = (*pipeline, '--sam2', sizes[0], '--no-naive', '--profile', '--events', '1')
-    between = [
-        Step('profile', 'Launches and waits of an event', 60.0,
-             (*profile, '--accelerate', 'none', 'graphs'), NETWORKS),
+        files = sorted((ROOT / 'test').rglob('test_*.py'))
+        marked = [path for path in files if '\n@pytest.mark.gpu\n' in path.read_text('utf-8')]
+        tests += [str(path.relative_to(ROOT)) for path in marked]
+        sizes, events, faster = SIZES, '30', ('none', 'graphs', 'compile', 'both')
+
+    def measured(name: str, title: str, seconds: float, size: str, *more: str) -> Step:
+        command = (*pipeline, '--json', '{result}', '--sam2', size, *more)
+        return Step(name, title, seconds, command, NETWORKS)
+
+    every = ('--events', events, '--no-naive', '--accelerate', *faster)
+    of_size = [
+        measured(f'pipeline-{size}', f'Events, SAM 2.1 {size}', 150.0, size, *every)
+        for size in sizes
+    ]
+    one = ('--events', '1', '--no-naive', '--profile', '--accelerate', 'none', 'graphs')
+    return [
+        Step('tests', 'Tests marked gpu', 120.0, tuple(tests), (*NETWORKS, *TESTING)),
+        of_size[0],
+        measured('profile', 'Launches and waits of an event', 60.0, sizes[0], *one),
         Step('trainer', 'Training steps', 90.0, tuple(trainer), NETWORKS),
-    ]  # fmt: skip
-    return [*made[:2], *between, *made[2:]]
+        *of_size[1:],
+        measured('naive', 'Beside the plain composition', 60.0, sizes[0], '--events', events),
+    ]
 
 
 class Report:

@@ -39,8 +39,9 @@ def page(data: dict[str, Any]) -> str:
     ]
     results = {name: one.get('result') for name, one in data['steps'].items()}
     events = {name: found for name, found in results.items() if _has(found, 'variants')}
-    lines += _events({k: v for k, v in events.items() if k != 'profile'})
-    lines += _profile(events.get('profile'))
+    lines += _events({k: found for k, found in events.items() if k.startswith('pipeline')})
+    lines += _naive(events.get('naive'))
+    lines += _profile([one for found in events.values() for one in found['variants']])
     lines += _trainer(results.get('trainer'))
     lines += _tests(results.get('tests'))
     return '\n'.join(lines) + '\n'
@@ -73,7 +74,6 @@ def _events(found: dict[str, Any]) -> list[str]:
     first = next(iter(found.values()))
     head = ('SAM 2.1', 'accelerate', 'prepare p50 ms', 'p95', 'finish p50 ms', 'p95')
     head += ('x prepare', 'x finish', 'built in s', 'GiB', 'least IoU', 'not accelerated')
-    ratio = first.get('ratio')
     return [
         '',
         '## Events',
@@ -83,24 +83,30 @@ def _events(found: dict[str, Any]) -> list[str]:
         '',
         *_table(head, rows),
         *(['', *failed] if failed else []),
-        '',
-        f'Plain composition of the packages: {ratio["both"]:.1f} x the time in all, '
-        f'{ratio["finish"]:.1f} x the wait.'
-        if ratio
-        else f'No plain composition: {", ".join(first.get("naive_lacks", []))}.',
     ]
+
+
+def _naive(found: Any) -> list[str]:
+    """The same events by a plain composition of the packages."""
+    if found is None:
+        return []
+    ratio = found['ratio']
+    told = (
+        f'{ratio["both"]:.1f} x the time in all, {ratio["finish"]:.1f} x the wait after the sound.'
+        if ratio
+        else f'None: {", ".join(found["naive_lacks"])}.'
+    )
+    return ['', '## Plain composition of the packages', '', told]
 
 
 _P = ('p50', 'p95')
 
 
-def _profile(found: Any) -> list[str]:
-    if found is None:
-        return []
+def _profile(variants: list[dict[str, Any]]) -> list[str]:
     keys = ('launches', 'graph_launches', 'kernels', 'waits', 'copies_to_host', 'device_ms')
     rows = [
         (one['accelerate'], half, *(_number(one['profile'][half][key]) for key in keys))
-        for one in found['variants']
+        for one in variants
         for half in ('prepare', 'finish')
         if 'profile' in one
     ]
@@ -141,7 +147,9 @@ def _table(head: tuple[Any, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    return str('' if value in (None, False) else value).replace('|', '/').replace('\n', ' ')
+    return (
+        str('' if value is None or value is False else value).replace('|', '/').replace('\n', ' ')
+    )
 
 
 def _number(value: float) -> str:
