@@ -182,12 +182,16 @@ def test_junit_becomes_counts() -> None:
         'name="three"><skipped message="x"/></testcase></testsuite></testsuites>'
     )
     found = gpu._junit(text)
-    assert (found['passed'], found['skipped']) == (['a.one'], ['a.three'])
+    assert found['passed'] == ['a.one']
+    assert found['skipped'] == [{'name': 'a.three', 'message': 'x'}]
     steps = {'tests': {'title': 'T', 'status': 'failed', 'result': found}}
     page = gpu_page.page(
         {'dry': False, 'machine': {}, 'commit': 'c', 'started': 's', 'seconds': 1, 'steps': steps}
     )
-    assert '1 passed, 1 failed, 1 skipped.' in page and '- a.two: no' in page
+    assert (
+        '1 passed, 1 failed, 1 skipped.' in page
+        and '- failed: a.two: no\n- skipped: a.three: x' in page
+    )
 
 
 def on_one_core() -> None:

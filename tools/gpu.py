@@ -195,15 +195,17 @@ def _result(path: Path) -> Any:
 
 
 def _junit(text: str) -> dict[str, Any]:
-    cases = {'passed': [], 'failed': [], 'skipped': []}  # type: dict[str, list[Any]]
+    """Names of the tests by what became of them, with the message of those that did not pass."""
+    cases: dict[str, list[Any]] = {'passed': [], 'failed': [], 'skipped': []}
     for case in ElementTree.fromstring(text).iter('testcase'):
         name = f'{case.get("classname")}.{case.get("name")}'
-        problem = next((part for part in case if part.tag in ('failure', 'error')), None)
-        if problem is not None:
-            cases['failed'].append({'name': name, 'message': str(problem.get('message'))[:2000]})
-        else:
-            kind = 'skipped' if case.find('skipped') is not None else 'passed'
-            cases[kind].append(name)
+        told = next((part for part in case if part.tag in ('failure', 'error', 'skipped')), None)
+        if told is None:
+            cases['passed'].append(name)
+            continue
+        kind = 'skipped' if told.tag == 'skipped' else 'failed'
+        message = str(told.get('message') or told.text).strip()[:2000]
+        cases[kind].append({'name': name, 'message': message})
     return cases
 
 

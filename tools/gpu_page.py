@@ -137,8 +137,12 @@ def _tests(found: Any) -> list[str]:
     if not _has(found, 'passed'):
         return []
     counts = ', '.join(f'{len(names)} {kind}' for kind, names in found.items())
-    failed = [f'- {one["name"]}: {one["message"].splitlines()[0]}' for one in found['failed']]
-    return ['', '## Tests', '', counts + '.', *(['', *failed] if failed else [])]
+    told = [
+        f'- {kind}: {one["name"]}: {one["message"].splitlines()[0]}'
+        for kind in ('failed', 'skipped')
+        for one in found[kind]
+    ]
+    return ['', '## Tests', '', counts + '.', *(['', *told] if told else [])]
 
 
 def _table(head: tuple[Any, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
