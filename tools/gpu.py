@@ -61,6 +61,7 @@ def steps(dry: bool) -> list[Step]:
     pipeline = ['-m', 'cs3_ros.cli', 'bench', 'pipeline', '--bundle', 'cs3', '--random-weights']
     trainer = ['-m', 'cs3_training.cli', 'bench', '--json', '{result}']
     tests = ['-m', 'pytest', '-m', 'gpu', '-q', '-p', 'no:cacheprovider', '--junitxml={result}']
+    tests += ['--continue-on-collection-errors', '--durations=5']
     if dry:
         pipeline += ['--device', 'cpu', '--networks', 'tiny', '--size', '96x64']
         trainer += ['--device', 'cpu', '--sizes', 'tiny', '--batch', '2', '--steps', '1']

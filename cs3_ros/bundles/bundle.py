@@ -59,7 +59,7 @@ class Bundle:
     @property
     def audio_s(self) -> float:
         """Length of the sound that its stages listen to, seconds."""
-        return self.clip.audio_before_s + self.clip.audio_after_s
+        return self.clip.audio_s
 
     @property
     def specs(self) -> dict[str, StageSpec]:

@@ -230,6 +230,8 @@ def _process(
     if bundle.warning:
         print(f'bundle {bundle.name}: {bundle.warning}', file=sys.stderr)
     pipeline = bundle.build(settings.verification, settings.runtime)
+    if settings.runtime.accelerated:
+        pipeline.warm_up(settings.clip.of(bundle.clip).audio_s)
     origin_ns = recording.origin_ns
     events = Run(recording, bundle, pipeline, settings, options.track)
     with output, _counted_warnings() as told:

@@ -81,7 +81,7 @@ def _load(factory: PipelineFactory, config: NodeConfig, settings: Settings) -> L
         message_class(METRICS)  # refused here where it is not installed
     make_stream(bundle, settings)  # refuses buffers too short for the bundle
     pipeline = factory(bundle, settings)
-    pipeline.warm_up(bundle.audio_s)
+    pipeline.warm_up(settings.clip.of(bundle.clip).audio_s)
     return Loaded(bundle, pipeline, settings, time.monotonic() - began)
 
 

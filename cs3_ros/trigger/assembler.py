@@ -49,6 +49,11 @@ class ClipConfig:
     def __post_init__(self) -> None:
         validate(self)
 
+    @property
+    def audio_s(self) -> float:
+        """Length of the sound, seconds."""
+        return self.audio_before_s + self.audio_after_s
+
 
 @dataclass(frozen=True)
 class WaitConfig:
