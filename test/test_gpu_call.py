@@ -222,7 +222,7 @@ def test_the_dry_run_does_it_all(tmp_path: Path) -> None:
         assert words in page, words
     steps |= {'pipeline-tiny': steps['profile'], 'naive': steps['profile']}
     page = gpu_page.page(data)
-    for words in ('| tiny | none |', 'has no CUDA graphs', 'None: it was left out.'):
+    for words in ('| sam2 tiny | none |', 'has no CUDA graphs', 'None: it was left out.'):
         assert words in page, words
 
 

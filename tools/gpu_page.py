@@ -55,12 +55,12 @@ def _events(found: dict[str, Any]) -> list[str]:
     for result in found.values():
         for one in result['variants']:
             if 'failed' in one:
-                failed.append(f'{result["sam2"]}, {one["accelerate"]}: {one["failed"]}')
+                failed.append(f'{result["masker"]}, {one["accelerate"]}: {one["failed"]}')
                 continue
             times, alike = one['milliseconds']['ours'], one['agreement']
             rows.append(
                 (
-                    result['sam2'],
+                    result['masker'],
                     one['accelerate'],
                     *(f'{times[half][p]:.2f}' for half in ('prepare', 'finish') for p in _P),
                     f'{one["speedup"]["prepare"]:.2f}',
@@ -72,7 +72,7 @@ def _events(found: dict[str, Any]) -> list[str]:
                 )
             )
     first = next(iter(found.values()))
-    head = ('SAM 2.1', 'accelerate', 'prepare p50 ms', 'p95', 'finish p50 ms', 'p95')
+    head = ('masker', 'accelerate', 'prepare p50 ms', 'p95', 'finish p50 ms', 'p95')
     head += ('x prepare', 'x finish', 'built in s', 'GiB', 'least IoU', 'not accelerated')
     return [
         '',

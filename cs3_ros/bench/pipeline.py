@@ -280,7 +280,8 @@ class _Run:
         states: list[Prepared] = []
         return {
             'prepare': count_launches(
-                lambda: states.append(self.pipeline.prepare(clip.frames, 0)), self.device
+                lambda: states.append(self.pipeline.prepare(clip.frames, clip.event_index)),
+                self.device,
             ),
             'finish': count_launches(lambda: self.pipeline.finish(states[0], clip), self.device),
         }
