@@ -8,8 +8,6 @@ is not there.
 
 from __future__ import annotations
 
-import json
-import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,13 +18,15 @@ from typing import Any
 import numpy as np
 
 from cs3_ros.collision import NS_PER_S, Frame, Mask, Prompt
-from cs3_ros.files.atomic import clear_parts, replacing, write_text
+from cs3_ros.files.atomic import clear_parts, replacing
 from cs3_ros.files.fields import expect, shown
 from cs3_ros.files.jsonfile import read_json, write_json
 from cs3_ros.files.media import VideoFile
 from cs3_ros.pipeline import Masker
 from cs3_training.curate.clip import Clip, load_clip
 from cs3_training.curate.drawing import Drawing, as_data, painted, read_drawing
+from cs3_training.data.manifest import EvaluationFrame
+from cs3_training.data.manifest_makers import write_manifest
 from cs3_training.data.records import Segment
 
 MANIFEST = 'manifest.jsonl'
@@ -197,31 +197,27 @@ class Work:
         return [folder / f'{segment.id}_{k + 1}.png' for k in range(len(drawing.objects))]
 
     def _write_manifest(self) -> None:
-        lines = []
-        for segment in self.segments:
-            drawing = self._drawings.get(segment.id)
-            if drawing is not None and drawing.verdict == 'done':
-                lines.append(json.dumps(self._line(segment, drawing)) + '\n')
-        write_text(self.folder / MANIFEST, ''.join(lines))
+        done = [
+            self._evaluated(segment, drawing)
+            for segment in self.segments
+            if (drawing := self._drawings.get(segment.id)) and drawing.verdict == 'done'
+        ]
+        write_manifest(self.folder / MANIFEST, done)
 
-    def _line(self, segment: Segment, drawing: Drawing) -> dict[str, Any]:
+    def _evaluated(self, segment: Segment, drawing: Drawing) -> EvaluationFrame:
         """What the manifest says of a candidate that is done."""
-        folder = self.folder.absolute()
-        video = self._videos.get(segment.video, folder / f'{segment.video}.mp4')
-        masks = [path.relative_to(self.folder) for path in self._mask_paths(segment, drawing)]
-        epic, official = segment.dataset == 'epic', segment.dataset != 'own'
-        return {
-            'id': segment.id,
-            'video': os.path.relpath(video.absolute(), folder),
-            'onset_s': drawing.onset_ns / NS_PER_S,
-            'frame_s': drawing.frame_ns / NS_PER_S,
-            'masks': [path.as_posix() for path in masks],
+        return EvaluationFrame(
+            segment.id,
+            self._videos.get(segment.video, self.folder / f'{segment.video}.mp4'),
+            drawing.onset_ns,
+            drawing.frame_ns,
+            tuple(self._mask_paths(segment, drawing)),
             # frames of a participant's kitchen are alike
-            'group': segment.video[:3] if epic else segment.video,
-            'dataset': segment.dataset if official else '',
-            'label': segment.label,
-            'duration_s': (segment.stop_ns - segment.start_ns) / NS_PER_S,
-        }
+            segment.video[:3] if segment.dataset == 'epic' else segment.video,
+            segment.dataset if segment.dataset != 'own' else '',
+            segment.label,
+            (segment.stop_ns - segment.start_ns) / NS_PER_S,
+        )
 
 
 def _nearest(clip: Clip, time_ns: int) -> Frame:

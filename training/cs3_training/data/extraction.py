@@ -14,11 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cs3_ros.files.atomic import clear_parts
 from cs3_ros.files.jsonfile import read_json, write_json
 from cs3_ros.files.output_folder import claim, locked
 from cs3_ros.files.progress import Bar
 from cs3_training.data.estimate import estimated_bytes
-from cs3_training.data.jobs import BEGINS, REPORT, SETTINGS, Job, clear_parts, jobs
+from cs3_training.data.jobs import BEGINS, REPORT, SETTINGS, Job, jobs
 from cs3_training.data.pools import made, made_on_ray
 from cs3_training.data.records import Segment
 from cs3_training.data.sampling import Cutting

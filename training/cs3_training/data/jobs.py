@@ -3,7 +3,6 @@ annotations name them first. What a shard holds follows from the job and the vid
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,10 +88,3 @@ def jobs(
         )
         for number, shard in enumerate(shards)
     ]  # fmt: skip
-
-
-def clear_parts(folder: Path) -> None:
-    """Remove what a run that was killed left half-written."""
-    for path in folder.glob('*.part.*'):
-        if re.fullmatch(r'(shard-\d{6}|extract|report)\.[0-9a-f]{8}\.part\.\w+', path.name):
-            path.unlink()

@@ -11,8 +11,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.connection import wait
 from typing import Any
 
+from cs3_ros.files.atomic import clear_parts
 from cs3_training.data.cutting import make_shard
-from cs3_training.data.jobs import SETTINGS, Job, clear_parts
+from cs3_training.data.jobs import SETTINGS, Job
 
 
 def made(left: Sequence[Job], workers: int) -> Iterator[Job]:
