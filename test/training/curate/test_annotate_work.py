@@ -119,7 +119,7 @@ def test_an_end_at_any_write_leaves_a_manifest_that_holds(
 
         return call
 
-    for name in ('replacing', 'write_json', 'write_text'):
+    for name in ('replacing', 'write_json', 'write_manifest'):
         monkeypatch.setattr(work_module, name, counted(getattr(work_module, name)))
     reached = set()
     for allowed in range(1, 25):

@@ -185,22 +185,33 @@ def test_a_byte_order_mark_windows_lines_and_further_columns_do_no_harm(tmp_path
     assert read_epic(written(tmp_path, '\ufeff' + text)) == read_epic(written(tmp_path, EPIC))
 
 
-@given(place=st.integers(0, len(EPIC) - 1), length=st.integers(0, 30), put=st.text(max_size=12))
+KINDS = {
+    'epic': (EPIC, 'epic'),
+    'ego4d': (EGO4D, 'ego4d'),
+    'epic_sounds': (SOUNDS, 'epic'),
+    'ego4d_sounds': (EGO4D_SOUNDS, 'ego4d'),
+}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@given(place=st.integers(0, 500), length=st.integers(0, 30), put=st.text(max_size=12))
 def test_any_damage_is_read_or_named(
-    tmp_path_factory: pytest.TempPathFactory, place: int, length: int, put: str
+    tmp_path_factory: pytest.TempPathFactory, kind: str, place: int, length: int, put: str
 ) -> None:
-    text = EPIC[:place] + put + EPIC[place + length :]
+    text, dataset = KINDS[kind]
+    place %= len(text)
     path = tmp_path_factory.getbasetemp() / 'fuzzed.csv'
-    path.write_bytes(text.encode('utf-8', 'surrogatepass'))
+    path.write_bytes((text[:place] + put + text[place + length :]).encode('utf-8', 'surrogatepass'))
     try:
-        segments = read_epic(path)
+        segments = read_segments(path, dataset)  # type: ignore[arg-type]
     except ValueError as error:
         message = str(error)
         assert message.startswith(str(path)) and len(message) < 2500 and message.isprintable()
     else:
         for segment in segments:
-            assert 0 <= segment.start_ns < segment.stop_ns and segment.collides
+            assert 0 <= segment.start_ns < segment.stop_ns and segment.dataset == dataset
             assert segment.id.startswith(f'{segment.video}_')
+            assert segment.collides or kind.endswith('sounds')
 
 
 def test_the_command_says_it_in_one_line(

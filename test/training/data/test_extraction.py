@@ -231,7 +231,10 @@ def test_wrong_calls_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert '--workers 0: expected' in refused(words(epic, tmp_path / 'a', '--workers', '0'), capsys)
+    assert '--samples 0: expected' in refused(words(epic, tmp_path / 'a', '--samples', '0'), capsys)
+    with pytest.raises(SystemExit):
+        main(words(epic, tmp_path / 'a', '--workers', '0'))
+    assert '--workers: 0: expected at least 1' in capsys.readouterr().err
     assert 'other annotations or settings (cutting)' in refused(
         words(epic, whole, '--quality', '50'), capsys
     )

@@ -4,13 +4,13 @@ extraction. Heavy imports wait."""
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cs3_ros.files.jsonfile import add_json
+from cs3_training.options import add_device, add_threads, add_workers
 
 if TYPE_CHECKING:
     from cs3_training.bench.throughput import Comparison
@@ -52,16 +52,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         '--steps', type=int, default=5, metavar='N', help='timed steps of each kind (default 5)'
     )
-    parser.add_argument(
-        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
-    )
+    add_device(parser)
     parser.add_argument(
         '--precision', choices=('auto', 'float32', 'bfloat16'), default='auto',
         help='of the networks; default: bfloat16 with CUDA, else float32',
     )  # fmt: skip
-    parser.add_argument(
-        '--threads', type=int, default=0, metavar='N', help='CPU threads (default: all cores)'
-    )
+    add_threads(parser)
     add_json(parser, 'also write all figures here')
     others = parser.add_subparsers(dest='what', metavar='extract, loader')
     cutting = others.add_parser(
@@ -79,10 +75,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--gop', type=int, default=250, metavar='N',
         help='pictures from one keyframe to the next (default 250, as x264)',
     )  # fmt: skip
-    cutting.add_argument(
-        '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
-        help='processes of the extraction (default: one for each core)',
-    )  # fmt: skip
+    add_workers(cutting, 'processes of the extraction')
     add_json(cutting, 'also write all figures here')
     loading = others.add_parser(
         'loader', help='instead: pairs per second that the loader gives a training step'
@@ -91,10 +84,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--shards', type=Path, metavar='DIR',
         help='as cs3-train extract leaves them (default: of a video that is made for it)',
     )  # fmt: skip
-    loading.add_argument(
-        '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
-        help='processes of the loader (default: one for each core)',
-    )  # fmt: skip
+    add_workers(loading, 'processes of the loader')
     loading.add_argument(
         '--batches', type=int, default=60, metavar='N', help='that are taken (default 60)'
     )
@@ -158,7 +148,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_extraction(options: argparse.Namespace) -> int:
-    for name, least in (('seconds', 10), ('height', 64), ('gop', 1), ('workers', 1)):
+    for name, least in (('seconds', 10), ('height', 64), ('gop', 1)):
         if getattr(options, name) < least:
             raise ValueError(f'--{name} {getattr(options, name)}: expected at least {least}')
     import torch
@@ -176,7 +166,7 @@ def _run_extraction(options: argparse.Namespace) -> int:
 
 
 def _run_loader(options: argparse.Namespace) -> int:
-    for name, least in (('workers', 1), ('batches', 1), ('pairs', 2), ('step_s', 1e-3)):
+    for name, least in (('batches', 1), ('pairs', 2), ('step_s', 1e-3)):
         if getattr(options, name) < least:
             option = name.replace('_', '-')
             raise ValueError(f'--{option} {getattr(options, name)}: expected at least {least}')

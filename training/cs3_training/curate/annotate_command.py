@@ -10,6 +10,7 @@ from typing import get_args
 from cs3_ros.files.interrupts import Terminated
 from cs3_ros.files.output_folder import add_force, claim, locked
 from cs3_training.data.records import Dataset
+from cs3_training.options import add_device
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,9 +38,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--bundle', default='lite', metavar='NAME',
         help='bundle whose masker makes the masks (default lite, which needs no weights)',
     )  # fmt: skip
-    parser.add_argument(
-        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
-    )
+    add_device(parser)
     parser.add_argument(
         '--port', type=int, default=0, metavar='N', help='of the page (default: a free one)'
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cs3_ros.files.output_folder import add_force, claim
+from cs3_training.options import add_device, add_workers
 
 CLAP = 'clap-htsat-unfused'
 BEATS = 'beats/BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt'
@@ -55,10 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--validation', type=float, default=0.1, metavar='SHARE',
         help='share of the videos that go into val.csv (default 0.1)',
     )  # fmt: skip
-    one.add_argument(
-        '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
-        help='threads that listen (default: one for each core)',
-    )  # fmt: skip
+    add_workers(one, 'threads that listen')
     other = what.add_parser('head', help='train the classes of EPIC-SOUNDS on BEATs; goes on')
     other.add_argument(
         '--out', type=Path, required=True, metavar='DIR',
@@ -80,10 +77,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--settings', type=Path, metavar='YAML', help='settings of HeadConfig that differ'
     )
     for each in (one, other):
-        each.add_argument(
-            '--device', choices=('auto', 'cpu', 'cuda'), default='auto',
-            help='default: CUDA if there',
-        )  # fmt: skip
+        add_device(each)
         add_force(each, replaces=False)
 
 
@@ -94,8 +88,6 @@ def run(options: argparse.Namespace) -> int:
 
 def candidates(options: argparse.Namespace) -> int:
     """``curate candidates``."""
-    if options.workers < 1:
-        raise ValueError(f'--workers {options.workers}: expected at least 1')
     if not 0 <= options.validation <= 1:
         raise ValueError(f'--validation {options.validation}: expected 0 to 1')
     from cs3_ros.bundles.weights import digest_of, locate

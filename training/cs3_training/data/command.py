@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from cs3_ros.files.output_folder import add_force
 from cs3_training.data.records import Dataset
+from cs3_training.options import add_workers
 
 TOLD = 5
 """So many of a list are printed; the report has all."""
@@ -54,10 +54,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--samples', type=int, default=256, metavar='N',
         help='segments after which a new shard begins (default 256); a video is never parted',
     )  # fmt: skip
-    parser.add_argument(
-        '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
-        help='processes, each with one thread (default: one for each core)',
-    )  # fmt: skip
+    add_workers(parser)
     parser.add_argument(
         '--ray', default='', metavar='ADDRESS',
         help='let a Ray cluster do it, HOST:PORT, auto or local (extra cluster); each of its '
@@ -68,9 +65,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(options: argparse.Namespace) -> int:
     """Cut them and print what came of it."""
-    for name in ('samples', 'workers'):
-        if getattr(options, name) < 1:
-            raise ValueError(f'--{name} {getattr(options, name)}: expected at least 1')
+    if options.samples < 1:
+        raise ValueError(f'--samples {options.samples}: expected at least 1')
     from cs3_training.data.annotations import read_segments
     from cs3_training.data.extraction import extract
     from cs3_training.data.jobs import REPORT

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 from cs3_ros.files.jsonfile import add_json
+from cs3_training.options import add_device, add_workers, positive
 
 RESULTS = 'results.jsonl'
 """In the folder of a report: scores of each scene, kept for the next run."""
@@ -46,7 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='whose published figures stand beside (default: as MANIFEST says)',
     )  # fmt: skip
     parser.add_argument(
-        '--scenes', type=_count, metavar='N',
+        '--scenes', type=positive, metavar='N',
         help='how many (default 2000; of MANIFEST all its frames)',
     )  # fmt: skip
     parser.add_argument(
@@ -78,13 +78,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='exit with 1 where rows are not in their order, not as good as they have to be, or '
         "Centre is not the paper's",
     )  # fmt: skip
-    parser.add_argument(
-        '--workers', type=_count, default=len(os.sched_getaffinity(0)), metavar='N',
-        help='processes, each with one thread (default: one for each core)',
-    )  # fmt: skip
-    parser.add_argument(
-        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='of the networks'
-    )
+    add_workers(parser)
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -184,11 +179,4 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not SHORTEST_S <= value <= 10:
         raise argparse.ArgumentTypeError(f'{text}: expected {SHORTEST_S:g} to 10 seconds')
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text}: expected 1 or more')
     return value

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from cs3_ros.files.output_folder import add_force, claim
+from cs3_training.options import add_device, add_threads
 
 TOLD = 5
 """So many of a list are printed."""
@@ -55,10 +56,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help=f'RT-DETRv2 or D-FINE trained on COCO, in transformers format (default {START})',
     )  # fmt: skip
     fit.add_argument('--settings', type=Path, metavar='YAML', help='settings that differ')
-    fit.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
-    fit.add_argument(
-        '--threads', type=int, default=0, metavar='N', help='CPU threads (default: all cores)'
-    )
+    add_device(fit)
+    add_threads(fit)
     add_force(fit, replaces=False)
     detect = actions.add_parser(
         'detect', help='find the hands on the frames of a manifest, for cs3-train evaluate --hands'
@@ -71,7 +70,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='take what the demo of Hands23 found on the pictures of cs3-train manifest pictures',
     )  # fmt: skip
     detect.add_argument('--out', type=Path, required=True, metavar='FILE', help='JSON lines')
-    detect.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    add_device(detect)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from cs3_ros.files.output_folder import add_force, claim
+from cs3_training.options import add_device, add_threads
 
 if TYPE_CHECKING:
     from cs3_training.localiser.model import CollisionSegmenter
@@ -61,13 +62,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--beats', default=BEATS, metavar='FILE',
         help=f'BEATs, beside or in CS3_HOME (default {BEATS}, of cs3 fetch cs3)',
     )  # fmt: skip
-    parser.add_argument(
-        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
-    )
-    parser.add_argument(
-        '--threads', type=int, default=0, metavar='N',
-        help='CPU threads of each process (default: all cores)',
-    )  # fmt: skip
+    add_device(parser)
+    add_threads(parser, 'CPU threads of each process')
     parser.add_argument(
         '--plan', action='store_true',
         help='train nothing: print memory, time per step, disk and days, from a short probe, and '

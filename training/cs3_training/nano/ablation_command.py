@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from cs3_ros.files.output_folder import add_force, claim
+from cs3_training.options import add_device, add_threads, add_workers
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,17 +26,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         '--scenes', type=int, default=2000, metavar='N', help='test scenes (default 2000)'
     )
-    parser.add_argument(
-        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
-    )
-    parser.add_argument(
-        '--threads', type=int, default=0, metavar='N',
-        help='CPU threads of the training (default: all cores)',
-    )  # fmt: skip
-    parser.add_argument(
-        '--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
-        help='processes that score, each with one thread (default: one for each core)',
-    )  # fmt: skip
+    add_device(parser)
+    add_threads(parser, 'CPU threads of the training')
+    add_workers(parser, 'processes that score, each with one thread')
     add_force(parser, replaces=False)
 
 
@@ -46,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ValueError: an option is out of its range, an unknown variant, or no finished run.
     """
-    if options.scenes < 1 or options.workers < 1:
-        raise ValueError('--scenes and --workers: expected 1 or more')
+    if options.scenes < 1:
+        raise ValueError('--scenes: expected 1 or more')
     from cs3_ros.runtime import Runtime, RuntimeConfig
     from cs3_training.nano.ablation import (
         FULL,

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from cs3_ros.files.output_folder import add_force, claim
+from cs3_training.options import add_device, add_threads
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,17 +40,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='take all stages but the last from this bundle, one that this command made, and train '
         'the last one further; needs no scenes with truth but those of validation',
     )  # fmt: skip
-    parser.add_argument(
-        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
-    )
+    add_device(parser)
     parser.add_argument(
         '--precision', choices=('auto', 'float32', 'bfloat16'), default='auto',
         help='of the networks; default: bfloat16 with CUDA and on CPUs with AMX, else float32',
     )  # fmt: skip
-    parser.add_argument(
-        '--threads', type=int, default=0, metavar='N',
-        help='CPU threads of the networks and processes that make scenes (default: all cores)',
-    )  # fmt: skip
+    add_threads(parser, 'CPU threads of the networks and processes that make scenes')
     parser.add_argument(
         '--loaders', type=int, default=None, metavar='N',
         help='processes that make batches (default 1, with CUDA up to 8; 0: none)',

@@ -8,6 +8,7 @@ from typing import Any
 
 from cs3_ros.files.jsonfile import add_json
 from cs3_ros.files.output_folder import add_force, claim
+from cs3_training.options import add_device, add_threads
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -77,13 +78,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='with --scenes: run the frozen towers once and keep what they leave in OUT/frozen '
         '(64 KB a scene for nano), several times faster',
     )  # fmt: skip
-    train.add_argument(
-        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
-    )
-    train.add_argument(
-        '--threads', type=int, default=0, metavar='N',
-        help='CPU threads of each process (default: all cores)',
-    )  # fmt: skip
+    add_device(train)
+    add_threads(train, 'CPU threads of each process')
     add_force(train, replaces=False)
     score = actions.add_parser(
         'evaluate', help='sounding object detection and sounding action discovery on scenes'
@@ -133,13 +129,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             f'--{number}', type=float, required=True, metavar='N', help='as calibrate prints it'
         )
     for one in (score, choose):
-        one.add_argument(
-            '--device', choices=('auto', 'cpu', 'cuda'), default='auto',
-            help='default: CUDA if there',
-        )  # fmt: skip
-        one.add_argument(
-            '--threads', type=int, default=0, metavar='N', help='CPU threads (default: all cores)'
-        )
+        add_device(one)
+        add_threads(one)
         add_json(one, 'write the figures here, too')
     masks = actions.add_parser(
         'masks', help='make masks of what hands hold, through clips that have none'
@@ -164,9 +155,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         '--pool', type=int, default=15, metavar='N',
         help='most distractors of a clip (default 15; 0 looks for none)',
     )  # fmt: skip
-    masks.add_argument(
-        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: CUDA if there'
-    )
+    add_device(masks)
 
 
 def run(options: argparse.Namespace) -> int:
