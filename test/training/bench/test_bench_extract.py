@@ -20,7 +20,10 @@ import sys
 words = sys.argv[1:]
 if words == ['-version']:
     print('ffmpeg version 7.1 and so on')
-elif words[-1].endswith('.wav'):
+    sys.exit()
+with open(__file__ + '.calls', 'a') as file:
+    print(words.index('-ss') < words.index('-i'), file=file)
+if words[-1].endswith('.wav'):
     open(words[-1], 'wb').close()
 else:
     for number in range(int(words[words.index('-frames:v') + 1]) // {shared}):
@@ -47,7 +50,13 @@ def test_the_command_prints_both(
     assert found['ratio'] == pytest.approx(found['plain']['wall_s'] / found['ours']['wall_s'])
     assert found['cpu_ratio'] == pytest.approx(found['plain']['cpu_s'] / found['ours']['cpu_s'])
     printed = capsys.readouterr().out
-    assert f'{found["ratio"]:.1f} x as fast, with {found["cpu_ratio"]:.1f} x less CPU' in printed
+    ratios = [found[name] for name in ('ratio', 'cpu_ratio', 'unsought_ratio')]
+    told = '{:.1f} x as fast as the loop that seeks, with {:.1f} x less CPU time; {:.1f} x as'
+    assert told.format(*ratios) in printed
+    assert found['unsought_rows'] == 3 and found['unsought_ratio'] > 0
+    calls = (tmp_path / 'ffmpeg.calls').read_text().split()
+    assert calls.count('True') == 2 * found['segments'], 'sought before it decodes'
+    assert calls.count('False') == 2 * found['unsought_rows']
     assert 'two calls of ffmpeg version 7.1' in printed and '`extract`, 1 processes' in printed
 
 
