@@ -119,6 +119,10 @@ class SoundingObjects(nn.Module):
         """[B, T, 128] from ``sound.spectrogram`` -> [B, E], not normalised."""
         return self.aligner.audio_aligner(self.sound(spectrogram))
 
+    def embed_pooled(self, pooled: Tensor) -> Tensor:
+        """[B, width] from ``sound.pooled`` -> [B, E], not normalised."""
+        return self.aligner.audio_aligner(self.sound.head(pooled))
+
     def cut(self, sounds: Tensor) -> Tensor:
         """The part of clips that the network hears.
 

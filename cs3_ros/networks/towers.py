@@ -226,6 +226,7 @@ class TextTower(nn.Module):
         super().__init__()
         self.model = model
         self.width = int(self.model.config.hidden_size)
+        self.length = int(self.model.config.max_position_embeddings)
         self.requires_grad_(False)
 
     def train(self, mode: bool = True) -> TextTower:

@@ -9,7 +9,7 @@ needs.training()
 import numpy as np
 import pytest
 
-from cs3_training.evaluation.sounding import candidates, discovery, is_hit, top_1
+from cs3_training.evaluation.sounding import candidates, discovery, is_hit, roc_areas, top_1
 
 
 def boxes(*given: tuple[int, int, int, int]) -> np.ndarray:
@@ -79,3 +79,14 @@ def test_discovery_at_its_ends():
     assert discovery(scores[order], sounding[order]) == discovery(scores, sounding)
     with pytest.raises(ValueError, match='4 clips, 4 with a sounding action: expected both kinds'):
         discovery(np.ones(4), np.ones(4, bool))
+
+
+def test_areas_of_resamples_spread_round_that_of_all():
+    rng = np.random.default_rng(1)
+    sounding = rng.random(400) < 0.6
+    scores = np.round(sounding + rng.normal(0, 1, 400), 1)  # some are equal
+    found = roc_areas(scores, sounding, 200)
+    whole = discovery(scores, sounding).roc
+    assert found.shape == (200,) and found.mean() == pytest.approx(whole, abs=0.01)
+    assert 0.5 < found.std() * np.sqrt(400) / 0.45 < 2, 'about that of the formula of Hanley'
+    assert np.array_equal(found, roc_areas(scores + 1, sounding, 200)), 'the same resamples'

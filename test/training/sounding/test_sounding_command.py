@@ -20,17 +20,17 @@ from cs3_ros.collision import AudioClip, Frame
 from cs3_ros.localisers.sounding import SoundingScorer, SoundingScorerConfig
 from cs3_ros.networks.beats import beats_checkpoint
 from cs3_ros.networks.checkpoints import read_safetensors
+from cs3_ros.networks.sounding import pool
 from cs3_ros.networks.sounding_checkpoint import load_sounding
-from cs3_ros.networks.towers import TextIds, load_vision
+from cs3_ros.networks.towers import TextIds, load_text, load_vision
 from cs3_ros.runtime import Runtime, RuntimeConfig
 from cs3_training.cli import main
 from cs3_training.evaluation.sounding import discovery
 from cs3_training.nano.tokens import write_tokenizer
 from cs3_training.sounding.config import load_config
-from cs3_training.sounding.data import Samples, SceneSet
+from cs3_training.sounding.data import Samples, SceneSet, object_patches
 from cs3_training.sounding.frozen import Frozen
 from cs3_training.sounding.model import Batch, SoundingTask, assemble
-from cs3_training.sounding.validation import fit_of_held
 from cs3_training.synth.config import WorldConfig, split_seeds
 from cs3_training.synth.store import make_scenes, open_scenes
 
@@ -197,28 +197,77 @@ def test_what_other_scenes_left_is_not_taken(data, towers, beats, tmp_path, caps
     assert 'holds what other towers left, or of other scenes' in capsys.readouterr().err
 
 
-def test_the_table_of_detection_and_discovery(data, towers, beats, tmp_path, capsys):
-    assert main(frozen_call(data, towers, beats, tmp_path / 'run')) == 0
+@pytest.fixture(scope='module')
+def judged(tmp_path_factory) -> Path:
+    """Scenes of which some make no sound."""
+    folder = tmp_path_factory.mktemp('judged')
     world = WorldConfig(size=96, seconds=1.0, silent=0.5)
-    scenes = make_scenes(tmp_path / 'scenes', world, split_seeds('validation', 8, 6))
+    scenes = make_scenes(folder, world, split_seeds('validation', 8, 6))
     assert 0 < scenes.sounding.sum() < 6
-    path = tmp_path / 'run' / 'detect' / 'sounding.safetensors'
+    return folder
+
+
+def judge(towers: Path, beats: Path, scenes: Path, out: Path, paths: list[Path], *more: str):
+    """Rows of ``sounding evaluate``."""
     code = main([
-        'sounding', 'evaluate', '--checkpoint', str(path), '--vision', str(towers), '--beats',
-        str(beats), '--scenes', str(tmp_path / 'scenes'), '--device', 'cpu', '--threads', '1',
-        '--json', str(tmp_path / 'rows.json'),
+        'sounding', 'evaluate', '--checkpoint', *map(str, paths), '--vision', str(towers),
+        '--beats', str(beats), '--scenes', str(scenes), '--device', 'cpu', '--threads', '1',
+        '--json', str(out), *more,
     ])  # fmt: skip
     assert code == 0
-    rows = json.loads((tmp_path / 'rows.json').read_text())
-    assert list(rows) == ['random', 'largest mask', str(path), f'{path}, shuffled']
+    return json.loads(out.read_text())
+
+
+def test_the_tables_of_detection_and_discovery(data, towers, beats, judged, tmp_path, capsys):
+    paths = []
+    for name, more in (('one', ()), ('other', ('--without', 'masks'))):
+        run = tmp_path / name / 'run'
+        run.parent.mkdir()
+        assert main(frozen_call(data, towers, beats, run, *more)) == 0
+        paths.append(run / 'detect' / 'sounding.safetensors')
+    capsys.readouterr()
+    texts = '--text', str(towers)
+    rows = judge(towers, beats, judged, tmp_path / 'rows.json', paths, *texts)
+    scenes = open_scenes(judged)
+    one, other = (str(path) for path in paths)
+    assert set(rows) == {
+        'random',
+        'largest mask',
+        one,
+        other,
+        *(f'{n}, shuffled' for n in (one, other)),
+    }
     assert 0 < rows['random']['top_1'] < 100
-    found = rows[str(path)]['discovery']
-    network = load_sounding(path, load_vision(towers), tiny_beats())
-    expected = discovery(fit_of_held(network, scenes, 6), scenes.sounding)
-    assert (found['roc'], found['precision_recall']) == pytest.approx(
-        (expected.roc, expected.precision_recall)
-    )
     assert f'6 scenes, {scenes.sounding.sum()} actions sound' in capsys.readouterr().out
+
+    network = load_sounding(paths[0], load_vision(towers), tiny_beats(), load_text(towers))
+    fits = {'picture and sound': [], 'text and sound': [], 'picture and text': []}
+    for row in range(6):
+        sample = SceneSet(scenes).sample(row, 1, 2, np.random.default_rng(row))
+        patches = network.embed_patches(
+            network.vision.pictures(torch.tensor(sample.pictures[0])[None])
+        )
+        seen = pool(patches, object_patches(network, sample.masks, 2)).mean(1)
+        heard = network.hear(torch.from_numpy(sample.sound)[None])
+        said = network.embed_text(TextIds(towers, 17)([sample.text]))
+        for name, pair in zip(fits, ((seen, heard), (said, heard), (seen, said)), strict=True):
+            fits[name].append(torch.cosine_similarity(*pair).item())
+    for name, scores in fits.items():
+        expected = discovery(np.array(scores), scenes.sounding)
+        found = rows[one]['discovery'][name]
+        assert found['roc'] == pytest.approx(expected.roc)
+        assert found['precision_recall'] == pytest.approx(expected.precision_recall)
+        assert found['ci'][0] <= found['roc'] <= found['ci'][1]
+    gap = rows[other]['over'][one]['mean']
+    assert gap == pytest.approx(rows[other]['top_1'] - rows[one]['top_1'])
+    assert set(rows[other]['over']) == {one, f'{other}, shuffled'} and not rows['random']['over']
+    assert set(rows[other]['roc_over']) == {one} and not rows[f'{one}, shuffled']['discovery']
+
+    kept = tmp_path / 'kept'
+    frozen = judge(towers, beats, judged, tmp_path / 'frozen.json', paths, '--freeze', str(kept))
+    assert frozen[one]['top_1'] == rows[one]['top_1'] and (kept / 'patches.npy').is_file()
+    near = frozen[one]['discovery']['picture and sound']['roc']
+    assert near == pytest.approx(rows[one]['discovery']['picture and sound']['roc'])
 
 
 @pytest.mark.parametrize('numbers', [('1', '4'), ('0', '3'), ('0', '0'), ('-2', '4')])

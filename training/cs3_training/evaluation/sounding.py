@@ -133,6 +133,30 @@ def discovery(scores: NDArray[Any], sounding: NDArray[np.bool_]) -> Discovery:
     return Discovery(float(roc_auc_score(sounding, scores)), area)
 
 
+def roc_areas(
+    scores: NDArray[Any], sounding: NDArray[np.bool_], resamples: int = 1000
+) -> NDArray[np.float64]:
+    """Areas under ROC of bootstrap resamples of the clips, drawn within each kind.
+
+    Args:
+        scores: as ``discovery``.
+        sounding: as ``discovery``; both kinds.
+        resamples: how many, R; the same ones for any scores.
+
+    Returns:
+        float64 [R].
+    """
+    rng = np.random.default_rng(0)
+    yes, no = scores[sounding], scores[~sounding]  # [P], [Q]
+    order = (yes[:, None] > no) + 0.5 * (yes[:, None] == no)  # [P, Q]; its mean is the area
+    times = [
+        rng.multinomial(len(part), np.full(len(part), 1 / len(part)), resamples) / len(part)
+        for part in (yes, no)
+    ]  # [R, P], [R, Q]: the share of each clip
+    areas: NDArray[np.float64] = (times[0] @ order * times[1]).sum(1)
+    return areas
+
+
 def _double(mask: NDArray[np.bool_], kept: list[NDArray[np.bool_]], same: float) -> int | None:
     """Number of the first of some masks that overlaps; None for none."""
     return next((k for k, other in enumerate(kept) if iou(mask, other) > same), None)

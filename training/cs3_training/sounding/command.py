@@ -51,6 +51,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='only these (default all): slots align refine detect',
     )  # fmt: skip
     train.add_argument(
+        '--without', nargs='+', choices=('slots', 'masks'), default=(), metavar='PART',
+        help="the paper's comparisons: without slots the patches of the vision tower are pooled, "
+        'without masks the whole picture (default: with both)',
+    )  # fmt: skip
+    train.add_argument(
         '--start', type=Path, metavar='FILE',
         help='checkpoint that the first of --stages begins with (default: that of the stage '
         'before it in --out)',
@@ -74,9 +79,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='for the sound tower beats: the official file, or an audio_visual.safetensors',
     )  # fmt: skip
     train.add_argument(
-        '--freeze', action='store_true',
-        help='with --scenes: run the frozen towers once and keep what they leave in OUT/frozen '
-        '(64 KB a scene for nano), several times faster',
+        '--freeze', nargs='?', const='', metavar='DIR',
+        help='with --scenes: run the frozen towers once and keep what they leave in DIR (default '
+        'OUT/frozen), which several runs may share: 64 KB a scene for nano, several times faster',
     )  # fmt: skip
     add_device(train)
     add_threads(train, 'CPU threads of each process')
@@ -94,6 +99,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     score.add_argument(
         '--beats', type=Path, metavar='FILE', help='where a checkpoint has none, as in train'
     )
+    score.add_argument(
+        '--text',
+        type=Path,
+        metavar='DIR',
+        help='text tower that all of them learned with: discovery by what is done, too',
+    )
+    score.add_argument(
+        '--freeze', type=Path, metavar='DIR',
+        help='run the frozen towers once and keep what they leave there, as in train; all have '
+        'them in common',
+    )  # fmt: skip
     score.add_argument(
         '--scenes', type=Path, required=True, metavar='DIR',
         help='scenes that nobody learned from; discovery needs some made with synth make --silent',
@@ -185,23 +201,53 @@ def _evaluate(options: argparse.Namespace) -> int:
     from cs3_ros.files.jsonfile import prepare_json, write_json
     from cs3_ros.localisers.sounding import load_beats_of
     from cs3_ros.networks.sounding_checkpoint import load_sounding
-    from cs3_ros.networks.towers import load_vision
+    from cs3_ros.networks.towers import TextIds, load_text, load_vision
     from cs3_ros.runtime import Runtime, RuntimeConfig
-    from cs3_training.sounding.evaluate import Row, as_text, evaluate, without_ears
+    from cs3_training.sounding.evaluate import as_text, evaluate
     from cs3_training.synth.store import open_scenes
 
     prepare_json(options.json, options.force)
     device = Runtime(RuntimeConfig(options.device, 'float32', options.threads)).device
-    scenes, rows = open_scenes(options.scenes), dict[str, Row]()
+    scenes = open_scenes(options.scenes)
+    vision, text, ids = load_vision(options.vision), None, None
+    if options.text is not None:
+        text = load_text(options.text)
+        ids = TextIds(options.text, text.length)
+    networks = {}
     for path in options.checkpoint:
         beats = load_beats_of(options.beats) if options.beats else None
-        network = load_sounding(path, load_vision(options.vision), beats).to(device)
-        rows = rows or without_ears(network, scenes)
-        rows |= evaluate(network, scenes, str(path), options.exclude_background)
+        networks[str(path)] = load_sounding(path, vision, beats, text).to(device)
+    frozen = _left_by(options, networks, scenes, device)
+    rows = evaluate(networks, scenes, options.exclude_background, frozen, ids)
     print(f'{options.scenes}: {len(scenes)} scenes, {int(scenes.sounding.sum())} actions sound')
     print(as_text(rows))
     write_json(options.json, {name: asdict(row) for name, row in rows.items()})
     return 0
+
+
+def _left_by(options: argparse.Namespace, networks: Any, scenes: Any, device: Any) -> Any:
+    """What the towers that all networks of ``evaluate`` have in common leave of the scenes.
+
+    Raises:
+        ValueError: they hear other windows, or have sound towers of their own.
+    """
+    if options.freeze is None:
+        return None
+    from cs3_ros.bundles.weights import digest_of
+    from cs3_ros.networks.checkpoints import read_safetensors
+    from cs3_training.sounding.frozen import freeze
+
+    for path in options.checkpoint:
+        if not any(name.startswith('head.') for name in read_safetensors(path)[0]):
+            raise ValueError(f'--freeze: {path} has a sound tower of its own; leave it out')
+    windows = {network.window for network in networks.values()}
+    if len(windows) > 1:
+        raise ValueError(f'--freeze: the checkpoints hear {windows}; evaluate them one by one')
+    about = {
+        'vision': digest_of(options.vision / 'model.safetensors'),
+        'beats': digest_of(options.beats),
+    }
+    return freeze(scenes, next(iter(networks.values())), options.freeze, about, True, device)
 
 
 def _calibrate(options: argparse.Namespace) -> int:
@@ -297,9 +343,10 @@ def _train(options: argparse.Namespace) -> int:
     runtime = Runtime(RuntimeConfig(options.device, 'float32', options.threads))
     with process_group(runtime.on_gpu):
         config = load_config(options.settings) if options.settings else SoundingConfig()
+        config = config.without(options.without)
         clips, judge = _data(options, config)
         towers = _towers(options, config)
-        stages = options.stages or STAGES
+        stages = options.stages or STAGES[not config.network.use_slots :]  # the first: slots
         if rank() == 0 and not list(options.out.glob('*/state.pt')):  # which are checked
             claim(options.out, 'sounding train', force=options.force)
         wait_for_all()  # the others would fill the folder that is claimed
@@ -333,7 +380,7 @@ def _data(options: argparse.Namespace, config: Any) -> tuple[Any, Any]:
 
 def _frozen(options: argparse.Namespace, config: Any, clips: Any, towers: Any, device: Any) -> Any:
     """What frozen towers leave of the scenes, where that is asked for."""
-    if not options.freeze:
+    if options.freeze is None:
         return None
     from cs3_training.processes import rank, wait_for_all
     from cs3_training.sounding.frozen import freeze
@@ -349,7 +396,8 @@ def _frozen(options: argparse.Namespace, config: Any, clips: Any, towers: Any, d
     about = {
         name: towers.about[name] for name in ('vision', 'beats', 'ast') if name in towers.about
     }
-    found = freeze(clips.scenes, network, options.out / 'frozen', about, sounds, device)
+    folder = Path(options.freeze or options.out / 'frozen')
+    found = freeze(clips.scenes, network, folder, about, sounds, device)
     if not rank():
         wait_for_all()
     return found

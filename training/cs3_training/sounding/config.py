@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,8 @@ from cs3_training.loop import LoopConfig
 
 STAGES = ('slots', 'align', 'refine', 'detect')
 """In their order. The released code begins with a SPOT trained on COCO in place of ``slots``."""
+PARTS = ('slots', 'masks')
+"""What the paper compares itself without."""
 PAPER = Path(__file__).with_name('paper.yaml')
 """All settings as the paper has them."""
 Stage = TypeVar('Stage', bound='StageConfig')
@@ -203,6 +205,15 @@ class SoundingConfig:
     align: AlignConfig = field(default_factory=AlignConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
+
+    def without(self, parts: Collection[str]) -> SoundingConfig:
+        """Without some of ``PARTS``: patches of the tower are pooled, or whole pictures."""
+        network, samples = self.network, self.samples
+        if 'slots' in parts:
+            network = replace(network, use_slots=False)
+        if 'masks' in parts:
+            samples = replace(samples, objects=0)
+        return replace(self, network=network, samples=samples)
 
     def stage(self, name: str) -> StageConfig:
         """Settings of a stage, one of ``STAGES``."""

@@ -185,7 +185,7 @@ class SoundingTask(nn.Module):
         """``Batch.sound`` -> [B, E]."""
         network = self.network
         if self._pooled_sounds:
-            return network.aligner.audio_aligner(network.sound.head(sound))  # [B, width] -> [B, E]
+            return network.embed_pooled(sound)  # [B, width] -> [B, E]
         return network.embed_sound(network.sound.spectrogram(sound))  # [B, samples] -> [B, E]
 
     def _reconstruct(self, batch: Batch) -> Tensor:

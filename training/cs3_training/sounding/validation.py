@@ -1,4 +1,4 @@
-"""How good a network is while it is trained: sounding object detection on scenes with truth."""
+"""Scenes with truth as a network is judged on: what may have sounded, and what it says of it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from cs3_ros.localisers.sounding import heat_map, region_means
-from cs3_ros.networks.sounding import SoundingObjects, pool
+from cs3_ros.networks.sounding import SoundingObjects
+from cs3_ros.networks.towers import VisionTower
 from cs3_training.evaluation.sounding import LEAST_PIXELS, Candidates, candidates, is_hit, top_1
-from cs3_training.sounding.data import SceneSet, object_patches
-from cs3_training.sounding.losses import cosines
-from cs3_training.sounding.mask_files import OBJECTS
+from cs3_training.sounding.frozen import Frozen
 from cs3_training.synth.store import COLLIDING, HANDS, Scenes
 
 
@@ -24,87 +23,83 @@ class DetectionScore:
     Args:
         scenes: with their truth.
         count: how many of them, from the first one on, at most.
-        shuffle: give every picture the sound of the next scene.
         exclude_background: leave what no mask covers out of the choice (method.md G41).
     """
 
-    def __init__(
-        self,
-        scenes: Scenes,
-        count: int,
-        shuffle: bool = False,
-        exclude_background: bool = False,
-    ) -> None:
+    def __init__(self, scenes: Scenes, count: int, exclude_background: bool = False) -> None:
         self._scenes, self._count = scenes, min(count, len(scenes))
-        self._shift, self._exclude = int(shuffle), exclude_background
-
-    def __call__(self, network: SoundingObjects) -> float:
-        """Share of the scenes with a hit, in [0, 1]."""
-        return top_1(self.hits(network))
-
-    def rows(self) -> list[int]:
-        """The scenes that count: those whose action makes the sound."""
-        return [row for row in range(self._count) if self._scenes.sounding[row]]
+        self._exclude = exclude_background
 
     @torch.no_grad()
-    def hits(self, network: SoundingObjects) -> NDArray[np.bool_]:
-        """Whether each of ``rows`` is a hit, bool [N]."""
-        return np.array([self._is_hit(network, row) for row in self.rows()], bool)
-
-    def chance(self, network: SoundingObjects) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Without ears: the chance that any candidate is a hit, [N], and whether the largest is."""
-        some, largest = [], []
-        for row in self.rows():
-            found = self._candidates(network, row)
-            some.append(found.positive.mean() if len(found.positive) else 0.0)
-            areas = found.masks.sum((1, 2))
-            largest.append(is_hit(areas, found.positive))
-        return np.array(some), np.array(largest, bool)
-
-    def _candidates(self, network: SoundingObjects, row: int) -> Candidates:
-        device = next(network.parameters()).device
-        others, colliding = scene_masks(self._scenes, row)
-        both = torch.from_numpy(np.concatenate([others, colliding])).to(device)  # [P + O, H, W]
-        seen = network.vision.masks(both)  # [P + O, S, S]
-        rest, positive = seen[: len(others)].cpu().numpy(), seen[len(others) :].cpu().numpy()
-        least = round(LEAST_PIXELS * (network.vision.size / 224) ** 2)
-        return candidates(rest, positive, least)
-
-    def _is_hit(self, network: SoundingObjects, row: int) -> bool:
-        scenes, device = self._scenes, next(network.parameters()).device
-        found = self._candidates(network, row)
-        image = torch.from_numpy(np.array(scenes.image[row]))[None].to(device)  # [1, H, W, 3]
-        sound = torch.from_numpy(scenes.centred((row + self._shift) % len(scenes)))
-        patches = network.embed_patches(network.vision.pictures(image))[0]  # [N, E]
-        heard = network.hear(sound[None].to(device))[0]  # [E]
-        heat = heat_map(patches, heard, network.vision.size)  # [S, S]
-        means, rest = region_means(heat, torch.from_numpy(found.masks).to(device))  # [M], []
-        return is_hit(means.cpu().numpy(), found.positive, float(rest), self._exclude)
+    def __call__(self, network: SoundingObjects) -> float:
+        """Share of the scenes whose action sounds that are hits, in [0, 1]."""
+        inputs, found = Inputs(self._scenes), []
+        for row in np.flatnonzero(self._scenes.sounding[: self._count]):
+            choice = scene_candidates(self._scenes, int(row), network.vision)
+            patches, heard = inputs.patches(network, row), inputs.sound(network, row)
+            found.append(scene_hit(network, patches, heard, choice, self._exclude))
+        return top_1(np.array(found, bool))
 
 
-@torch.no_grad()
-def fit_of_held(network: SoundingObjects, scenes: Scenes, count: int) -> NDArray[np.float32]:
-    """How well what hands hold fits the sound: the score of sounding action discovery.
+class Inputs:
+    """What networks see and hear of scenes, in their joint spaces.
 
     Args:
-        network: on the device where it is.
-        scenes: with their truth.
-        count: how many of them, from the first one on.
-
-    Returns:
-        Cosines [count]; 0 where no hand holds anything.
+        scenes: the scenes.
+        frozen: what the frozen towers of all these networks left of them; None lets them run.
     """
-    clips, device = SceneSet(scenes), next(network.parameters()).device
-    found = []
-    for row in range(count):
-        sample = clips.sample(row, 1, OBJECTS, np.random.default_rng(row))
-        image = torch.from_numpy(sample.pictures[0])[None].to(device)  # [1, H, W, 3]
-        patches = network.embed_patches(network.vision.pictures(image))  # [1, N, E]
-        masks = object_patches(network, sample.masks, OBJECTS).to(device)  # [1, O, N]
-        seen = pool(patches, masks).mean(1)  # [1, O, E] -> [1, E]
-        heard = network.hear(torch.from_numpy(sample.sound)[None].to(device))  # [1, E]
-        found.append(float(cosines(seen, heard)))
-    return np.array(found, np.float32)
+
+    def __init__(self, scenes: Scenes, frozen: Frozen | None = None) -> None:
+        self._scenes, self._frozen = scenes, frozen
+
+    def patches(self, network: SoundingObjects, row: int) -> torch.Tensor:
+        """Of the picture of a scene, [N, E]."""
+        device = next(network.parameters()).device
+        if self._frozen is not None:
+            seen = torch.from_numpy(self._frozen.patches[row].astype(np.float32))  # [N, D]
+            return network.embed_patches(seen[None].to(device))[0]  # [1, N, D] -> [N, E]
+        image = torch.from_numpy(np.array(self._scenes.image[row])).to(device)  # [H, W, 3]
+        return network.embed_patches(network.vision.pictures(image[None]))[0]  # [N, E]
+
+    def sound(self, network: SoundingObjects, row: int) -> torch.Tensor:
+        """Of the sound of a scene, [E]."""
+        device = next(network.parameters()).device
+        if self._frozen is not None and self._frozen.heard is not None:
+            heard = torch.from_numpy(np.array(self._frozen.heard[row])).to(device)  # [width]
+            return network.embed_pooled(heard[None])[0]  # [1, width] -> [E]
+        clip = torch.from_numpy(self._scenes.centred(row)).to(device)  # [samples]
+        return network.hear(clip[None])[0]  # [1, samples] -> [E]
+
+
+def scene_candidates(scenes: Scenes, row: int, tower: VisionTower) -> Candidates:
+    """What may have sounded in a scene, in the window that a tower sees."""
+    others, colliding = scene_masks(scenes, row)
+    both = torch.from_numpy(np.concatenate([others, colliding]))  # [P + O, H, W]
+    seen = tower.masks(both).numpy()  # [P + O, S, S]
+    least = round(LEAST_PIXELS * (tower.size / 224) ** 2)
+    return candidates(seen[: len(others)], seen[len(others) :], least)
+
+
+def scene_hit(
+    network: SoundingObjects,
+    patches: torch.Tensor,
+    heard: torch.Tensor,
+    found: Candidates,
+    exclude_background: bool = False,
+) -> bool:
+    """Whether the candidate that fits best is one that sounded.
+
+    Args:
+        network: its geometry.
+        patches: from ``Inputs``, [N, E].
+        heard: [E].
+        found: from ``scene_candidates``.
+        exclude_background: as ``DetectionScore``.
+    """
+    heat = heat_map(patches, heard, network.vision.size)  # [S, S]
+    masks = torch.from_numpy(found.masks).to(heat.device)  # [M, S, S]
+    means, rest = region_means(heat, masks)  # [M], []
+    return is_hit(means.cpu().numpy(), found.positive, float(rest), exclude_background)
 
 
 def scene_masks(scenes: Scenes, row: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
