@@ -9,7 +9,8 @@ what it found; the localiser's is the third. ``prepare`` is what runs before the
 ``processor`` is the time that all threads of the CPU took for both: other work on the machine
 disturbs it less. Decoding the picture and loading are not in it. The plain composition
 (``cs3_ros.bench.naive``) answers every event after the pipeline, in the same process; it can do
-nothing before the sound.
+nothing before the sound. A bundle with a ``verifier`` of its own answers every event by contact
+alone, too, with the same networks.
 
 Stage times: ``host`` is how long the pipeline's own call took, on CUDA mostly the time to launch;
 ``alone`` is a second pass that waits for the device before and after every stage. ``operations``
@@ -24,6 +25,7 @@ map and masks of an event stay what they were. ``--json`` is written after each.
 from __future__ import annotations
 
 import argparse
+import copy
 import gc
 import logging
 import resource
@@ -45,6 +47,7 @@ from cs3_ros.files.progress import Bar
 from cs3_ros.metrics import iou
 from cs3_ros.pipeline import Pipeline, Prepared
 from cs3_ros.runtime import GIB, Runtime, RuntimeConfig, gpu_memory_gib, machine_name
+from cs3_ros.verification import ContactVerifier
 
 if TYPE_CHECKING:
     import torch
@@ -239,15 +242,16 @@ class _Run:
     """What is measured, and what came out so far."""
 
     pipeline: Pipeline
-    """Between ``build`` and ``free``."""
+    """From ``take`` to ``free``."""
     answer: Collision
     """To the first event."""
 
     def __init__(self, bundle: Bundle, device: torch.device, size: tuple[int, int]) -> None:
         self.bundle, self.device, self.size = bundle, device, size
-        self.build_s = 0.0
+        self.build_s, self._accelerated = 0.0, False
+        self.pipelines: dict[str, Pipeline] = {}
         self.times: dict[str, defaultdict[str, list[float]]] = {
-            kind: defaultdict(list) for kind in ('ours', 'host', 'alone', 'naive')
+            kind: defaultdict(list) for kind in ('ours', 'contact', 'host', 'alone', 'naive')
         }
         self.operations: dict[str, dict[str, int]] = {}
         self.memory: dict[str, float] = {}
@@ -256,16 +260,27 @@ class _Run:
     def build(self, config: RuntimeConfig) -> None:
         """Load the stages; what is compiled and recorded is so afterwards."""
         start = time.perf_counter()
-        self.pipeline = self.bundle.build(runtime=config)
+        pipeline = self.bundle.build(runtime=config)
         self.build_s = time.perf_counter() - start
-        self.pipeline.hands = FixedBoxes(self.pipeline.hands)
+        pipeline.hands = FixedBoxes(pipeline.hands)
         self._accelerated = config.accelerated
+        self.take(pipeline)
+
+    def take(self, pipeline: Pipeline) -> None:
+        """Measure this one, and where its strategy is its own, contact beside it."""
+        self.pipeline = pipeline
+        self.pipelines = {'ours': pipeline}
+        if not isinstance(pipeline.verifier, ContactVerifier):
+            by_contact = copy.copy(pipeline)  # the same networks
+            by_contact.verifier = ContactVerifier()
+            self.pipelines['contact'] = by_contact
 
     def free(self) -> None:
         """Let go of the networks, so that the next ones find the memory that these found."""
         import torch
 
         del self.pipeline
+        self.pipelines = {}
         torch.compiler.reset()
         if self.device.type == 'cuda':
             gc.collect()
@@ -311,14 +326,18 @@ class _Run:
         return random_event(seed, *self.size, self.bundle.audio_s, FRAMES_AROUND)
 
     def _event(self, seed: int) -> None:
-        clip = self._clip(seed)
+        kinds = list(self.pipelines)
+        for kind in kinds[:: 1 if seed % 2 else -1]:  # by turns the first one
+            self._pass(kind, self.pipelines[kind], self._clip(seed))
+
+    def _pass(self, kind: str, pipeline: Pipeline, clip: CollisionClip) -> None:
         self._wait()
         processor = time.process_time()
         start = time.perf_counter()
-        prepared = self.pipeline.prepare(clip.frames, clip.event_index)
+        prepared = pipeline.prepare(clip.frames, clip.event_index)
         self._wait()
         middle = time.perf_counter()
-        collision = self.pipeline.finish(prepared, clip)
+        collision = pipeline.finish(prepared, clip)
         self._wait()
         end = time.perf_counter()
         processor = time.process_time() - processor
@@ -332,9 +351,10 @@ class _Run:
             ('both', end - start),
             ('processor', processor),
         ):
-            self.times['ours'][name].append(value * 1e3)
-        for stage, milliseconds in collision.timings_ms.items():
-            self.times['host'][stage].append(milliseconds)
+            self.times[kind][name].append(value * 1e3)
+        if kind == 'ours':
+            for stage, milliseconds in collision.timings_ms.items():
+                self.times['host'][stage].append(milliseconds)
 
     def _naive_event(self, naive: PlainComposition, seed: int) -> None:
         clip = self._clip(seed)
@@ -430,7 +450,8 @@ def _report(result: dict[str, Any]) -> None:
         f'{result["audio_s"]:g} s of sound, 3 boxes, {result["events"]} events\n'
     )
     print('| ms | p50 | p95 |\n|---|---|---|')
-    for kind, title in (('ours', ''), ('naive', 'plain composition: ')):
+    titles = ('ours', ''), ('contact', 'by contact alone: '), ('naive', 'plain composition: ')
+    for kind, title in titles:
         for name, row in times[kind].items():
             print(f'| {title}{name} | {row["p50"]:.1f} | {row["p95"]:.1f} |')
     print('\n| stage | host p50 | host p95 | alone p50 | alone p95 | operations | kernels |')

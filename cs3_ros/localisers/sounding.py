@@ -177,16 +177,17 @@ def heat_map(patches: Tensor, sound: Tensor, size: int) -> Tensor:
 
 
 def region_means(heat: Tensor, masks: Tensor, painted: bool = True) -> tuple[Tensor, Tensor]:
-    """Mean of a heat map in each of some regions.
+    """Mean of heat maps in each of some regions.
 
     Args:
-        heat: [S, S].
+        heat: [..., S, S].
         masks: bool [M, S, S].
         painted: whether masks lie on each other, the smaller ones on top, so that every pixel
             belongs to one of them; of equal ones the later is on top.
 
     Returns:
-        float32 [M], NaN where a region has no pixel, and [] for the pixels of no mask, likewise.
+        float32 [..., M], NaN where a region has no pixel, and [...] for the pixels of no mask,
+        likewise.
     """
     regions = masks
     if painted and len(masks):
@@ -196,9 +197,9 @@ def region_means(heat: Tensor, masks: Tensor, painted: bool = True) -> tuple[Ten
         regions = torch.empty_like(masks)
         regions[order] = (above & ~hidden).flip(0)
     background = ~masks.any(0)  # [S, S]
-    every = torch.cat([regions, background[None]]).float()  # [M + 1, S, S]
-    means = (every * heat).sum((1, 2)) / every.sum((1, 2))  # [M + 1], 0 / 0 is NaN
-    return means[:-1], means[-1]
+    every = torch.cat([regions, background[None]]).flatten(1).float()  # [M + 1, S*S]
+    means = heat.flatten(-2) @ every.T / every.sum(1)  # [..., M + 1], 0 / 0 is NaN
+    return means[..., :-1], means[..., -1]
 
 
 def _load(config: SoundingScorerConfig) -> SoundingObjects:

@@ -7,6 +7,7 @@ needs.networks()
 import argparse
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from cs3_ros.bench.events import fixed_boxes, random_event
 from cs3_ros.bench.fake_stages import BothHands, BoxMasker
 from cs3_ros.bench.stage_watch import OperationCounter, watched
 from cs3_ros.bundles.bundle import load_bundle
+from cs3_ros.collision import Localisation
 from cs3_ros.localisers.motion import MotionLocaliser
 from cs3_ros.pipeline import Pipeline
+from cs3_ros.verification import verify
 
 TINY = ['--random-weights', '--networks', 'tiny', '--device', 'cpu', '--size', '96x64']
 STAGES = {'localiser_encode', 'masker_encode', 'hands', 'localiser_locate', 'masks'}
@@ -43,7 +46,7 @@ def test_tables_and_json(tmp_path, capsys):
     result = json.loads((tmp_path / 'out.json').read_text())
     assert (result['events'], result['precision'], result['size']) == (2, 'float32', '96x64')
     times = result['milliseconds']
-    assert set(times['ours']) == {'prepare', 'finish', 'both', 'processor'}
+    assert set(times['ours']) == {'prepare', 'finish', 'both', 'processor'} and not times['contact']
     assert all(row['p50'] > 0 for row in times['ours'].values())
     assert set(times['alone']) == STAGES and set(times['host']) == STAGES | {'decode', 'verify'}
     assert set(result['operations']) == STAGES
@@ -73,6 +76,44 @@ def test_a_bundle_without_networks_and_another_masker(tmp_path, capsys, masker, 
     alone = result['milliseconds']['alone']
     assert set(alone) == STAGES | {'objects'} and alone['objects']['p50'] > 0
     assert result['masker'] == name and f'masks by {name}' in capsys.readouterr().out
+
+
+class Middle:
+    """Localiser that hears the middle of the picture."""
+
+    def encode(self, frames, index):
+        return frames[index].image.shape[:2]
+
+    def locate(self, encoded, audio):
+        height, width = encoded
+        return Localisation(np.ones(encoded, np.float32), (1, 1, width / 2, height / 2), 0.5)
+
+
+class Slow:
+    """A strategy of its own, which counts how often it is asked."""
+
+    asked = 0
+
+    def encode(self, frame):
+        return None
+
+    def verify(self, encoded, audio, candidates, config):
+        self.asked += 1
+        time.sleep(0.03)
+        return verify(candidates, config)
+
+
+def test_a_strategy_stands_beside_contact():
+    slow, stages = Slow(), dict(hands=BothHands(), localiser=Middle())
+    run = pipeline._Run(load_bundle('nano'), torch.device('cpu'), (96, 64))
+    run.take(Pipeline('fake', BoxMasker(), verifier=slow, **stages))
+    run.measure(2, False)
+    result = run.result(run)
+    times = result['milliseconds']
+    assert set(times['contact']) == set(times['ours']) and result['events'] == 2
+    assert times['ours']['finish']['p50'] > times['contact']['finish']['p50'] + 10
+    assert {'verifier_encode', 'verify'} <= set(times['host']), 'those of the strategy'
+    assert slow.asked == 1 + 1 + 2 + 2, 'warm-up, operations, events, stages alone'
 
 
 def test_interrupted_tells_what_was_measured(tmp_path, monkeypatch, capsys):

@@ -51,6 +51,9 @@ def test_smaller_masks_lie_on_larger_ones():
     assert means[3].item() == pytest.approx(0.65) and rest.item() == pytest.approx(0.8)
     order = torch.tensor([1, 3, 0])  # what is not hidden does not depend on the order
     torch.testing.assert_close(region_means(heat, masks[order])[0], means[order])
+    both, beside = region_means(torch.stack([heat, 2 * heat]), masks)  # several maps at once
+    torch.testing.assert_close(both, torch.stack([means, 2 * means]), equal_nan=True)
+    torch.testing.assert_close(beside, torch.stack([rest, 2 * rest]))
 
 
 def test_every_mask_may_count_as_a_whole():

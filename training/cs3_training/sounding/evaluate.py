@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cs3_ros.files.progress import Bar
+from cs3_ros.localisers.sounding import heat_map
 from cs3_ros.networks.sounding import SoundingObjects, pool
 from cs3_training.evaluation.intervals import Difference, compare, summarise
 from cs3_training.evaluation.sounding import discovery, is_hit, roc_areas
@@ -21,7 +22,7 @@ from cs3_training.sounding.data import SceneSet, object_patches
 from cs3_training.sounding.frozen import Frozen
 from cs3_training.sounding.losses import cosines
 from cs3_training.sounding.mask_files import OBJECTS
-from cs3_training.sounding.validation import Inputs, scene_candidates, scene_hit
+from cs3_training.sounding.validation import Inputs, scene_candidates, scene_hits
 from cs3_training.synth.store import Scenes
 
 PAIRS = ('picture and sound', 'text and sound', 'picture and text')
@@ -85,26 +86,28 @@ def evaluate(
     hits: dict[str, list[float]] = defaultdict(list)
     fits: dict[str, list[list[float]]] = defaultdict(list)
     for row in Bar(range(len(scenes)), 'scenes', disable=None):
-        found = None
-        if scenes.sounding[row]:
-            found = scene_candidates(scenes, row, some.vision)
-            hits['random'].append(found.positive.mean() if len(found.positive) else 0.0)
-            hits['largest mask'].append(is_hit(found.masks.sum((1, 2)), found.positive))
         sample = SceneSet(scenes).sample(row, 1, OBJECTS, np.random.default_rng(row))
         held = object_patches(some, sample.masks, OBJECTS)[0]  # [O, N]
+        heats: dict[str, Tensor] = {}
         for name, network in networks.items():
             patches, heard = inputs.patches(network, row), inputs.sound(network, row)
-            if found is not None:
-                other = inputs.sound(network, (row + 1) % len(scenes))
-                for title, sound in ((name, heard), (_shuffled(name), other)):
-                    hit = scene_hit(network, patches, sound, found, exclude_background)
-                    hits[title].append(hit)
+            other = inputs.sound(network, (row + 1) % len(scenes))
+            for title, sound in ((name, heard), (_shuffled(name), other)):
+                heats[title] = heat_map(patches, sound, network.vision.size)  # [S, S]
             seen = pool(patches, held.to(patches.device)).mean(0)  # [O, E] -> [E]
             pairs = [(seen, heard)]
             if ids is not None:
                 said = network.embed_text(ids([sample.text]).to(patches.device))[0]  # [E]
                 pairs += [(said, heard), (seen, said)]
             fits[name].append([float(cosines(a[None], b[None])) for a, b in pairs])
+        if scenes.sounding[row]:
+            found = scene_candidates(scenes, row, some.vision)
+            hits['random'].append(found.positive.mean() if len(found.positive) else 0.0)
+            hits['largest mask'].append(is_hit(found.masks.sum((1, 2)), found.positive))
+            maps = torch.stack(list(heats.values()))  # [K, S, S]
+            told = scene_hits(maps, found, exclude_background)
+            for title, hit in zip(heats, told, strict=True):
+                hits[title].append(hit)
     scores = {name: np.array(found).T for name, found in fits.items()}  # [pairs, N] each
     return _rows({name: np.array(found, float) for name, found in hits.items()}, scores, scenes)
 

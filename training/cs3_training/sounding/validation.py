@@ -37,7 +37,8 @@ class DetectionScore:
         for row in np.flatnonzero(self._scenes.sounding[: self._count]):
             choice = scene_candidates(self._scenes, int(row), network.vision)
             patches, heard = inputs.patches(network, row), inputs.sound(network, row)
-            found.append(scene_hit(network, patches, heard, choice, self._exclude))
+            heat = heat_map(patches, heard, network.vision.size)  # [S, S]
+            found += scene_hits(heat[None], choice, self._exclude)
         return top_1(np.array(found, bool))
 
 
@@ -80,26 +81,25 @@ def scene_candidates(scenes: Scenes, row: int, tower: VisionTower) -> Candidates
     return candidates(seen[: len(others)], seen[len(others) :], least)
 
 
-def scene_hit(
-    network: SoundingObjects,
-    patches: torch.Tensor,
-    heard: torch.Tensor,
-    found: Candidates,
-    exclude_background: bool = False,
-) -> bool:
+def scene_hits(
+    heats: torch.Tensor, found: Candidates, exclude_background: bool = False
+) -> list[bool]:
     """Whether the candidate that fits best is one that sounded.
 
     Args:
-        network: its geometry.
-        patches: from ``Inputs``, [N, E].
-        heard: [E].
+        heats: heat maps of the scene, by several networks or of several sounds, [K, S, S].
         found: from ``scene_candidates``.
         exclude_background: as ``DetectionScore``.
+
+    Returns:
+        K of them.
     """
-    heat = heat_map(patches, heard, network.vision.size)  # [S, S]
-    masks = torch.from_numpy(found.masks).to(heat.device)  # [M, S, S]
-    means, rest = region_means(heat, masks)  # [M], []
-    return is_hit(means.cpu().numpy(), found.positive, float(rest), exclude_background)
+    masks = torch.from_numpy(found.masks).to(heats.device)  # [M, S, S]
+    means, rest = (part.cpu().numpy() for part in region_means(heats, masks))  # [K, M], [K]
+    return [
+        is_hit(one, found.positive, float(beside), exclude_background)
+        for one, beside in zip(means, rest, strict=True)
+    ]
 
 
 def scene_masks(scenes: Scenes, row: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
