@@ -7,6 +7,7 @@ import needs
 needs.training()
 
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ from tiny_media import write_media
 
 from cs3_ros.collision import Frame, HandObject
 from cs3_training.cli import main
+from cs3_training.sounding import clip_masks, propagation
 from cs3_training.sounding.clip_masks import ClipMasksConfig, make_masks, mask_clips
-from cs3_training.sounding.clips import read_table
-from cs3_training.sounding.mask_files import read_masks
+from cs3_training.sounding.clips import ClipSet, read_table
+from cs3_training.sounding.mask_files import read_masks, write_masks
 from cs3_training.sounding.propagation import Sam2Propagator
+from cs3_training.synth.config import WorldConfig, split_seeds
+from cs3_training.synth.world import make_scene
 
 SIZE = (60, 80)
 
@@ -172,3 +176,52 @@ def test_the_packages_predictor_is_called_as_it_wants(tmp_path):
     with pytest.raises(ValueError, match='torn.pt: refused') as caught:
         Sam2Propagator('tiny', tmp_path / 'torn.pt', cpu)
     assert 'weights_only' not in str(caught.value)
+
+
+@pytest.fixture
+def scene_clips(tmp_path):
+    """Two clips in which hands of the synthetic world hold something."""
+    (tmp_path / 'mine_clips').mkdir()
+    (tmp_path / 'mine.csv').write_text('clip_file\tclip_text\nv0.mp4\thits\nv1.mp4\thits\n')
+    for number, seed in enumerate(split_seeds('validation', 0, 4)[::2]):
+        image = make_scene(WorldConfig(), seed).image
+        path = tmp_path / 'mine_clips' / f'v{number}.mp4'
+        write_media(path, frames=4, size=(352, 352), picture=lambda k, size=None, one=image: one)
+    return tmp_path
+
+
+def test_the_command_from_clips_to_masks_goes_on_after_a_kill(scene_clips, monkeypatch, capsys):
+    """SAM 2.1 tiny with random weights in its official file, on small pictures."""
+    small = ['++model.image_size=128']
+    torch.manual_seed(0)
+    some = Sam2Propagator('tiny', None, torch.device('cpu'), small)._predictor
+    with torch.no_grad():  # it is sure that things are seen
+        some.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(9.0)
+    weights, folder = scene_clips / 'sam2.1_hiera_tiny.pt', scene_clips / 'mine_masks'
+    torch.save({'model': some.state_dict()}, weights)
+    monkeypatch.setattr(propagation, 'Sam2Propagator', partial(Sam2Propagator, overrides=small))
+    words = [
+        'sounding', 'masks', '--clips', str(scene_clips / 'mine'), '--bundle', 'nano', '--sam2',
+        str(weights), '--size', 'tiny', '--pool', '0', '--device', 'cpu',
+    ]  # fmt: skip
+
+    written = []
+
+    def killed(path, masks):
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_masks(path, masks)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clip_masks, 'write_masks', killed)
+        assert main(words) == 130
+    assert sorted(path.name for path in folder.iterdir()) == ['settings.json', 'v0.npz']
+    first = folder / 'v0.npz'
+    left = first.stat().st_mtime_ns, first.read_bytes()
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f'{folder}: 2 of 2 clips'
+    assert (first.stat().st_mtime_ns, first.read_bytes()) == left, 'it was passed over'
+    found = [read_masks(folder / f'v{number}.npz') for number in range(2)]
+    assert all(one.frames == (0, 3) and one.valid.any() for one in found)
+    assert ClipSet(scene_clips, 'mine').missing == 0, 'what training reads'

@@ -166,8 +166,12 @@ def as_text(rows: Mapping[str, Row]) -> str:
             ends = f'{one.ci[0]:.3f} to {one.ci[1]:.3f}'
             area = f'ROC AUC {one.roc:.3f} [{ends}], PR AUC {one.precision_recall:.3f}'
             lines.append(f'{name}, by {pair}: {area}')
-    for name, row in rows.items():
-        lines += [f'{name} less {other}: {words_of(by)} points' for other, by in row.over.items()]
-        for other, by in row.roc_over.items():
-            lines.append(f'{name} less {other}: {words_of(by)} hundredths of ROC AUC')
+    first = next((name for name, row in rows.items() if row.over), '')
+    for name, row in rows.items():  # JSON has the other pairs, too
+        for other, by in row.over.items():
+            if other in (first, _shuffled(name)):
+                lines.append(f'{name} less {other}: {words_of(by)} points')
+        if first in row.roc_over:
+            by = row.roc_over[first]
+            lines.append(f'{name} less {first}: {words_of(by)} hundredths of ROC AUC')
     return '\n'.join(lines)
