@@ -91,6 +91,18 @@ def test_the_checkpoint_is_loaded_by_the_scorer(data, towers, tmp_path, capsys):
     assert {'vision', 'text', 'data'} <= notes.keys()
 
 
+def test_without_slots_and_masks(data, towers, tmp_path):
+    assert main(call(data, towers, tmp_path / 'run', '--without', 'slots', 'masks')) == 0
+    assert sorted(path.parent.name for path in tmp_path.glob('run/*/state.pt')) == [
+        'align', 'detect', 'refine',
+    ]  # fmt: skip
+    path = tmp_path / 'run' / 'detect' / 'sounding.safetensors'
+    tensors, notes = read_safetensors(path)
+    assert not any(name.startswith('slots.') for name in tensors)
+    settings = json.loads(notes['settings'])
+    assert settings['samples']['objects'] == 0 and not settings['network']['use_slots']
+
+
 def test_where_a_run_goes_on_and_where_not(data, towers, tmp_path, capsys):
     one = call(data, towers, tmp_path, '--stages', 'align')
     assert main(one) == 0
@@ -223,7 +235,8 @@ def test_the_tables_of_detection_and_discovery(data, towers, beats, judged, tmp_
     for name, more in (('one', ()), ('other', ('--without', 'masks'))):
         run = tmp_path / name / 'run'
         run.parent.mkdir()
-        assert main(frozen_call(data, towers, beats, run, *more)) == 0
+        shared = '--freeze', str(tmp_path / 'shared')
+        assert main(frozen_call(data, towers, beats, run, *shared, *more)) == 0
         paths.append(run / 'detect' / 'sounding.safetensors')
     capsys.readouterr()
     texts = '--text', str(towers)

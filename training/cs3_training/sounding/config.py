@@ -17,8 +17,6 @@ from cs3_training.loop import LoopConfig
 
 STAGES = ('slots', 'align', 'refine', 'detect')
 """In their order. The released code begins with a SPOT trained on COCO in place of ``slots``."""
-PARTS = ('slots', 'masks')
-"""What the paper compares itself without."""
 PAPER = Path(__file__).with_name('paper.yaml')
 """All settings as the paper has them."""
 Stage = TypeVar('Stage', bound='StageConfig')
@@ -207,7 +205,8 @@ class SoundingConfig:
     detect: DetectConfig = field(default_factory=DetectConfig)
 
     def without(self, parts: Collection[str]) -> SoundingConfig:
-        """Without some of ``PARTS``: patches of the tower are pooled, or whole pictures."""
+        """The paper's comparisons: without ``slots`` patches of the tower are pooled, without
+        ``masks`` whole pictures."""
         network, samples = self.network, self.samples
         if 'slots' in parts:
             network = replace(network, use_slots=False)
