@@ -38,7 +38,7 @@ def test_the_node_publishes_the_scores(start, listener, tmp_path: Path) -> None:
 
     heard = listener.heard['/cs3/detections']
     player = start('bag', 'play', str(bag))
-    listener.until(lambda: len(heard) == len(expected))
+    listener.until(lambda: len(heard) == len(expected), 60.0)
     assert player.wait() == 0, player.text
     found = {}
     for message in heard:
