@@ -113,7 +113,7 @@ def test_a_strategy_stands_beside_contact():
     assert set(times['contact']) == set(times['ours']) and result['events'] == 2
     assert times['ours']['finish']['p50'] > times['contact']['finish']['p50'] + 10
     assert {'verifier_encode', 'verify'} <= set(times['host']), 'those of the strategy'
-    assert slow.asked == 1 + 1 + 2 + 2, 'warm-up, operations, events, stages alone'
+    assert slow.asked == 1 + 1 + 1 + 2 + 2, 'warm-up, answer, operations, events, stages alone'
 
 
 def test_interrupted_tells_what_was_measured(tmp_path, monkeypatch, capsys):
