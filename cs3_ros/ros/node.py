@@ -199,6 +199,7 @@ class Cs3Node(ManagedNode):
         self.pipeline = self._bundle = None
         self._last = {}
         free_gpu_memory()
+        give_memory_back()  # of the publishers and the weights
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Everything away, from any state."""
