@@ -7,6 +7,7 @@ mask and, where it was fine-tuned, BEATs. One of ACL-SSL, which has the same net
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,7 +16,7 @@ from cs3_ros.collision import AudioClip
 from cs3_ros.config import require, setting
 from cs3_ros.localisers.conditioned import ConditionedLocaliser
 from cs3_ros.localisers.heat_map import HeatMapConfig
-from cs3_ros.networks.audio_token import embed_prompt, prompt_ids
+from cs3_ros.networks.audio_token import AudioToken, embed_prompt, prompt_ids
 from cs3_ros.networks.audio_visual import check_fit, load_checkpoint
 from cs3_ros.networks.beats import MIN_SAMPLES, RATE, beats_fbank, load_beats, whole_patches
 from cs3_ros.networks.clipseg import ClipSeg, load_tokenizer
@@ -72,6 +73,17 @@ class AudioVisualLocaliser(ConditionedLocaliser):
         ids = prompt_ids(load_tokenizer(config.clipseg), checkpoint.audio_token.config)  # [L]
         with self._stream.work():
             self._prompt = runtime.to_device(ids)
+
+    def with_audio_token(self, audio_token: AudioToken) -> AudioVisualLocaliser:
+        """The same networks with another projection of the sound.
+
+        Args:
+            audio_token: of the same configuration.
+        """
+        other = copy(self)
+        other.audio_token = self.runtime.module_to_device(audio_token)
+        other._record()
+        return other
 
     def hear(self, audio: AudioClip) -> Tensor:
         """The samples that BEATs makes patches of, [1, N].

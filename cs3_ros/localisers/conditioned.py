@@ -65,8 +65,12 @@ class ConditionedLocaliser(ABC):
         with self._stream.work():
             self._blur = runtime.to_device(blur_matrix(clipseg.logit_size))
         self._encode = compiled(clipseg.encode_image, 'localiser_encode', runtime)
-        self._first = graphed(self._first_look, 'localiser_locate, first look', runtime)
-        self._second = graphed(self._second_look, 'localiser_locate, second look', runtime)
+        self._record()
+
+    def _record(self) -> None:
+        """Make the calls that CUDA graphs may replay; those of this object alone."""
+        self._first = graphed(self._first_look, 'localiser_locate, first look', self.runtime)
+        self._second = graphed(self._second_look, 'localiser_locate, second look', self.runtime)
 
     @abstractmethod
     def hear(self, audio: AudioClip) -> Tensor:

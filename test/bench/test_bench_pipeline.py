@@ -17,6 +17,7 @@ from torch.nn import functional
 from cs3_ros.bench import naive, pipeline, precision
 from cs3_ros.bench.events import fixed_boxes, random_event
 from cs3_ros.bench.fake_stages import BothHands, BoxMasker
+from cs3_ros.bench.pipeline_run import PipelineRun
 from cs3_ros.bench.stage_watch import OperationCounter, watched
 from cs3_ros.bundles.bundle import load_bundle
 from cs3_ros.collision import Localisation
@@ -105,7 +106,7 @@ class Slow:
 
 def test_a_strategy_stands_beside_contact():
     slow, stages = Slow(), dict(hands=BothHands(), localiser=Middle())
-    run = pipeline._Run(load_bundle('nano'), torch.device('cpu'), (96, 64))
+    run = PipelineRun(load_bundle('nano'), torch.device('cpu'), (96, 64))
     run.take(Pipeline('fake', BoxMasker(), verifier=slow, **stages))
     run.measure(2, False)
     result = run.result(run)
@@ -118,7 +119,7 @@ def test_a_strategy_stands_beside_contact():
 
 def test_interrupted_tells_what_was_measured(tmp_path, monkeypatch, capsys):
     events = []
-    once = pipeline._Run._event
+    once = PipelineRun._event
 
     def interrupted(self, seed):
         if seed == 2:
@@ -126,7 +127,7 @@ def test_interrupted_tells_what_was_measured(tmp_path, monkeypatch, capsys):
         events.append(seed)
         once(self, seed)
 
-    monkeypatch.setattr(pipeline._Run, '_event', interrupted)
+    monkeypatch.setattr(PipelineRun, '_event', interrupted)
     out = tmp_path / 'out.json'
     assert _main(pipeline, '--events', '5', '--no-naive', '--json', str(out)) == 130
     result = json.loads(out.read_text())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
-
 import torch
 
 from cs3_ros.collision import Mask
@@ -35,6 +33,4 @@ def random_projection(localiser: AudioVisualLocaliser, seed: int = 0) -> AudioVi
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         drawn = AudioToken(localiser.audio_token.config)
-    other = copy(localiser)
-    other.audio_token = localiser.runtime.module_to_device(drawn)
-    return other
+    return localiser.with_audio_token(drawn)
