@@ -12,50 +12,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from depth_bag import CAMERA, DEPTH, INFO, SIZE, depth_image, steps, with_depth
 from fakes import click_sound, fake_pipeline
-from rosbags.rosbag2 import StoragePlugin, Writer
 from tiny_media import write_media
 
 from cs3_ros import cli
 from cs3_ros.bundles.bundle import Bundle
 from cs3_ros.files.bag_writer import make_bag
-from cs3_ros.files.bags import Bag, typestore
+from cs3_ros.files.bags import Bag
 from cs3_ros.offline.bag_depth import BagDepth
-from cs3_ros.space.camera import Camera, metres
+from cs3_ros.space.camera import metres
 from cs3_ros.space.contact import SpaceConfig
 from cs3_ros.space.sight import look
 
-T = typestore().types
 EVENT_NS, MS = 1_000_400_000_000, 1_000_000
-SIZE = (48, 64)
-CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
-DEPTH, INFO = '/camera/depth', '/camera/camera_info'
-
-
-def header(stamp_ns: int):
-    stamp = T['builtin_interfaces/msg/Time'](stamp_ns // 10**9, stamp_ns % 10**9)
-    return T['std_msgs/msg/Header'](stamp, 'optical')
-
-
-def depth_image(stamp_ns: int, values: np.ndarray, big: bool = False, pad: int = 0):
-    """16UC1 or 32FC1, with so many bytes after each row."""
-    stored = values.astype(values.dtype.newbyteorder('>' if big else '<'))
-    rows = stored.view(np.uint8).reshape(len(values), -1)
-    rows = np.pad(rows, ((0, 0), (0, pad)))
-    encoding = {'u': '16UC1', 'f': '32FC1'}[values.dtype.kind]
-    height, width = values.shape
-    return T['sensor_msgs/msg/Image'](
-        header(stamp_ns), height, width, encoding, int(big), rows.shape[1], rows.ravel()
-    )
-
-
-def camera_info(stamp_ns: int):
-    c, none = CAMERA, np.zeros(12)
-    k = np.array([c.fx, 0, c.cx, 0, c.fy, c.cy, 0, 0, 1.0])
-    roi = T['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
-    return T['sensor_msgs/msg/CameraInfo'](
-        header(stamp_ns), c.height, c.width, '', none[:0], k, np.eye(3).ravel(), none, 0, 0, roi
-    )  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -70,22 +40,8 @@ def bag(plain, tmp_path):
     """Makes the bag with depth: (log time in ns, depth image) of each."""
 
     def made(depths, info: bool = True) -> Path:
-        path, store = tmp_path / 'bag', typestore()
-        messages = [(m.log_ns, m.topic.name, m.topic.msgtype, m.data) for m in plain.messages()]
-        own = [(at, DEPTH, 'sensor_msgs/msg/Image', one) for at, one in depths]
-        if info:
-            own.append((EVENT_NS - 300 * MS, INFO, 'sensor_msgs/msg/CameraInfo', camera_info(1)))
-        for at, topic, msgtype, one in own:
-            messages.append((at, topic, msgtype, bytes(store.serialize_cdr(one, msgtype))))
-        with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-            kinds = {topic: msgtype for _, topic, msgtype, _ in messages}
-            connections = {
-                topic: writer.add_connection(topic, msgtype, typestore=store)
-                for topic, msgtype in kinds.items()
-            }
-            for at, topic, _, data in sorted(messages, key=lambda each: each[0]):
-                writer.write(connections[topic], at, data)
-        return path
+        infos = [EVENT_NS - 300 * MS] if info else []
+        return with_depth(plain, tmp_path / 'bag', depths, infos)
 
     return made
 
@@ -103,11 +59,6 @@ def entry(monkeypatch, tmp_path):
         return one, out
 
     return found
-
-
-def steps() -> np.ndarray:
-    """Half a metre on the left, a little more on the right, in metres."""
-    return np.where(np.arange(SIZE[1])[None] < 32, 0.5, 0.52).repeat(SIZE[0], 0).astype(np.float32)
 
 
 @pytest.mark.parametrize('big', [False, True])
