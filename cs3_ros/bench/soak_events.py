@@ -87,10 +87,8 @@ class EventPeer(Peer):
             count: how many.
         """
         self._clear()
-        for topic in ('image/compressed', 'audio_info', 'audio', 'depth', 'camera_info'):
-            if topic not in self._outlets and (
-                self._depth or topic not in ('depth', 'camera_info')
-            ):
+        for topic in (*SENSES, *(DEPTH_SENSES if self._depth else ())):
+            if topic not in self._outlets:
                 self.advertise(topic)
         self.heard()
         self.tell(info_message(SoundFormat(RATE, 1, 'S16LE')))

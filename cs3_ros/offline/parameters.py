@@ -60,9 +60,7 @@ def parse(text: str) -> tuple[str, Any]:
     Raises:
         ValueError: no ``=``, an unknown name or a value of another type; says what was expected.
     """
-    name, equals, value = text.partition('=')
-    if not equals:
-        raise ValueError(f'--set {text}: expected NAME=VALUE, such as onset.threshold_db=12')
+    name, value = split(text, '--set', 'onset.threshold_db=12')
     field = field_of(name)
     if field is None:
         near = difflib.get_close_matches(name, parameter_names(), n=1, cutoff=0.5)
@@ -75,6 +73,18 @@ def parse(text: str) -> tuple[str, Any]:
         return name, read(value)
     except (ValueError, KeyError) as error:
         raise ValueError(f'--set {text}: expected {expected}, got {value!r}') from error
+
+
+def split(text: str, option: str, example: str) -> tuple[str, str]:
+    """``NAME=VALUE`` as two texts.
+
+    Raises:
+        ValueError: no ``=``; names option and example.
+    """
+    name, equals, value = text.partition('=')
+    if not equals:
+        raise ValueError(f'{option} {text}: expected NAME=VALUE, such as {example}')
+    return name, value
 
 
 def _of_section(section: str, values: Mapping[str, Any]) -> dict[str, Any]:

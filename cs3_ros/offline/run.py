@@ -26,7 +26,7 @@ from cs3_ros.files.pcm import SoundChunk, SoundFormat
 from cs3_ros.files.progress import Bar
 from cs3_ros.files.yamlfile import load_yaml
 from cs3_ros.offline.bag_depth import BagDepth
-from cs3_ros.offline.parameters import parameters
+from cs3_ros.offline.parameters import parameters, split
 from cs3_ros.offline.results import NAMES, OVERLAY, ResultWriter
 from cs3_ros.pipeline import Pipeline
 from cs3_ros.settings import NodeConfig, Settings
@@ -206,9 +206,7 @@ def replay(options: argparse.Namespace) -> int:
 
 def _named(text: str) -> tuple[str, Any]:
     """``NAME=VALUE`` as name and value."""
-    name, equals, value = text.partition('=')
-    if not equals:
-        raise ValueError(f'--contact {text}: expected NAME=VALUE, such as max_gap_m=0.05')
+    name, value = split(text, '--contact', 'max_gap_m=0.05')
     return name, load_yaml(value)
 
 

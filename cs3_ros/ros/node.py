@@ -197,9 +197,9 @@ class Cs3Node(ManagedNode):
             self.destroy_service(self._segment_service)
         self._outputs = self._segment_service = None
         self.pipeline = self._bundle = None
+        self._stopped = True  # publishers and weights go back as the buffers do
         self._last = {}
         free_gpu_memory()
-        give_memory_back()  # of the publishers and the weights
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Everything away, from any state."""

@@ -74,11 +74,10 @@ class Camera:
         if self.distortion and len(at):
             import cv2
 
-            matrix = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
             undistort = (
                 cv2.fisheye.undistortPoints if self.model == 'equidistant' else cv2.undistortPoints
             )
-            straight: Any = undistort(at[:, None], matrix, np.array(self.distortion))
+            straight: Any = undistort(at[:, None], self._matrix, np.array(self.distortion))
             plain = straight.reshape(-1, 2)
         return np.concatenate([plain, np.ones((len(at), 1))], axis=1)
 
@@ -93,14 +92,18 @@ class Camera:
             return self.fx * x + self.cx, self.fy * y + self.cy
         import cv2
 
-        matrix = np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
         project = cv2.fisheye.projectPoints if self.model == 'equidistant' else cv2.projectPoints
         still = np.zeros(3)
         where = np.asarray(point, np.float64).reshape(1, 1, 3)
         seen: Any
-        seen, _ = project(where, still, still, matrix, np.array(self.distortion))
+        seen, _ = project(where, still, still, self._matrix, np.array(self.distortion))
         column, row = (float(value) for value in seen.reshape(2))
         return column, row
+
+    @property
+    def _matrix(self) -> NDArray[np.float64]:
+        """K, [3, 3]."""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
 
     def scaled(self, width: int, height: int) -> Camera:
         """The same camera with pictures of another size.
